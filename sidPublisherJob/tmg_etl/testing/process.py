@@ -1,0 +1,315 @@
+"""One database server of a test session: its process, its port and its temporary folder."""
+
+import abc
+import contextlib
+import functools
+import os
+import pathlib
+import pwd
+import random
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+from urllib import parse
+
+HOST = "127.0.0.1"
+_START_TIMEOUT_S = 90
+_STOP_TIMEOUT_S = 60
+# Below the range that Linux hands to outgoing connections: while a server restarts, no client
+# connection of another test can take its port.
+_PORTS = range(20_000, 32_000)
+# The path of a Unix socket may have 107 bytes; what a server appends to its folder must still fit.
+_LONGEST_ROOT = 60
+
+
+class ServerError(RuntimeError):
+    """A test server is not installed, did not start or did not stop."""
+
+
+class Server(abc.ABC):
+    """What the test servers have in common: one process, one port, one temporary folder.
+
+    Args:
+        durable: False (default) switches off flushing to disk, which tests do not need and which
+            makes them several times slower. True keeps the server's production settings, for tests
+            that kill it and look at what survived.
+    """
+
+    user: ClassVar[str]
+    _scheme: ClassVar[str]
+    _system_user: ClassVar[str]
+    _stop_signal: ClassVar[signal.Signals]
+
+    def __init__(self, *, durable: bool = False) -> None:
+        self.password = f"p@ss/{secrets.token_hex(8)}"
+        self.port = 0
+        self._durable = durable
+        self._folder: pathlib.Path | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._watcher: subprocess.Popen[bytes] | None = None
+
+    @abc.abstractmethod
+    def connect(self, database: str | None = None) -> Any:
+        """Open a DBAPI connection as administrator, with autocommit on.
+
+        Args:
+            database: None connects without choosing one (PostgreSQL: to `postgres`).
+        """
+
+    @abc.abstractmethod
+    def create_database(self, name: str) -> str:
+        """Create an empty database and return its URL."""
+
+    @abc.abstractmethod
+    def drop_database(self, name: str) -> None:
+        """Drop a database if it exists, also while clients are connected to it."""
+
+    @abc.abstractmethod
+    def _initialise(self) -> None:
+        """Create the data directory."""
+
+    @abc.abstractmethod
+    def _command(self) -> Sequence[str | os.PathLike[str]]:
+        """Build the command line of the server process."""
+
+    @property
+    def folder(self) -> pathlib.Path:
+        """Temporary folder with the data, the Unix socket and `server.log`.
+
+        Raises:
+            ServerError: The server has not been started, or was closed.
+        """
+        if self._folder is None:
+            raise ServerError(f"{type(self).__name__} has no data yet: call start() first")
+        return self._folder
+
+    def url(
+        self, database: str = "", *, user: str | None = None, password: str | None = None
+    ) -> str:
+        """Build a URL as SQLAlchemy writes it, without naming a driver.
+
+        Args:
+            database: Name of the database; empty leaves it out.
+            user: None means the administrator.
+            password: None means the administrator's.
+        """
+        user = parse.quote(user or self.user, safe="")
+        password = parse.quote(self.password if password is None else password, safe="")
+        return f"{self._scheme}://{user}:{password}@{HOST}:{self.port}/{database}"
+
+    def start(self) -> None:
+        """Start the server and wait until it answers; the first call creates its data.
+
+        Raises:
+            ServerError: The binaries are missing, or the server stopped or did not answer in time.
+        """
+        if self._process is not None:
+            return
+        if self._folder is None:
+            self._folder = _make_folder(self._system_user)
+            self.port = _free_port()
+            try:
+                self._initialise()
+            except BaseException:
+                self.close()
+                raise
+        with (self.folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                # Ctrl-C on the tests must reach the tests only: they stop the server in order.
+                start_new_session=True,
+                **self._identity(),
+            )
+        self._watcher = _watch(self._process.pid, self._stop_signal, self.folder)
+        self._wait_until_ready()
+
+    def stop(self) -> None:
+        """Stop the server in order and keep its data: `start()` brings it back on the same port."""
+        self._end(self._stop_signal)
+
+    def kill(self) -> None:
+        """Stop the server as a lost node would (SIGKILL) and keep its data."""
+        self._end(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Stop the server in order and start it again with the same data and port."""
+        self.stop()
+        self.start()
+
+    def close(self) -> None:
+        """Stop the server and remove its folder; it can be started afresh afterwards."""
+        try:
+            self.stop()
+        finally:
+            if self._folder is not None:
+                shutil.rmtree(self._folder, ignore_errors=True)
+                self._folder = None
+
+    def __enter__(self) -> Self:
+        """Start the server."""
+        self.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Stop the server and remove its data."""
+        self.close()
+
+    def _identity(self) -> dict[str, Any]:
+        """Popen arguments that run a server program: both servers refuse to run as root."""
+        environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.folder)}
+        environment["LC_ALL"] = "C.UTF-8"
+        if os.geteuid() != 0:
+            return {"env": environment}
+        account = _account(self._system_user)
+        return {
+            "env": environment,
+            "user": account.pw_uid,
+            "group": account.pw_gid,
+            "extra_groups": [],
+        }
+
+    def _run(self, *command: str | os.PathLike[str]) -> None:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=self.folder,
+            check=False,
+            **self._identity(),
+        )
+        if done.returncode:
+            name = pathlib.Path(command[0]).name
+            output = done.stdout.decode(errors="replace").strip()
+            raise ServerError(f"{name} failed with exit code {done.returncode}:\n{output}")
+
+    def _wait_until_ready(self) -> None:
+        process = self._process
+        assert process is not None
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while True:
+            try:
+                self.connect().close()
+            except Exception as exc:  # noqa: BLE001 - the driver's errors; it is not imported here
+                if process.poll() is not None or time.monotonic() > deadline:
+                    problem = (
+                        f"did not answer within {_START_TIMEOUT_S} s ({exc})"
+                        if process.returncode is None
+                        else f"stopped with exit code {process.returncode}"
+                    )
+                    log = (self.folder / "server.log").read_text(errors="replace")
+                    self.kill()
+                    raise ServerError(
+                        f"{type(self).__name__} {problem}; its log ends:\n{log[-3000:]}"
+                    ) from None
+                time.sleep(0.05)
+            else:
+                return
+
+    def _end(self, how: signal.Signals) -> None:
+        process, self._process = self._process, None
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            watcher.kill()
+            watcher.communicate()
+        if process is None:
+            return
+        process.send_signal(how)
+        try:
+            process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise ServerError(
+                f"{type(self).__name__} did not stop within {_STOP_TIMEOUT_S} s of {how.name}"
+            ) from None
+
+
+@functools.cache
+def find(program: str, package: str) -> pathlib.Path:
+    """Find a server's program, also where Debian hides it from the PATH; the newest version wins.
+
+    Args:
+        program: Name of the program.
+        package: Debian package to name when it is missing.
+
+    Raises:
+        ServerError: It is not installed.
+    """
+    versions = sorted(
+        pathlib.Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: p.parent.name, reverse=True
+    )
+    places = [
+        os.environ.get("PATH", os.defpath),
+        *map(str, versions),
+        "/usr/sbin",
+        "/usr/local/sbin",
+    ]
+    found = shutil.which(program, path=os.pathsep.join(places))
+    if found is None:
+        raise ServerError(
+            f"{program} is not installed: the tests need a real server. "
+            f"Install it with `script/bootstrap --system` (Debian package {package})"
+        )
+    return pathlib.Path(found)
+
+
+def _account(name: str) -> pwd.struct_passwd:
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        raise ServerError(
+            f"the servers refuse to run as root and the system user {name} does not exist: "
+            "install the server's package, or run the tests as another user"
+        ) from None
+
+
+def _make_folder(system_user: str) -> pathlib.Path:
+    """Create a private folder that the server's own user can reach and write."""
+    root = pathlib.Path(tempfile.gettempdir())
+    is_reachable = all(p.stat().st_mode & 0o001 for p in (root, *root.parents))
+    if len(str(root)) > _LONGEST_ROOT or (os.geteuid() == 0 and not is_reachable):
+        root = pathlib.Path("/tmp")  # noqa: S108 - mkdtemp makes the name unguessable
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="tmg-server-", dir=root))
+    if os.geteuid() == 0:
+        account = _account(system_user)
+        os.chown(folder, account.pw_uid, account.pw_gid)
+    return folder
+
+
+def _free_port() -> int:
+    for port in random.sample(_PORTS, 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((HOST, port))
+            return port
+    raise ServerError(f"no free port between {_PORTS.start} and {_PORTS.stop} on {HOST}")
+
+
+def _watch(pid: int, stop_signal: signal.Signals, folder: pathlib.Path) -> subprocess.Popen[bytes]:
+    """Start a shell that ends the server and removes its data when this process dies.
+
+    Tests that are killed (a CI timeout, `kill -9`) run no cleanup. The shell reads from a pipe
+    whose other end only this process holds, so that it wakes up however this process ends.
+    """
+    script = (
+        'read -r _; kill -s "$2" "$1"; while kill -0 "$1"; do sleep 0.1; done 2>/dev/null; '
+        'rm -rf "$3"'
+    )
+    name = stop_signal.name.removeprefix("SIG")
+    return subprocess.Popen(
+        ["/bin/sh", "-c", script, "watch", str(pid), name, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
