@@ -1,0 +1,16 @@
+# Shared by the other scripts; sourced, never run.
+# shellcheck shell=bash
+
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+project=$root/sidPublisherJob
+# shellcheck disable=SC2034  # used by the scripts that source this file
+venv=$root/.venv
+
+say() { printf '%s\n' "$*" >&2; }
+
+die() {
+    say "error: $*"
+    exit 1
+}
