@@ -4,8 +4,9 @@
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck disable=SC2034 # used by the scripts that source this file
 project=$root/sidPublisherJob
-# shellcheck disable=SC2034  # used by the scripts that source this file
+# shellcheck disable=SC2034
 venv=$root/.venv
 
 say() { printf '%s\n' "$*" >&2; }
