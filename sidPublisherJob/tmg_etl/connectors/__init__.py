@@ -1,0 +1,59 @@
+"""Connectors: one module per system, behind the small interface of `tmg_etl.connectors.base`.
+
+Belongs here: reading a system as Arrow record batches, writing them beside a table, publishing
+them, and the SQL of each dialect. Does not belong here: when and why (that is `tmg_etl.transfer`).
+Connectors never import each other; what several share is in `base` and `sql`. A third-party client
+is imported by its own connector only, and only when that connector opens.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from tmg_etl import errors
+
+if TYPE_CHECKING:
+    import pathlib
+
+    from tmg_etl.config import model
+    from tmg_etl.connectors import base
+
+# Type in the config -> the connection class; imported when a run opens it, so that a transfer
+# between files loads no database client.
+_CONNECTIONS = {
+    "files": "tmg_etl.connectors.files:FilesConnection",
+    "duckdb": "tmg_etl.connectors.duckdb:DuckDBConnection",
+    "sqlite": "tmg_etl.connectors.sqlite:SQLiteConnection",
+    "postgres": "tmg_etl.connectors.postgres:PostgresConnection",
+    "mysql": "tmg_etl.connectors.mysql:MySQLConnection",
+    "sqlalchemy": "tmg_etl.connectors.generic:GenericConnection",
+}
+
+
+def connection_types() -> tuple[str, ...]:
+    """Return the connection types that this version can open."""
+    return tuple(_CONNECTIONS)
+
+
+def connect(spec: model.Connection, folder: pathlib.Path) -> base.Connection:
+    """Return the connection that `spec` declares, not yet opened.
+
+    Args:
+        spec: one entry of `connections` in the config.
+        folder: where relative paths start: the config file's folder.
+
+    Raises:
+        errors.ConfigError: this version has no connector of that type.
+    """
+    path = _CONNECTIONS.get(spec.type)
+    if path is None:
+        raise errors.ConfigError(
+            f"connection {spec.name!r}: this version has no connector of type {spec.type!r}",
+            hint=f"known types: {', '.join(_CONNECTIONS)}",
+        )
+    module_name, _, class_name = path.partition(":")
+    connection_class: type[base.Connection] = getattr(
+        importlib.import_module(module_name), class_name
+    )
+    return connection_class(spec, folder)

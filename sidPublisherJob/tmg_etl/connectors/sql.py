@@ -1,0 +1,406 @@
+"""What SQL connectors share: identifiers, windows, and the statements of a merge.
+
+`SqlTarget` writes the statements that standard SQL can say and leaves the rest to a few hooks, so
+that a dialect overrides a clause and not an algorithm. No driver is imported here.
+"""
+
+from __future__ import annotations
+
+import abc
+import datetime
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from tmg_etl import errors
+from tmg_etl.connectors import base
+
+_PLACEHOLDER = re.compile(r"\{execution_date(?::([^{}]*))?\}")
+
+
+def fill_placeholder(text: str, execution_date: datetime.date) -> str:
+    """Return `text` with ``{execution_date}`` written out.
+
+    ``{execution_date}`` is YYYYMMDD as on the command line; ``{execution_date:%Y-%m-%d}`` takes
+    any strftime format.
+    """
+    return _PLACEHOLDER.sub(
+        lambda match: execution_date.strftime(match.group(1) or "%Y%m%d"), text
+    )
+
+
+def as_subquery(query: str) -> str:
+    """Return a user's query in parentheses; a closing semicolon or comment does no harm."""
+    return f"(\n{query.strip().rstrip(';')}\n)"
+
+
+def window_sql(
+    column: str, kind: pa.DataType, window: base.CursorWindow, *, zone: str = ""
+) -> str:
+    """Return the SQL condition for the rows in `window`.
+
+    Args:
+        column: the cursor, quoted and qualified.
+        kind: its Arrow type.
+        window: closed interval of days.
+        zone: suffix of a timestamp literal with zone ("+00"), for databases that need it.
+
+    Raises:
+        errors.ConfigError: a column of that type cannot be a cursor.
+    """
+    low, high = window.start, window.end
+    if pa.types.is_date(kind):
+        return f"({column} >= '{low.isoformat()}' AND {column} <= '{high.isoformat()}')"
+    if pa.types.is_timestamp(kind):
+        suffix = zone if kind.tz else ""
+        lower = f"{column} >= '{low.isoformat()} 00:00:00{suffix}'"
+        if window.end_exclusive is None:
+            return f"({lower})"
+        return f"({lower} AND {column} < '{window.end_exclusive.isoformat()} 00:00:00{suffix}')"
+    first, last = low.isoformat().replace("-", ""), high.isoformat().replace("-", "")
+    if pa.types.is_integer(kind):
+        return f"({column} >= {int(first)} AND {column} <= {int(last)})"
+    if pa.types.is_string(kind):
+        return f"({column} >= '{first}' AND {column} <= '{last}')"
+    raise errors.ConfigError(
+        f"the cursor {window.column!r} is of type {kind}",
+        hint="a cursor is a date, a timestamp, or YYYYMMDD as integer or text",
+    )
+
+
+class SqlTarget(base.Target):
+    """A target whose merges are SQL statements.
+
+    A connector supplies the driver (`run`, `rows`), its dialect's clauses, and what no two
+    databases share: describing, creating, loading, locking, swapping.
+    """
+
+    #: What quotes an identifier; doubled inside.
+    quote_mark = '"'
+    #: Whether ``ORDER BY … DESC`` must be told that nulls come last.
+    nulls_last = " NULLS LAST"
+
+    # --- the driver -----------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def run(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        """Execute a statement on the main connection; return the rows it touched."""
+
+    @abc.abstractmethod
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return all rows of a small query on the main connection."""
+
+    # --- clauses of the dialect -----------------------------------------------------------------
+
+    def quote(self, name: str) -> str:
+        """Return an identifier, quoted whatever it contains."""
+        mark = self.quote_mark
+        return f"{mark}{name.replace(mark, mark * 2)}{mark}"
+
+    def qualified(self, name: str) -> str:
+        """Return a table's name as statements write it, with its schema where there is one."""
+        return self.quote(name)
+
+    def same(self, left: str, right: str) -> str:
+        """Return the condition that two values are equal, null equal to null."""
+        return f"{left} IS NOT DISTINCT FROM {right}"
+
+    def differs(self, field: pa.Field, left: str, right: str) -> str:
+        """Return the condition that two cells of one column differ in any byte."""
+        return f"{left} IS DISTINCT FROM {right}"
+
+    @abc.abstractmethod
+    def row_identity(self, table: str, columns: Sequence[str]) -> str:
+        """Return an expression that is equal for two rows if and only if all `columns` are.
+
+        Args:
+            table: a table beside the target, whose column types decide the expression.
+            columns: of that table.
+        """
+
+    @abc.abstractmethod
+    def hash_sum(self, table: str, alias: str, columns: Sequence[str]) -> str:
+        """Return the aggregate that sums the row hashes of `base.Fingerprint`."""
+
+    def insert_clause(self, columns: Sequence[str]) -> str:
+        """Return what follows ``INSERT INTO table``: the columns, and overrides."""
+        return f"({self.names(columns)})"
+
+    def update_from(self, source: str, assignments: str, key_match: str, condition: str) -> str:
+        """Return the statement that updates the target, from a table aliased ``s``.
+
+        Args:
+            source: the table to take values from, qualified.
+            assignments: ``"column" = s."column", …``
+            key_match: equality of the keys of ``s`` and the target.
+            condition: which of the matching rows.
+        """
+        return (
+            f"UPDATE {self.qualified(self.table)} SET {assignments}"
+            f" FROM {source} AS s WHERE {key_match} AND {condition}"
+        )
+
+    def delete_keys(self, keys: str, key: Sequence[str]) -> str:
+        """Return the statement that deletes target rows whose key is among `keys`, a SELECT."""
+        return f"DELETE FROM {self.qualified(self.table)} WHERE ({self.names(key)}) IN ({keys})"
+
+    def prepare_keys(self, staging: str, key: Sequence[str]) -> None:
+        """Make lookups by key fast in a staging table that is now unique over it."""
+
+    def rename(self, old: str, new: str) -> None:
+        """Rename a temporary table."""
+        self.run(f"ALTER TABLE {self.qualified(old)} RENAME TO {self.quote(new)}")
+
+    def zone_suffix(self) -> str:
+        """Return what ends a timestamp literal with zone."""
+        return "+00"
+
+    # --- pieces of statements -------------------------------------------------------------------
+
+    def names(self, columns: Iterable[str], alias: str | None = None) -> str:
+        """Return a comma-separated list of quoted columns."""
+        prefix = f"{alias}." if alias else ""
+        return ", ".join(f"{prefix}{self.quote(column)}" for column in columns)
+
+    def key_match(self, key: Sequence[str], alias: str = "s", table: str | None = None) -> str:
+        """Return the condition that `alias` and `table` (the target) have one key."""
+        other = self.quote(table or self.table)
+        return " AND ".join(
+            f"{alias}.{self.quote(name)} = {other}.{self.quote(name)}" for name in key
+        )
+
+    def column_field(self, name: str) -> pa.Field:
+        """Return the field of a column of the target.
+
+        Raises:
+            errors.ConfigError: the target has no such column.
+        """
+        table = self.describe()
+        column = table.column(name) if table else None
+        if column is None:
+            raise errors.ConfigError(f"the target {self.table} has no column {name!r}")
+        return column.field
+
+    def window_condition(self, window: base.CursorWindow | None, alias: str | None = None) -> str:
+        """Return the condition for target rows in `window`; always true without one."""
+        if window is None:
+            return "1 = 1"
+        column = f"{alias or self.quote(self.table)}.{self.quote(window.column)}"
+        kind = self.column_field(window.column).type
+        return window_sql(column, kind, window, zone=self.zone_suffix())
+
+    def selected(self, name: str, selection: base.Selection) -> tuple[str, str]:
+        """Return the FROM clause, and the alias of the table in it, for a selection of rows."""
+        table = self.qualified(name)
+        alias = self.quote(name)
+        if selection.keys_of is not None:
+            match = self.key_match(selection.key, "s", name)
+            clause = f"{self.qualified(selection.keys_of)} AS s JOIN {table} ON {match}"
+            return clause, alias
+        if selection.window is not None:
+            return f"{table} WHERE {self.window_condition(selection.window, alias)}", alias
+        return table, alias
+
+    # --- base.Target ----------------------------------------------------------------------------
+
+    def fingerprint(
+        self, name: str, columns: Sequence[str], selection: base.Selection, *, hashes: bool
+    ) -> base.Fingerprint:
+        """Return count and hash of a table by one aggregate query."""
+        clause, alias = self.selected(name, selection)
+        if not hashes:
+            return base.Fingerprint(int(self.rows(f"SELECT COUNT(*) FROM {clause}")[0][0]))
+        total = self.hash_sum(name, alias, columns)
+        count, value = self.rows(f"SELECT COUNT(*), {total} FROM {clause}")[0]
+        return base.Fingerprint(int(count), int(value or 0) % 2**64)
+
+    def drop(self, name: str) -> None:
+        """Drop a temporary table if it is there."""
+        self.run(f"DROP TABLE IF EXISTS {self.qualified(name)}")
+
+    def diff(
+        self,
+        shadow: str,
+        columns: Sequence[str],
+        key: Sequence[str],
+        window: base.CursorWindow | None,
+    ) -> base.Changes:
+        """Make the target's rows equal the shadow's, touching only those that differ."""
+        target, source = self.qualified(self.table), self.qualified(shadow)
+        match = self.key_match(key)
+        inside = self.window_condition(window)
+        if window is not None:
+            self._refuse_keys_outside(source, key, match, inside)
+        deleted = self.run(
+            f"DELETE FROM {target} WHERE {inside}"
+            f" AND NOT EXISTS (SELECT 1 FROM {source} AS s WHERE {match})"
+        )
+        updated = self._update(source, columns, key, match)
+        inserted = self._insert_missing(source, columns, match)
+        staged = int(self.rows(f"SELECT COUNT(*) FROM {source}")[0][0])
+        return base.Changes(inserted, updated, deleted, staged - inserted - updated)
+
+    def replace_rows(
+        self, staging: str, columns: Sequence[str], window: base.CursorWindow | None
+    ) -> base.Changes:
+        """Delete the target's rows in the window and insert the staged ones."""
+        target = self.qualified(self.table)
+        deleted = self.run(f"DELETE FROM {target} WHERE {self.window_condition(window)}")
+        inserted = self.run(
+            f"INSERT INTO {target} {self.insert_clause(columns)}"
+            f" SELECT {self.names(columns, 's')} FROM {self.qualified(staging)} AS s"
+        )
+        return base.Changes(inserted=inserted, deleted=deleted)
+
+    def keep_latest(
+        self, staging: str, columns: Sequence[str], key: Sequence[str], order_by: Sequence[str]
+    ) -> int:
+        """Leave the latest version of each key in a staging table."""
+        table, keys = self.qualified(staging), self.names(key)
+        removed = 0
+        if self.rows(f"SELECT {keys} FROM {table} GROUP BY {keys} HAVING COUNT(*) > 1 LIMIT 1"):
+            self._refuse_ties(staging, columns, key, order_by)
+            removed = self._rewrite_latest(staging, columns, key, order_by)
+        self.prepare_keys(staging, key)
+        return removed
+
+    def upsert(
+        self,
+        staging: str,
+        columns: Sequence[str],
+        key: Sequence[str],
+        order_by: Sequence[str],
+        deleted: str | None,
+    ) -> base.Changes:
+        """Merge the staging table, one row per key, into the target."""
+        source, match = self.qualified(staging), self.key_match(key)
+        held = [name for name in order_by if name in columns]
+        superseded = 0
+        if held and len(held) == len(order_by):
+            superseded = self._delete_superseded(staging, key, held)
+        removed = 0
+        if deleted:
+            marked = f"SELECT {self.names(key)} FROM {source} WHERE ({deleted}\n)"
+            removed = self.run(self.delete_keys(marked, key))
+            self.run(f"DELETE FROM {source} WHERE ({deleted}\n)")
+        updated = self._update(source, columns, key, match)
+        inserted = self._insert_missing(source, columns, match)
+        staged = int(self.rows(f"SELECT COUNT(*) FROM {source}")[0][0])
+        return base.Changes(
+            inserted, updated, removed, staged - inserted - updated + superseded
+        )
+
+    # --- steps ----------------------------------------------------------------------------------
+
+    def _update(self, source: str, columns: Sequence[str], key: Sequence[str], match: str) -> int:
+        plain = [name for name in columns if name not in key]
+        # Key columns are compared as well: under a case-insensitive collation "a" and "A" are one
+        # key and still two different bytes, and the proof is about bytes.
+        table = self.quote(self.table)
+        changing = [name for name in columns if name in plain or not self._is_exact_key(name)]
+        if not changing:
+            return 0
+        difference = " OR ".join(
+            self.differs(
+                self.column_field(name), f"{table}.{self.quote(name)}", f"s.{self.quote(name)}"
+            )
+            for name in changing
+        )
+        assignments = ", ".join(
+            f"{self.quote(name)} = s.{self.quote(name)}" for name in changing
+        )
+        return self.run(self.update_from(source, assignments, match, f"({difference})"))
+
+    def _is_exact_key(self, name: str) -> bool:
+        """Return whether equality of a key column means equality of its bytes."""
+        return not pa.types.is_string(self.column_field(name).type)
+
+    def _insert_missing(self, source: str, columns: Sequence[str], match: str) -> int:
+        target = self.qualified(self.table)
+        return self.run(
+            f"INSERT INTO {target} {self.insert_clause(columns)}"
+            f" SELECT {self.names(columns, 's')} FROM {source} AS s"
+            f" WHERE NOT EXISTS (SELECT 1 FROM {target} WHERE {match})"
+        )
+
+    def _refuse_keys_outside(
+        self, source: str, key: Sequence[str], match: str, inside: str
+    ) -> None:
+        found = self.rows(
+            f"SELECT {self.names(key, 's')} FROM {source} AS s"
+            f" JOIN {self.qualified(self.table)} ON {match}"
+            f" WHERE NOT COALESCE({inside}, 1 = 0) LIMIT 1"
+        )
+        if found:
+            raise errors.DuplicateKeyError(
+                self.table,
+                dict(zip(key, found[0], strict=True)),
+                reason="the target has it outside the window, which replace_window must not touch;"
+                " `strategy: upsert` would move the row",
+            )
+
+    def _delete_superseded(self, staging: str, key: Sequence[str], order_by: Sequence[str]) -> int:
+        table, source = self.quote(self.table), self.quote(staging)
+        newer, equal_so_far = [], "1 = 1"
+        for name in order_by:
+            held, staged = f"{table}.{self.quote(name)}", f"{source}.{self.quote(name)}"
+            greater = f"({held} > {staged} OR ({held} IS NOT NULL AND {staged} IS NULL))"
+            newer.append(f"({equal_so_far} AND {greater})")
+            equal_so_far += f" AND {self.same(held, staged)}"
+        match = " AND ".join(
+            f"{source}.{self.quote(name)} = {table}.{self.quote(name)}" for name in key
+        )
+        return self.run(
+            f"DELETE FROM {self.qualified(staging)}"
+            f" WHERE EXISTS (SELECT 1 FROM {self.qualified(self.table)} WHERE {match}"
+            f" AND ({' OR '.join(newer)}))"
+        )
+
+    def _latest_first(self, order_by: Sequence[str]) -> str:
+        return ", ".join(f"{self.quote(name)} DESC{self.nulls_last}" for name in order_by)
+
+    def _refuse_ties(
+        self, staging: str, columns: Sequence[str], key: Sequence[str], order_by: Sequence[str]
+    ) -> None:
+        keys, identity = self.names(key), self.row_identity(staging, columns)
+        rank, latest = "", ""
+        if order_by:
+            rank = (
+                f", RANK() OVER (PARTITION BY {keys} ORDER BY {self._latest_first(order_by)})"
+                " AS _tmg_rank"
+            )
+            latest = " WHERE _tmg_rank = 1"
+        found = self.rows(
+            f"SELECT {keys} FROM (SELECT {keys}, {identity} AS _tmg_row{rank}"
+            f" FROM {self.qualified(staging)}) AS versions{latest}"
+            f" GROUP BY {keys} HAVING COUNT(DISTINCT _tmg_row) > 1 LIMIT 1"
+        )
+        if found:
+            reason = (
+                f"different rows are equally late by order_by {list(order_by)}"
+                if order_by
+                else "different rows, and no `order_by` to tell which is the latest"
+            )
+            raise errors.DuplicateKeyError(
+                self.table, dict(zip(key, found[0], strict=True)), reason=reason
+            )
+
+    def _rewrite_latest(
+        self, staging: str, columns: Sequence[str], key: Sequence[str], order_by: Sequence[str]
+    ) -> int:
+        latest = staging.replace("_tmg_stage_", "_tmg_latest_", 1)
+        keys = self.names(key)
+        order = self._latest_first(order_by) or keys
+        before = int(self.rows(f"SELECT COUNT(*) FROM {self.qualified(staging)}")[0][0])
+        self.run(
+            f"CREATE TABLE {self.qualified(latest)} AS SELECT {self.names(columns)} FROM"
+            f" (SELECT {self.names(columns)}, ROW_NUMBER() OVER"
+            f" (PARTITION BY {keys} ORDER BY {order}) AS _tmg_version"
+            f" FROM {self.qualified(staging)}) AS versions WHERE _tmg_version = 1"
+        )
+        after = int(self.rows(f"SELECT COUNT(*) FROM {self.qualified(latest)}")[0][0])
+        self.drop(staging)
+        self.rename(latest, staging)
+        return before - after

@@ -1,0 +1,254 @@
+"""Every error that a user can meet, branched first by what to do about it, then by cause.
+
+The branches are the exit codes (sysexits), which a Kubernetes Job's ``podFailurePolicy`` reads:
+
+========================  ====  ==========================================================
+`UsageError`              64    the command line is wrong: correct it
+`DataError`               65    the data breaks a promise: correct the data or the rule
+`TemporaryError`          75    the world is busy or away: run again later
+`AccessError`             77    rights or credentials are missing: grant them
+`ConfigError`             78    the configuration is wrong: correct the file
+`Stopped`                 143   SIGTERM (130 for SIGINT): not an error, an orderly end
+anything else             70    a bug: the traceback goes to the log
+========================  ====  ==========================================================
+
+Constructors take facts and keep them; the message is built once and is one line. No error holds a
+secret: connectors hand over text that `redact` has been through.
+"""
+
+from __future__ import annotations
+
+import re
+
+EXIT_OK = 0
+EXIT_USAGE = 64
+EXIT_DATA = 65
+EXIT_BUG = 70
+EXIT_TEMPORARY = 75
+EXIT_ACCESS = 77
+EXIT_CONFIG = 78
+EXIT_SIGINT = 130
+EXIT_SIGTERM = 143
+
+_URL_PASSWORD = re.compile(r"(?P<head>[A-Za-z][\w+.-]*://[^:/?#\s@]*):[^@\s/]*@")
+
+
+def redact(text: str) -> str:
+    """Return `text` with the passwords of URLs replaced by ``***``."""
+    return _URL_PASSWORD.sub(r"\g<head>:***@", text)
+
+
+def one_line(text: str) -> str:
+    """Return `text` folded to one line, passwords of URLs removed."""
+    return redact(" ".join(str(text).split()))
+
+
+class TmgEtlError(Exception):
+    """Root of the errors that carry a message for the user.
+
+    Args:
+        message: what failed, where, what was found against what was expected.
+        hint: what to do next; None when the message says it.
+        where: the place in a configuration, as ``file:line:key``; None when there is none.
+    """
+
+    exit_code = EXIT_BUG
+
+    def __init__(self, message: str, *, hint: str | None = None, where: str | None = None) -> None:
+        self.message = one_line(message)
+        self.hint = one_line(hint) if hint else None
+        self.where = where
+        super().__init__(self.message)
+
+    def __str__(self) -> str:
+        """Return the one line that is printed: place, message, next step."""
+        text = f"{self.where}: {self.message}" if self.where else self.message
+        return f"{text}; {self.hint}" if self.hint else text
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle by facts, because keyword-only arguments are lost by the default."""
+        return (_rebuild, (type(self), dict(self.__dict__)))
+
+
+def _rebuild(kind: type[TmgEtlError], facts: dict[str, object]) -> TmgEtlError:
+    error = kind.__new__(kind)
+    Exception.__init__(error, facts.get("message", ""))
+    error.__dict__.update(facts)
+    return error
+
+
+class UsageError(TmgEtlError):
+    """The command line is wrong."""
+
+    exit_code = EXIT_USAGE
+
+
+class DataError(TmgEtlError):
+    """The data breaks a promise: the target stays as it was."""
+
+    exit_code = EXIT_DATA
+
+
+class EmptySourceError(DataError):
+    """The source has no rows and `on_empty` is ``fail``."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        super().__init__(
+            f"the source {source} is empty and would wipe the target",
+            hint="write `on_empty: allow` in the transfer if that is meant",
+        )
+
+
+class ValueRejectedError(DataError):
+    """One cell does not fit its column.
+
+    Args:
+        table: the table that was being loaded, as the user names it.
+        column: name of the column; None where the database does not say.
+        value: the value found, as text; cut to 120 characters.
+        key: the row's key as ``{column: value}``; None where it is not known.
+        reason: what the database or the type rule says.
+    """
+
+    def __init__(
+        self,
+        table: str,
+        *,
+        column: str | None,
+        reason: str,
+        value: object = None,
+        key: dict[str, object] | None = None,
+    ) -> None:
+        self.table, self.column, self.key, self.reason = table, column, key, one_line(reason)
+        self.value = shorten(value)
+        cell = f" column {column!r}" if column else ""
+        found = f" value {self.value}" if value is not None else ""
+        row = f" in the row {render_key(key)}" if key else ""
+        super().__init__(f"{table}:{cell}{found}{row} was refused: {self.reason}")
+
+
+class DuplicateKeyError(DataError):
+    """Two rows have one key."""
+
+    def __init__(self, table: str, key: dict[str, object], *, reason: str = "") -> None:
+        self.table, self.key = table, key
+        super().__init__(
+            f"{table}: the key {render_key(key)} occurs more than once{': ' + reason if reason else ''}",
+            hint="the target is unchanged; correct the source or declare the full key",
+        )
+
+
+class NullKeyError(DataError):
+    """A key column holds null."""
+
+    def __init__(self, table: str, column: str, row: dict[str, object]) -> None:
+        self.table, self.column = table, column
+        super().__init__(
+            f"{table}: the key column {column!r} is null in the row {render_key(row)}",
+            hint="the target is unchanged; keys may not be null",
+        )
+
+
+class VerificationError(DataError):
+    """What the database holds is not what was sent."""
+
+    def __init__(self, table: str, *, expected: object, found: object) -> None:
+        self.table, self.expected, self.found = table, expected, found
+        super().__init__(
+            f"{table}: verification failed: sent {expected}, the database holds {found}",
+            hint="the target is unchanged",
+        )
+
+
+class TemporaryError(TmgEtlError):
+    """The world is busy or away; the same run may succeed later."""
+
+    exit_code = EXIT_TEMPORARY
+
+
+class ConnectionLostError(TemporaryError):
+    """A server cannot be reached, or went away."""
+
+
+class LockBusyError(TemporaryError):
+    """Another run holds the target."""
+
+    def __init__(self, table: str, waited_s: float, holder: str | None = None) -> None:
+        self.table, self.waited_s, self.holder = table, waited_s, holder
+        by = f" by {holder}" if holder else ""
+        super().__init__(
+            f"{table} is locked{by}; waited {waited_s:g} s",
+            hint="the other run must end first; raise `lock_wait_s` to wait longer",
+        )
+
+
+class LockLostError(TemporaryError):
+    """The run lost its lock before it could publish, and therefore did not."""
+
+
+class LedgerError(TemporaryError):
+    """The ledger cannot be read or written."""
+
+
+class StorageFullError(TemporaryError):
+    """A disk, a tablespace or a quota is full."""
+
+
+class AccessError(TmgEtlError):
+    """Rights or credentials are missing."""
+
+    exit_code = EXIT_ACCESS
+
+
+class ConfigError(TmgEtlError):
+    """The configuration cannot be carried out as it is written."""
+
+    exit_code = EXIT_CONFIG
+
+
+class SchemaConflictError(ConfigError):
+    """Source and target columns do not agree.
+
+    Args:
+        table: the target's name.
+        conflicts: one phrase for each column that disagrees.
+        hint: what to write to have it accepted.
+    """
+
+    def __init__(self, table: str, conflicts: list[str], hint: str) -> None:
+        self.table, self.conflicts = table, conflicts
+        super().__init__(f"{table}: {'; '.join(conflicts)}", hint=hint)
+
+
+class Stopped(BaseException):
+    """A signal asked the run to stop. Outside the tree: `except Exception` must not swallow it."""
+
+    def __init__(self, signal_number: int) -> None:
+        self.signal_number = signal_number
+        self.exit_code = 128 + signal_number
+        super().__init__(f"stopped by signal {signal_number}")
+
+
+def shorten(value: object, limit: int = 120) -> str:
+    """Return `value` as text for a message, cut to `limit` characters."""
+    text = value if isinstance(value, str) else repr(value)
+    text = text.encode("unicode_escape").decode("ascii") if not text.isprintable() else text
+    return repr(text) if len(text) <= limit else repr(text[:limit]) + "…"
+
+
+def render_key(key: dict[str, object] | None) -> str:
+    """Return a row's key as ``(column=value, …)``."""
+    items = (key or {}).items()
+    return "(" + ", ".join(f"{name}={shorten(str(value), 60)}" for name, value in items) + ")"
+
+
+def exit_code_of(error: BaseException | None) -> int:
+    """Return the exit code that stands for `error`; None means success."""
+    if error is None:
+        return EXIT_OK
+    if isinstance(error, (TmgEtlError, Stopped)):
+        return error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return EXIT_SIGINT
+    return EXIT_BUG
