@@ -1,0 +1,175 @@
+"""From a location to a `model.Config`, or to one line that says what is wrong and where."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tmg_etl import errors
+from tmg_etl.config import complaint, environment, interpolation, place, problem, tree
+
+if TYPE_CHECKING:
+    from tmg_etl.config import model
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_FILE_DATABASE = re.compile(
+    r"(?P<head>(?:sqlite|duckdb)(?:\+\w+)?:///)(?P<path>[^?]*)(?P<tail>.*)", re.DOTALL
+)
+
+
+def load(
+    location: str,
+    env: str = environment.DEFAULT,
+    *,
+    environ: Mapping[str, str] | None = None,
+) -> model.Config:
+    """Return the config at `location` with one environment merged in and all variables filled in.
+
+    Args:
+        location: path of a YAML file, or a URL of a scheme in `place.OPENERS`.
+        env: name of the environment; `local` need not be in the file.
+        environ: variables for `${NAME}`; None takes the process's own.
+
+    Returns:
+        The config. Relative paths of connections and ledger are absolute in it.
+
+    Raises:
+        errors.ConfigError: the first thing that is wrong, with file, line and key, and how many
+            more there are; `check` returns all.
+        errors.AccessError: the file or a secret's file may not be read.
+    """
+    config, problems = _load(location, env, environ)
+    if config is None:
+        raise problems[0].to_error(location, more=len(problems) - 1)
+    return config
+
+
+def check(
+    location: str,
+    env: str = environment.DEFAULT,
+    *,
+    environ: Mapping[str, str] | None = None,
+) -> list[errors.TmgEtlError]:
+    """Return every problem of the config at `location`, by line; none when it is fine.
+
+    Args:
+        location: as for `load`.
+        env: as for `load`.
+        environ: as for `load`.
+    """
+    try:
+        _, problems = _load(location, env, environ)
+    except (errors.ConfigError, errors.AccessError) as error:
+        return [error]
+    return [found.to_error(location) for found in problems]
+
+
+def environments(location: str) -> list[str]:
+    """Return the names of the environments in the file, `local` first.
+
+    Raises:
+        errors.ConfigError: the file cannot be read or is not YAML.
+    """
+    root = _parse(location)
+    section = root.value.get("environments") if isinstance(root.value, dict) else None
+    names = list(section.value) if section and isinstance(section.value, dict) else []
+    return [environment.DEFAULT, *(name for name in names if name != environment.DEFAULT)]
+
+
+def resolve_url(folder: pathlib.Path, url: str) -> str:
+    """Return `url` with a relative file path made absolute.
+
+    Args:
+        folder: where relative paths start: `Config.folder`.
+        url: a plain path, or a URL. Only ``sqlite:///`` and ``duckdb:///`` with a relative path
+            change; absolute paths, ``:memory:``, SQLite's ``file:`` names, MotherDuck's ``md:``
+            names and all other URLs are returned as they are.
+    """
+    match = _FILE_DATABASE.fullmatch(url)
+    if match:
+        path = match["path"]
+        if not path or path.startswith(("/", ":memory:", "file:", "md:")):
+            return url
+        return f"{match['head']}{folder / path}{match['tail']}"
+    if _SCHEME.match(url) or re.match(r"(?:sqlite|duckdb)(?:\+\w+)?:", url):
+        return url
+    return str(folder / url)
+
+
+def _parse(location: str) -> tree.Node:
+    text = place.read(location)
+    try:
+        root = tree.parse(text)
+    except tree.InvalidError as invalid:
+        raise invalid.problem.to_error(location) from None
+    if root is None or root.value is None:
+        hint = "start with connections: and transfers:"
+        raise errors.ConfigError("the config file is empty", where=f"{location}:1", hint=hint)
+    if not isinstance(root.value, dict):
+        raise problem.Problem(
+            root.line,
+            (),
+            f"found {problem.describe(root.value)} at the top, expected a mapping",
+            f"keys here: {', '.join((*environment.SECTIONS, 'environments'))}",
+        ).to_error(location)
+    return root
+
+
+def _load(
+    location: str, env: str, environ: Mapping[str, str] | None
+) -> tuple[model.Config | None, list[problem.Problem]]:
+    """Return the config and no problems, or None and at least one problem in the order of lines."""
+    root = _parse(location)
+    merged, problems = environment.select(root, env)
+    if problems:
+        return None, _ordered(problems)
+    resolver = interpolation.Resolver(environ)
+    resolved = resolver.resolve(merged)
+    problems = [*resolver.problems, *complaint.unknown_keys(resolved)]
+    if problems:
+        return None, _ordered(problems)
+    config, problems = complaint.validate(resolved)
+    if config is None:
+        return None, _ordered(problems)
+    assert isinstance(root.value, dict)
+    section = root.value.get("environments")
+    config = _finish(config, place.folder_of(location), section.plain() if section else None)
+    config._location, config._env = location, env
+    # Digested before paths are made absolute: one config has one digest on every machine.
+    config._digest = _digest(resolved)
+    config._secrets = frozenset(resolver.secrets)
+    config._masked = {
+        path: node.masked for path, node in resolved.walk() if node.masked is not None
+    }
+    return config, []
+
+
+def _finish(
+    config: model.Config, folder: pathlib.Path, environments: dict[str, Any] | None
+) -> model.Config:
+    """Return `config` with absolute paths, its folder, and the environments as written."""
+    connections = {
+        name: item.model_copy(update={"url": resolve_url(folder, item.url)}) if item.url else item
+        for name, item in config.connections.items()
+    }
+    update = {
+        "connections": connections,
+        "ledger": resolve_url(folder, config.ledger),
+        "environments": environments or {},
+    }
+    config = config.model_copy(update=update)
+    config._folder = folder
+    return config
+
+
+def _ordered(problems: list[problem.Problem]) -> list[problem.Problem]:
+    return sorted(problems, key=lambda found: found.line)
+
+
+def _digest(root: tree.Node) -> str:
+    text = json.dumps(root.plain(), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,210 @@
+"""The model of a whole config; also the names of the models that it is made of.
+
+Every key says its meaning, its unit, its default and why that default. Frozen values without I/O.
+Keys that are filled in by the loader and may not be written in YAML are in each class's `hidden`.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Annotated, Any
+
+import pydantic
+from pydantic import BeforeValidator, Field
+
+from tmg_etl import errors
+from tmg_etl.config import problem, rule, strict
+from tmg_etl.config.connection import (
+    AnyConnection,
+    BigQueryConnection,
+    Connection,
+    FilesConnection,
+    SqlConnection,
+)
+from tmg_etl.config.transfer import (
+    CsvSpec,
+    Defaults,
+    DeltaSpec,
+    IndexSpec,
+    Policy,
+    SourceSpec,
+    TargetSpec,
+    Transfer,
+)
+
+# Readers say `model.Transfer`: which file holds which model is nobody else's business.
+__all__ = [
+    "AnyConnection",
+    "BigQueryConnection",
+    "Config",
+    "Connection",
+    "CsvSpec",
+    "Defaults",
+    "DeltaSpec",
+    "FilesConnection",
+    "IndexSpec",
+    "Policy",
+    "SourceSpec",
+    "SqlConnection",
+    "TargetSpec",
+    "Transfer",
+]
+
+
+class Config(strict.Strict):
+    """A whole config with one environment merged in.
+
+    Attributes:
+        location: where it was read from, as given.
+        folder: the absolute folder that relative paths start at.
+        env: name of the environment.
+        digest: sha256 of the resolved values: equal digests mean equal configs.
+        secrets: texts that must not be printed; see `redact`.
+        masked: key path → value for print, for every value that holds a secret.
+    """
+
+    connections: Annotated[
+        dict[str, Annotated[AnyConnection, Field(discriminator="type")]],
+        BeforeValidator(rule.named),
+    ] = Field(default={}, description="Named systems. Default none.")
+    ledger: Annotated[str, BeforeValidator(rule.ledger)] = Field(
+        default="sqlite:///.tmg_etl/ledger.db",
+        description="SQLAlchemy URL of the database of runs. Default a file beside the config: it "
+        "needs no server.",
+        repr=False,
+    )
+    defaults: Annotated[Defaults, BeforeValidator(rule.empty)] = Field(
+        default=Defaults(), description="Values for all transfers."
+    )
+    packages: list[Annotated[str, BeforeValidator(rule.package)]] = Field(
+        default=["sid_dim_agent"],
+        description="Packages that `pipeline` may name a class from. Default this job's own, so "
+        "that a config cannot run other code.",
+    )
+    transfers: Annotated[dict[str, Transfer], BeforeValidator(rule.named)] = Field(
+        default={}, description="Declared movements by name. Default none."
+    )
+    environments: dict[str, Any] = Field(
+        default={},
+        repr=False,
+        description="Keys of this file to lay over it, by the name given with --env. Mappings "
+        "merge, lists and single values replace. `local` is the default and may be absent.",
+    )
+
+    _location: str = pydantic.PrivateAttr("")
+    _folder: pathlib.Path = pydantic.PrivateAttr(default_factory=pathlib.Path)
+    _env: str = pydantic.PrivateAttr("local")
+    _digest: str = pydantic.PrivateAttr("")
+    _secrets: frozenset[str] = pydantic.PrivateAttr(frozenset())
+    _masked: dict[problem.Path, str] = pydantic.PrivateAttr(default_factory=dict)
+
+    @pydantic.field_validator("connections")
+    @classmethod
+    def _name_connections(cls, value: dict[str, AnyConnection]) -> dict[str, AnyConnection]:
+        return {name: item.model_copy(update={"name": name}) for name, item in value.items()}
+
+    @pydantic.field_validator("transfers")
+    @classmethod
+    def _complete_transfers(
+        cls, value: dict[str, Transfer], info: pydantic.ValidationInfo
+    ) -> dict[str, Transfer]:
+        """Fill in names and defaults, and check what a transfer refers to."""
+        defaults: Defaults = info.data.get("defaults", Defaults())
+        completed = {}
+        for name, item in value.items():
+            # A section that is wrong itself is missing from the data; it was reported already.
+            if "connections" in info.data:
+                _check_connections(name, item, info.data["connections"])
+            if "packages" in info.data:
+                _check_package(name, item, info.data["packages"])
+            inherited = defaults.model_fields_set - item.model_fields_set
+            update = {key: getattr(defaults, key) for key in inherited}
+            completed[name] = item.model_copy(update={**update, "name": name})
+        return completed
+
+    @property
+    def location(self) -> str:
+        """Return where the config was read from, as given."""
+        return self._location
+
+    @property
+    def folder(self) -> pathlib.Path:
+        """Return the absolute folder that relative paths start at."""
+        return self._folder
+
+    @property
+    def env(self) -> str:
+        """Return the name of the environment."""
+        return self._env
+
+    @property
+    def digest(self) -> str:
+        """Return the sha256 of the resolved values, in hexadecimal."""
+        return self._digest
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """Return the texts that must not be printed."""
+        return self._secrets
+
+    @property
+    def masked(self) -> dict[problem.Path, str]:
+        """Return what to print for every value that holds a secret, by key path."""
+        return self._masked
+
+    def redact(self, text: str) -> str:
+        """Return `text` with every secret of this config as ``***``; the longest go first.
+
+        Secrets of fewer than three characters are left: they would replace parts of any word.
+        """
+        for secret in sorted(self._secrets, key=len, reverse=True):
+            if len(secret) > 2:
+                text = text.replace(secret, "***")
+        return errors.redact(text)
+
+    def transfer(self, name: str) -> Transfer:
+        """Return the transfer of that name.
+
+        Raises:
+            errors.ConfigError: there is none; names the closest one and lists all.
+        """
+        found = self.transfers.get(name)
+        if found is None:
+            known = list(self.transfers)
+            raise errors.ConfigError(
+                f"found no transfer {problem.describe(name)}",
+                where=f"{self.location}:transfers",
+                hint=problem.help_for(name, known, "transfers in this file"),
+            )
+        return found
+
+
+def _check_connections(
+    name: str, transfer: Transfer, connections: dict[str, AnyConnection]
+) -> None:
+    for place, spec in (("source", transfer.source), ("target", transfer.target)):
+        if spec.connection not in connections:
+            raise rule.fault(
+                f"found no connection {problem.describe(spec.connection)}",
+                problem.help_for(spec.connection, list(connections), "connections in this file"),
+                at=(name, place, "connection"),
+            )
+    kind = connections[transfer.source.connection].type
+    for key in sorted({"path", "format", "columns", "csv"} & transfer.source.model_fields_set):
+        if kind != "files" and getattr(transfer.source, key) is not None:
+            raise rule.fault(
+                f"found `{key}` on a connection of type {kind}, expected it on files only",
+                "remove it",
+                at=(name, "source", key),
+            )
+
+
+def _check_package(name: str, transfer: Transfer, packages: list[str]) -> None:
+    module = (transfer.pipeline or "").partition(":")[0]
+    if module and not any(f"{module}.".startswith(f"{package}.") for package in packages):
+        listed = ", ".join(packages) or "none"
+        raise rule.fault(
+            f"found a pipeline in {problem.describe(module)}, expected a package of {listed}",
+            f"add `packages: [{module.partition('.')[0]}]` at the top of the config",
+            at=(name, "pipeline"),
+        )

@@ -1,0 +1,209 @@
+"""Rules for single values of a config, as validators of the models.
+
+A rule leaves values of another type alone: the model's type says what is wrong with them. What it
+refuses it reports by `fault`, whose words the loader prints as they are.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+import urllib.parse
+from typing import Any
+
+import pydantic_core
+
+from tmg_etl.config import column, cron, problem
+
+COLUMN_TYPES = f"Types: {', '.join(column.NAMES)}, decimal(p,s)."
+
+_SCHEMES = {
+    "duckdb": ("duckdb",),
+    "sqlite": ("sqlite",),
+    "postgres": ("postgresql", "postgres"),
+    "mysql": ("mysql", "mariadb"),
+}
+_EXAMPLES = {
+    "duckdb": "duckdb:///file.duckdb",
+    "sqlite": "sqlite:///file.db",
+    "postgres": "postgresql://user@host/database",
+    "mysql": "mysql://user@host/database",
+    "sqlalchemy": "dialect://user@host/database",
+}
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9_]*)(\+[A-Za-z0-9_]+)?://")
+_PIPELINE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+_PACKAGE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
+_NAME_LENGTH = 200
+
+
+def fault(message: str, hint: str, *, at: problem.Path = ()) -> pydantic_core.PydanticCustomError:
+    """Return the error to raise from a validator.
+
+    Args:
+        message: what was found against what was expected; must not hold a secret.
+        hint: what to do.
+        at: key path below the value that is validated.
+    """
+    facts = {"message": message, "hint": hint, "at": at}
+    return pydantic_core.PydanticCustomError("fault", "{message}; {hint}", facts)
+
+
+def name(value: Any) -> Any:
+    """Refuse a text without any visible character."""
+    if isinstance(value, str) and not value.strip():
+        raise fault("found an empty text, expected a name", "write it or remove the key")
+    return value
+
+
+def not_bool(value: Any) -> Any:
+    """Refuse true and false where a number is meant; pydantic would read them as 1 and 0."""
+    if isinstance(value, bool):
+        raise fault(f"found {problem.describe(value)}, expected a number", "write a number")
+    return value
+
+
+def off(value: Any) -> Any:
+    """Return ``off`` for false: YAML reads the plain word `off` as false."""
+    return "off" if value is False else value
+
+
+def empty(value: Any) -> Any:
+    """Return an empty mapping for a section whose entries are all commented out."""
+    return {} if value is None else value
+
+
+def distinct(value: Any) -> Any:
+    """Refuse a name that a list holds twice."""
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            if isinstance(item, str) and item in value[:index]:
+                message = f"found {problem.describe(item)} a second time, expected different names"
+                raise fault(message, "remove one", at=(index,))
+    return value
+
+
+def named(value: Any) -> Any:
+    """Refuse names of connections and transfers that no command line or table could hold."""
+    for key in value if isinstance(value, dict) else ():
+        if not isinstance(key, str) or not 1 <= len(key) <= _NAME_LENGTH:
+            message = f"found a name of {len(str(key))} characters, expected 1 to {_NAME_LENGTH}"
+            raise fault(message, "choose another name", at=(key,))
+        if not key.isprintable() or key != key.strip():
+            message = (
+                "found a name with invisible characters or outer spaces, expected visible ones"
+            )
+            raise fault(message, "choose another name", at=(key,))
+    return empty(value)
+
+
+def character(value: Any) -> Any:
+    """Refuse a text that is not one character."""
+    if isinstance(value, str) and len(value) != 1:
+        hint = r'for a tab write "\t"' if value.startswith("\\") else "write one character"
+        raise fault(f"found {problem.describe(value)}, expected one character", hint)
+    return value
+
+
+def encoding(value: Any) -> Any:
+    """Refuse an encoding that Python does not know."""
+    if isinstance(value, str):
+        try:
+            codecs.lookup(value)
+        except (LookupError, ValueError):
+            message = f"found {problem.describe(value)}, expected a character encoding"
+            raise fault(message, "for example utf8, latin1, cp1252") from None
+    return value
+
+
+def column_type(value: Any) -> Any:
+    """Return a column type in its normal spelling."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return column.normalise(value)
+    except ValueError as error:
+        word = value.strip().lower()
+        near = column.ALIASES.get(word) or problem.suggest(word, column.NAMES)
+        hint = f"did you mean `{near}`?" if near else "choose one of them"
+        raise fault(f"found {problem.describe(value)}, expected {error}", hint) from None
+
+
+def schedule(value: Any) -> Any:
+    """Refuse what a Kubernetes CronJob would refuse."""
+    if isinstance(value, str):
+        try:
+            cron.check(value)
+        except ValueError as error:
+            hint = 'for example "17 4 * * *" is every day at 04:17 UTC'
+            raise fault(f"found {problem.describe(value)}, expected {error}", hint) from None
+    return value
+
+
+def pipeline(value: Any) -> Any:
+    """Refuse what is not ``module:Class``."""
+    if isinstance(value, str) and not _PIPELINE.fullmatch(value):
+        message = f"found {problem.describe(value)}, expected module:Class"
+        raise fault(message, "for example sid_dim_agent.agent:AgentPipeline")
+    return value
+
+
+def package(value: Any) -> Any:
+    """Refuse what is not the dotted name of a package."""
+    if isinstance(value, str) and not _PACKAGE.fullmatch(value):
+        message = f"found {problem.describe(value)}, expected the name of a Python package"
+        raise fault(message, "for example sid_dim_agent")
+    return value
+
+
+def folder(value: Any) -> Any:
+    """Refuse a files URL that is empty or names a database."""
+    if not isinstance(value, str):
+        return value
+    if not value.strip():
+        raise fault(
+            "found an empty text, expected a folder", "write `url: .` for the config's folder"
+        )
+    match = re.match(r"([A-Za-z][\w+.-]*)://", value)
+    if match and match[1].lower() not in ("file", "gs", "s3"):
+        message = f"found a {match[1]}:// url, expected a folder, file://, gs:// or s3://"
+        raise fault(message, "name the folder that holds the files")
+    return value
+
+
+def ledger(value: Any) -> Any:
+    """Refuse a ledger that is not a SQLAlchemy URL."""
+    if isinstance(value, str):
+        _check_url(value, "sqlite:///ledger.db or postgresql://user@host/database")
+    return value
+
+
+def database_url(kind: str, url: str) -> None:
+    """Refuse a URL that does not fit the connection type `kind`.
+
+    The URL itself is never shown: what cannot be parsed cannot be masked.
+    """
+    scheme = _check_url(url, _EXAMPLES[kind], at=("url",))
+    allowed = _SCHEMES.get(kind)
+    if allowed and scheme not in allowed:
+        owner = next(
+            (name for name, schemes in _SCHEMES.items() if scheme in schemes), "sqlalchemy"
+        )
+        message = f"found a {scheme}:// url for type {kind}, expected {allowed[0]}://"
+        raise fault(message, f"correct the url or write `type: {owner}`", at=("url",))
+
+
+def _check_url(url: str, example: str, *, at: problem.Path = ()) -> str:
+    """Return the scheme in lower case, without a driver."""
+    match = _URL.match(url)
+    if not match:
+        raise fault(
+            "found a text that is not a URL, expected scheme://…", f"write {example}", at=at
+        )
+    try:
+        # Raises for a port that is no number and for brackets that do not match.
+        _ = urllib.parse.urlsplit(url).port
+    except ValueError:
+        message = "found a URL whose host and port cannot be read, expected host:port"
+        hint = "a password with @ : / ? or # must be percent-encoded, or stand in a ${VARIABLE}"
+        raise fault(message, hint, at=at) from None
+    return match[1].lower()
