@@ -346,6 +346,11 @@ class Target(abc.ABC):
     #: The table's name as the config has it.
     table: str
 
+    @property
+    def ingest_method(self) -> str:
+        """Return how rows enter the database, for the plan: ``COPY``, ``LOAD DATA LOCAL``, …"""
+        return "Arrow batches"
+
     @abc.abstractmethod
     def lock(self, run_id: str, wait_s: float) -> contextlib.AbstractContextManager[None]:
         """Hold the target for this run, on a connection of its own.
@@ -452,6 +457,14 @@ class Target(abc.ABC):
         self, name: str, columns: Sequence[str], selection: Selection
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a table with the Arrow types of `describe`, in any order, lazily."""
+
+    def duplicate_key(self, name: str, key: Sequence[str]) -> dict[str, object] | None:
+        """Return a key that occurs twice in a table, or None.
+
+        Asked for tables whose own constraints do not refuse duplicates. The default is for
+        connectors whose `finish_load` refuses them.
+        """
+        return None
 
     @abc.abstractmethod
     def transaction(self) -> contextlib.AbstractContextManager[None]:

@@ -216,6 +216,14 @@ class SqlTarget(base.Target):
         count, value = self.rows(f"SELECT COUNT(*), {total} FROM {clause}")[0]
         return base.Fingerprint(int(count), int(value or 0) % 2**64)
 
+    def duplicate_key(self, name: str, key: Sequence[str]) -> dict[str, object] | None:
+        """Return a key that occurs twice in a table, or None."""
+        keys = self.names(key)
+        found = self.rows(
+            f"SELECT {keys} FROM {self.qualified(name)} GROUP BY {keys} HAVING COUNT(*) > 1 LIMIT 1"
+        )
+        return dict(zip(key, found[0], strict=True)) if found else None
+
     def drop(self, name: str) -> None:
         """Drop a temporary table if it is there."""
         self.run(f"DROP TABLE IF EXISTS {self.qualified(name)}")
@@ -258,9 +266,8 @@ class SqlTarget(base.Target):
         self, staging: str, columns: Sequence[str], key: Sequence[str], order_by: Sequence[str]
     ) -> int:
         """Leave the latest version of each key in a staging table."""
-        table, keys = self.qualified(staging), self.names(key)
         removed = 0
-        if self.rows(f"SELECT {keys} FROM {table} GROUP BY {keys} HAVING COUNT(*) > 1 LIMIT 1"):
+        if self.duplicate_key(staging, key):
             self._refuse_ties(staging, columns, key, order_by)
             removed = self._rewrite_latest(staging, columns, key, order_by)
         self.prepare_keys(staging, key)

@@ -1,0 +1,98 @@
+"""Batches on their way: in the background, and in useful sizes.
+
+Reading, encoding and the server's own work overlap, because each of them spends its time outside
+the interpreter. Never more than a few batches are held.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Generator, Iterable, Iterator
+from typing import TypeVar
+
+import pyarrow as pa
+
+Item = TypeVar("Item")
+
+_POLL_S = 0.1
+
+
+class _End:
+    """Marks the end of the items, with the error that ended them."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
+
+
+def prefetched(items: Iterable[Item], depth: int = 2) -> Generator[Item, None, None]:
+    """Yield `items`, made in a thread of their own, at most `depth` ahead.
+
+    An error of the producer is raised here, after the items before it. Closing the generator ends
+    the thread at its next item and waits for it, so that nobody uses a closed connection.
+    """
+    ready: queue.Queue[Item | _End] = queue.Queue(maxsize=depth)
+    abandoned = threading.Event()
+
+    def put(item: Item | _End) -> bool:
+        while not abandoned.is_set():
+            try:
+                ready.put(item, timeout=_POLL_S)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def produce() -> None:
+        error: BaseException | None = None
+        try:
+            for item in items:
+                if not put(item):
+                    break
+        except BaseException as caught:  # noqa: BLE001 - raised again in the consumer
+            error = caught
+        finally:
+            close = getattr(items, "close", None)
+            if close is not None:
+                close()
+        put(_End(error))
+
+    thread = threading.Thread(target=produce, name="tmg-etl-prefetch", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item = ready.get()
+            if isinstance(item, _End):
+                if item.error is not None:
+                    raise item.error
+                return
+            yield item
+    finally:
+        abandoned.set()
+        thread.join()
+
+
+def rebatched(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """Yield the same rows in batches of about `rows`, never more.
+
+    Small batches are joined: a statement for each of them would cost more than its rows.
+    """
+    waiting: list[pa.RecordBatch] = []
+    count = 0
+    for batch in batches:
+        for start in range(0, batch.num_rows, rows):
+            piece = batch.slice(start, rows)
+            if count + piece.num_rows > rows:
+                yield _joined(waiting)
+                waiting, count = [], 0
+            waiting.append(piece)
+            count += piece.num_rows
+            if count * 2 > rows:
+                yield _joined(waiting)
+                waiting, count = [], 0
+    if count:
+        yield _joined(waiting)
+
+
+def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)

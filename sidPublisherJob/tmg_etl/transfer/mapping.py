@@ -1,0 +1,180 @@
+"""Which source column fills which target column, decided before anything is written.
+
+The schema rules of a transfer in one place: `omit`, `schema: evolve`, missing columns, types, keys,
+order columns. Pure: takes what source and target say of themselves.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from tmg_etl import errors
+from tmg_etl import run as run_module
+from tmg_etl.connectors import base
+from tmg_etl.transfer import conversion
+
+if TYPE_CHECKING:
+    from tmg_etl.config import model
+
+
+@dataclasses.dataclass(frozen=True)
+class Mapping:
+    """The columns of one run.
+
+    Attributes:
+        columns: the columns that source and target share, as the target takes them, in the
+            target's order (the source's for a new table).
+        staged: what a staging table holds: `columns`, and those that only the merge needs.
+        added: columns that `schema: evolve` adds to the target.
+        read: the source's columns to read.
+        required: columns that may not be null.
+        is_new: the target does not exist yet.
+    """
+
+    columns: pa.Schema
+    staged: pa.Schema
+    added: pa.Schema
+    read: tuple[str, ...]
+    required: frozenset[str]
+    is_new: bool
+
+    @property
+    def names(self) -> list[str]:
+        """Return the names of `columns`."""
+        return list(self.columns.names)
+
+    @property
+    def extra(self) -> pa.Schema:
+        """Return the staged columns that the target does not have."""
+        return pa.schema([field for field in self.staged if field.name not in self.columns.names])
+
+
+def resolve(
+    transfer: model.Transfer,
+    source: pa.Schema,
+    existing: base.Table | None,
+    planned: base.Table | None,
+    capabilities: base.Capabilities,
+    write_mode: run_module.WriteMode,
+) -> Mapping:
+    """Return the mapping of a transfer.
+
+    Args:
+        transfer: the declared transfer.
+        source: every column of the source.
+        existing: the target, or None when it does not exist.
+        planned: what would be created of `new_fields`; needed when `existing` is None.
+        capabilities: of the target.
+        write_mode: delta stages columns that truncate does not need.
+
+    Raises:
+        errors.SchemaConflictError: columns or types do not agree; lists all of them.
+    """
+    _require_known(transfer, source, existing)
+    published = [field for field in source if field.name not in transfer.omit]
+    conflicts: list[str] = []
+    table = existing or planned
+    if table is None:
+        raise ValueError("neither an existing nor a planned table")
+    added = []
+    for field in published:
+        column = table.column(field.name)
+        if column is None:
+            added.append(field)
+        elif column.is_generated:
+            conflicts.append(f"column {field.name!r} is computed by the target")
+        elif reason := conversion.refusal(field, column.field):
+            conflicts.append(f"column {field.name!r}: {reason} ({column.native})")
+    if added and transfer.schema_ != "evolve":
+        conflicts += [f"the target lacks the column {field.name!r}" for field in added]
+    # Without this, a nullable column would be emptied without a word by every full refresh.
+    names = {field.name for field in source}
+    conflicts += [
+        f"the source lacks the column {column.name!r}, which has no default"
+        for column in table.columns
+        if column.name not in names
+        and column.name not in transfer.omit
+        and not (column.has_default or column.is_generated)
+    ]
+    if conflicts:
+        raise errors.SchemaConflictError(
+            transfer.target.table,
+            conflicts,
+            hint="name columns that are not wanted in `omit`, or write `schema: evolve` to add "
+            "columns to the target",
+        )
+    return _mapping(transfer, source, table, added, capabilities, write_mode, existing is None)
+
+
+def new_fields(
+    transfer: model.Transfer, source: pa.Schema, capabilities: base.Capabilities
+) -> pa.Schema:
+    """Return the fields of a target that does not exist yet."""
+    return pa.schema(
+        [
+            conversion.carried(field, capabilities).with_nullable(field.name not in transfer.key)
+            for field in source
+            if field.name not in transfer.omit
+        ]
+    )
+
+
+def _mapping(
+    transfer: model.Transfer,
+    source: pa.Schema,
+    table: base.Table,
+    added: list[pa.Field],
+    capabilities: base.Capabilities,
+    write_mode: run_module.WriteMode,
+    is_new: bool,
+) -> Mapping:
+    extended = [conversion.carried(field, capabilities).with_nullable(True) for field in added]
+    published = {field.name for field in source} - set(transfer.omit)
+    columns = [column.field for column in table.columns if column.name in published] + extended
+    staged = [field.with_nullable(True) for field in columns]
+    if write_mode is run_module.WriteMode.DELTA and transfer.delta:
+        names = {field.name for field in columns}
+        needed = set(source.names) if transfer.delta.deleted else set(transfer.delta.order_by)
+        staged += [
+            conversion.carried(field, capabilities).with_nullable(True)
+            for field in source
+            if field.name in needed and field.name not in names
+        ]
+    required = {field.name for field in columns if not field.nullable} | set(transfer.key)
+    used = columns if write_mode is run_module.WriteMode.TRUNCATE else staged
+    return Mapping(
+        columns=pa.schema(columns),
+        staged=pa.schema(staged),
+        added=pa.schema(extended),
+        read=tuple(field.name for field in used),
+        required=frozenset(required),
+        is_new=is_new,
+    )
+
+
+def _require_known(
+    transfer: model.Transfer, source: pa.Schema, existing: base.Table | None
+) -> None:
+    """Refuse names that the source does not have, with the closest one."""
+    held = {column.name for column in existing.columns} if existing else set()
+    wanted = [("key", name) for name in transfer.key]
+    wanted += [("omit", name) for name in transfer.omit if name not in held]
+    wanted += [("indexes", name) for index in transfer.indexes for name in index.columns]
+    if transfer.delta:
+        wanted.append(("delta.cursor", transfer.delta.cursor))
+        wanted += [("delta.order_by", name) for name in transfer.delta.order_by]
+    unknown = [(place, name) for place, name in wanted if name not in source.names]
+    if not unknown:
+        return
+    phrases = []
+    for place, name in unknown:
+        near = difflib.get_close_matches(name, source.names, n=1)
+        suggestion = f" (did you mean {near[0]!r}?)" if near else ""
+        phrases.append(f"`{place}` names {name!r}, which the source does not have{suggestion}")
+    raise errors.SchemaConflictError(
+        transfer.target.table, phrases, hint=f"its columns are {', '.join(source.names)}"
+    )

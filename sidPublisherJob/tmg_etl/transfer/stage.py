@@ -1,0 +1,118 @@
+"""Loading: from a source, through conversion and encoding, into a table that nobody else sees."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Generator, Iterator, Sequence
+
+import pyarrow as pa
+
+from tmg_etl import errors
+from tmg_etl import run as run_module
+from tmg_etl.connectors import base
+from tmg_etl.transfer import conversion, encode, flow
+
+
+@dataclasses.dataclass(frozen=True)
+class Sent:
+    """What was handed to the target.
+
+    Attributes:
+        fingerprint: of everything sent, computed while it was encoded.
+        taken: rows that the database said it took.
+    """
+
+    fingerprint: base.Fingerprint
+    taken: int
+
+
+def load(
+    run: run_module.Run,
+    source: base.Source,
+    target: base.Target,
+    name: str,
+    *,
+    columns: Sequence[str],
+    converter: conversion.Converter,
+    window: base.CursorWindow | None,
+) -> Sent:
+    """Load the source's rows into the table `name` and return what was sent.
+
+    Args:
+        run: for its stop flag, progress and batch size.
+        source: opened at its snapshot.
+        target: opened, with the table created.
+        name: a shadow or staging table.
+        columns: source columns to read.
+        converter: casts them to the table's columns.
+        window: only rows in it; None means all.
+
+    Raises:
+        errors.DataError: a row was refused, or the database took fewer rows than were sent.
+        errors.Stopped: a signal asked to stop.
+    """
+    batch_rows = run.transfer.batch_rows
+    encoder = encode.Encoder(
+        converter.fields,
+        target.capabilities.text,
+        hashes=run.transfer.verify == "fingerprint",
+    )
+    read = flow.prefetched(
+        _read(run, source.read(columns, window, batch_rows=batch_rows), batch_rows)
+    )
+    encoded = flow.prefetched(
+        _encoded(read, encoder, converter, is_text=target.capabilities.ingest is base.Ingest.TEXT)
+    )
+    taken = 0
+    run.progress.begin(run_module.Phase.READ, source.count(window))
+    run.progress.begin(run_module.Phase.LOAD)
+    try:
+        for batch in encoded:
+            run.stop.check()
+            taken += target.load(name, batch, converter.key)
+            run.progress.advance(run_module.Phase.LOAD, batch.arrow.num_rows)
+    finally:
+        encoded.close()
+        run.progress.end(run_module.Phase.READ)
+        run.progress.end(run_module.Phase.LOAD)
+    run.stop.check()
+    sent = Sent(encoder.fingerprint, taken)
+    if sent.taken != sent.fingerprint.rows:
+        raise errors.VerificationError(
+            target.table,
+            expected=base.Fingerprint(sent.fingerprint.rows),
+            found=base.Fingerprint(sent.taken),
+        )
+    return sent
+
+
+def _read(
+    run: run_module.Run, batches: Iterator[pa.RecordBatch], batch_rows: int
+) -> Iterator[pa.RecordBatch]:
+    for batch in flow.rebatched(batches, batch_rows):
+        # Leaves the thread at the next batch; the consumer raises the stop itself.
+        if run.stop.is_set:
+            return
+        run.progress.advance(run_module.Phase.READ, batch.num_rows)
+        yield batch
+
+
+def _encoded(
+    batches: Generator[pa.RecordBatch, None, None],
+    encoder: encode.Encoder,
+    converter: conversion.Converter,
+    *,
+    is_text: bool,
+) -> Iterator[base.Batch]:
+    first_row = 0
+    with contextlib.closing(batches):
+        for batch in batches:
+            arrow = converter.convert(batch)
+            text = None
+            if is_text:
+                text = encoder.encode(arrow)
+            else:
+                encoder.add(arrow)
+            yield base.Batch(arrow, text, first_row)
+            first_row += arrow.num_rows
