@@ -1,0 +1,53 @@
+"""The locked requirements agree with what the package declares."""
+
+import pathlib
+import re
+import tomllib
+
+import pytest
+
+PROJECT = pathlib.Path(__file__).parents[2]
+DECLARED = tomllib.loads((PROJECT / "pyproject.toml").read_text())
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def pins(file: str) -> dict[str, list[str]]:
+    """Package → its pinned versions with their hashes; a version may depend on the platform."""
+    text = (PROJECT / file).read_text().replace("\\\n", " ")
+    found: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        if line and not line.lstrip().startswith("#"):
+            found.setdefault(canonical(re.split(r"[=\[]", line)[0]), []).append(line)
+    return found
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {canonical(re.split(r"[^\w.-]", text, maxsplit=1)[0]) for text in requirements}
+
+
+def test_every_declared_dependency_is_locked() -> None:
+    runtime = names(DECLARED["project"]["dependencies"])
+    assert runtime <= pins("requirements.txt").keys()
+    assert names(DECLARED["dependency-groups"]["dev"]) <= pins("dev-requirements.txt").keys()
+
+
+def test_development_uses_the_versions_that_run_in_production() -> None:
+    development = pins("dev-requirements.txt")
+    for name, lines in pins("requirements.txt").items():
+        assert development[name] == lines
+
+
+@pytest.mark.parametrize("file", ["requirements.txt", "dev-requirements.txt"])
+def test_every_pin_has_hashes_and_no_place_of_its_own(file: str) -> None:
+    for lines in pins(file).values():
+        assert all("==" in line and "--hash=sha256:" in line for line in lines)
+    assert not re.search(
+        r"://|--(extra-)?index-url|--find-links|--trusted-host", (PROJECT / file).read_text()
+    )
+
+
+def test_image_holds_no_development_tool() -> None:
+    assert not {"pytest", "ruff", "mypy", "hypothesis"} & pins("requirements.txt").keys()
