@@ -8,6 +8,14 @@ import pytest
 from tmg_etl.testing import process, servers
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a server by what it asks for: `-m "not mariadb"` needs no annotations."""
+    for item in items:
+        for system in ("postgres", "mariadb"):
+            if f"{system}_server" in getattr(item, "fixturenames", ()):
+                item.add_marker(system)
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[servers.PostgresServer]:
     """A running PostgreSQL server, one for the whole session."""
