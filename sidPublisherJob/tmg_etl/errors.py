@@ -133,8 +133,9 @@ class DuplicateKeyError(DataError):
 
     def __init__(self, table: str, key: dict[str, object], *, reason: str = "") -> None:
         self.table, self.key = table, key
+        because = f": {reason}" if reason else ""
         super().__init__(
-            f"{table}: the key {render_key(key)} occurs more than once{': ' + reason if reason else ''}",
+            f"{table}: the key {render_key(key)} occurs more than once{because}",
             hint="the target is unchanged; correct the source or declare the full key",
         )
 

@@ -70,8 +70,8 @@ class TMGETL(abc.ABC):
     def pipeline(self) -> None:
         """Do the work; keep it short and put business logic into classes of its own.
 
-        Called by `execute` after `pre_execution_cleansing` succeeded. Call ``self.run.stop.check()``
-        between batches, so that a stop is orderly. Assign ``self.result`` to have rows reported.
+        Called by `execute` after `pre_execution_cleansing` succeeded. Call
+        ``self.run.stop.check()`` between batches, so that a stop is orderly. Assign ``self.result`` to have rows reported.
         """
 
     @abc.abstractmethod
@@ -81,6 +81,13 @@ class TMGETL(abc.ABC):
         Called by `execute` exactly once after `pre_execution_cleansing` began. May find nothing to
         remove.
         """
+
+    def exclusive(self) -> AbstractContextManager[object]:
+        """Return what holds the target for the length of the run; the `lock` given at the start.
+
+        A subclass that opens its own target may hold that instead.
+        """
+        return self._lock()
 
     @final
     def execute(self) -> run_module.Outcome:
@@ -95,7 +102,7 @@ class TMGETL(abc.ABC):
         ledger_error: BaseException | None = None
         with _stop_on_signal(self.run.stop):
             try:
-                with self._lock():
+                with self.exclusive():
                     ledger_error = self._record(
                         lambda: self._recorder.started(self.run, started_at)
                     )
@@ -190,9 +197,7 @@ def _stop_on_signal(stop: run_module.StopFlag) -> Iterator[None]:
     def handle(number: int, frame: types.FrameType | None) -> None:
         stop.set(number)
 
-    previous = {
-        number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)
-    }
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:

@@ -9,9 +9,11 @@ is imported by its own connector only, and only when that connector opens.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from tmg_etl import errors
+from tmg_etl import run as run_module
 
 if TYPE_CHECKING:
     import pathlib
@@ -57,3 +59,48 @@ def connect(spec: model.Connection, folder: pathlib.Path) -> base.Connection:
         importlib.import_module(module_name), class_name
     )
     return connection_class(spec, folder)
+
+
+class Connections(Mapping[str, "base.Connection"]):
+    """The connections of a config by name, each made when it is first asked for.
+
+    Args:
+        specs: `connections` of the config.
+        folder: the config file's folder.
+        stop: the run's flag, which long statements register with.
+    """
+
+    def __init__(
+        self,
+        specs: Mapping[str, model.Connection],
+        folder: pathlib.Path,
+        stop: run_module.StopFlag,
+    ) -> None:
+        self._specs = specs
+        self._folder = folder
+        self._stop = stop
+        self._made: dict[str, base.Connection] = {}
+
+    def __getitem__(self, name: str) -> base.Connection:
+        """Return the connection of that name.
+
+        Raises:
+            errors.ConfigError: the config has none of that name.
+        """
+        if name not in self._made:
+            if name not in self._specs:
+                raise errors.ConfigError(
+                    f"there is no connection {name!r}", hint=f"known: {', '.join(self._specs)}"
+                )
+            connection = connect(self._specs[name], self._folder)
+            connection.stop = self._stop
+            self._made[name] = connection
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the names."""
+        return iter(self._specs)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._specs)

@@ -109,10 +109,10 @@ class FloatStyle(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class TextFormat:
-    """How values are written as text: the rows that are loaded, and the canonical text.
+    r"""How values are written as text: the rows that are loaded, and the canonical text.
 
-    The canonical text of a row is its values joined by tab, null as ``\\N``; in character values a
-    backslash is written ``\\\\`` and a tab ``\\t``, nothing else is escaped. What is loaded is
+    The canonical text of a row is its values joined by tab, null as ``\N``; in character values a
+    backslash is written ``\\`` and a tab ``\t``, nothing else is escaped. What is loaded is
     the same with newline, carriage return and NUL escaped as well.
 
     Attributes:
@@ -348,7 +348,7 @@ class Target(abc.ABC):
 
     @property
     def ingest_method(self) -> str:
-        """Return how rows enter the database, for the plan: ``COPY``, ``LOAD DATA LOCAL``, …"""
+        """Return how rows enter the database, such as ``COPY``, for the plan."""
         return "Arrow batches"
 
     @abc.abstractmethod
@@ -413,8 +413,12 @@ class Target(abc.ABC):
 
     @abc.abstractmethod
     def create_staging(self, name: str, columns: Sequence[str], extra: pa.Schema) -> None:
-        """Create an empty table with `columns` typed as in the target, and `extra` ones by the
-        type mapping; every column nullable, no key, no index.
+        """Create an empty staging table: every column nullable, no key, no index.
+
+        Args:
+            name: of the new table.
+            columns: columns of the target, typed as there.
+            extra: columns that the target does not have, by the type mapping.
         """
 
     @abc.abstractmethod
@@ -570,6 +574,7 @@ class Connection(abc.ABC):
         """Return the name in the config."""
         return self.spec.name
 
+    @abc.abstractmethod
     def open_source(self, spec: model.SourceSpec, execution_date: datetime.date) -> Source:
         """Open a source at a snapshot taken now.
 
@@ -582,8 +587,8 @@ class Connection(abc.ABC):
             errors.ConnectionLostError: the server cannot be reached.
             errors.AccessError: it refuses the credentials.
         """
-        raise errors.ConfigError(f"connection {self.name!r} ({self.spec.type}) cannot be a source")
 
+    @abc.abstractmethod
     def open_target(self, table: str) -> Target:
         """Open a target table, which may not exist yet.
 
@@ -591,7 +596,6 @@ class Connection(abc.ABC):
             errors.ConnectionLostError: the server cannot be reached.
             errors.AccessError: it refuses the credentials.
         """
-        raise errors.ConfigError(f"connection {self.name!r} ({self.spec.type}) cannot be a target")
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """Return the rows of a small query, for hand-written pipelines.

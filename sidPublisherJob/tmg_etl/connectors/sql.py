@@ -26,9 +26,7 @@ def fill_placeholder(text: str, execution_date: datetime.date) -> str:
     ``{execution_date}`` is YYYYMMDD as on the command line; ``{execution_date:%Y-%m-%d}`` takes
     any strftime format.
     """
-    return _PLACEHOLDER.sub(
-        lambda match: execution_date.strftime(match.group(1) or "%Y%m%d"), text
-    )
+    return _PLACEHOLDER.sub(lambda match: execution_date.strftime(match.group(1) or "%Y%m%d"), text)
 
 
 def as_subquery(query: str) -> str:
@@ -36,9 +34,7 @@ def as_subquery(query: str) -> str:
     return f"(\n{query.strip().rstrip(';')}\n)"
 
 
-def window_sql(
-    column: str, kind: pa.DataType, window: base.CursorWindow, *, zone: str = ""
-) -> str:
+def window_sql(column: str, kind: pa.DataType, window: base.CursorWindow, *, zone: str = "") -> str:
     """Return the SQL condition for the rows in `window`.
 
     Args:
@@ -295,9 +291,7 @@ class SqlTarget(base.Target):
         updated = self._update(source, columns, key, match)
         inserted = self._insert_missing(source, columns, match)
         staged = int(self.rows(f"SELECT COUNT(*) FROM {source}")[0][0])
-        return base.Changes(
-            inserted, updated, removed, staged - inserted - updated + superseded
-        )
+        return base.Changes(inserted, updated, removed, staged - inserted - updated + superseded)
 
     # --- steps ----------------------------------------------------------------------------------
 
@@ -315,9 +309,7 @@ class SqlTarget(base.Target):
             )
             for name in changing
         )
-        assignments = ", ".join(
-            f"{self.quote(name)} = s.{self.quote(name)}" for name in changing
-        )
+        assignments = ", ".join(f"{self.quote(name)} = s.{self.quote(name)}" for name in changing)
         return self.run(self.update_from(source, assignments, match, f"({difference})"))
 
     def _is_exact_key(self, name: str) -> bool:

@@ -31,13 +31,13 @@ def refusal(source: pa.Field, target: pa.Field) -> str | None:
         return None if pa.types.is_string(want) else f"{have} becomes JSON text, not {want}"
     allowed = {
         _kind(have): True,
-        **{kind: True for kind in _WIDER.get(_kind(have), ())},
+        **dict.fromkeys(_WIDER.get(_kind(have), ()), True),
     }
     if _kind(want) not in allowed:
         return f"{have} does not become {want} without a loss or a guess"
-    if pa.types.is_floating(have) and pa.types.is_floating(want):
-        if have.bit_width > want.bit_width:
-            return f"{have} loses digits in {want}"
+    both_float = pa.types.is_floating(have) and pa.types.is_floating(want)
+    if both_float and have.bit_width > want.bit_width:
+        return f"{have} loses digits in {want}"
     return None
 
 
@@ -75,8 +75,9 @@ def _is_nested(kind: pa.DataType) -> bool:
 
 
 def carried(field: pa.Field, capabilities: base.Capabilities) -> pa.Field:
-    """Return the field that a new table gets for a source field: nested types become JSON, and
-    instants wall-clock timestamps where the database has no zones.
+    """Return the field that a new table gets for a source field.
+
+    Nested types become JSON, and instants wall-clock timestamps where the database has no zones.
     """
     kind = field.type
     if _is_nested(kind):
@@ -154,9 +155,7 @@ class Converter:
                 batch, field, row, f"it does not fit {field.type} ({reason.splitlines()[0]})"
             ) from error
 
-    def _checked_floats(
-        self, batch: pa.RecordBatch, field: pa.Field, array: pa.Array
-    ) -> pa.Array:
+    def _checked_floats(self, batch: pa.RecordBatch, field: pa.Field, array: pa.Array) -> pa.Array:
         able = self.capabilities
         if not able.has_nan:
             self._refuse_where(batch, field, pc.is_nan(array), "the target holds no NaN")

@@ -43,9 +43,7 @@ def canonical(text: str) -> str:
     Raises:
         ValueError: `text` is not a JSON document.
     """
-    value = json.loads(
-        text, parse_float=_keep, parse_int=_keep, parse_constant=_refuse_constant
-    )
+    value = json.loads(text, parse_float=_keep, parse_int=_keep, parse_constant=_refuse_constant)
     return _canonical(value)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import binascii
 import hashlib
+import itertools
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 
@@ -197,7 +198,7 @@ def _patch(
 
 
 def _lines(columns: Sequence[pa.StringArray]) -> pa.StringArray:
-    """Return the rows: columns joined by tab, null as ``\\N``, a newline at the end."""
+    r"""Return the rows: columns joined by tab, null as ``\N``, a newline at the end."""
     *first, last = columns
     ended = pc.binary_join_element_wise(
         last, "\n", "", null_handling="replace", null_replacement=_NULL
@@ -217,7 +218,7 @@ def _hash_sum(lines: pa.StringArray) -> int:
     digests = b"".join(
         [
             md5(data[start : end - 1], usedforsecurity=False).digest()
-            for start, end in zip(bounds, bounds[1:], strict=False)
+            for start, end in itertools.pairwise(bounds)
         ]
     )
     heads = np.frombuffer(digests, dtype=">u8")[::2].astype(np.uint64)

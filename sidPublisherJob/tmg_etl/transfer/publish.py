@@ -155,7 +155,7 @@ class Publisher:
         """Upsert the latest staged version of each key."""
         transfer = self.run.transfer
         delta = transfer.delta
-        assert delta is not None  # noqa: S101 - `choose` refused it
+        assert delta is not None
         self._keep_latest(staging)
         self.target.check_lock()
         with self.target.transaction():

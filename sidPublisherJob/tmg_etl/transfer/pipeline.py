@@ -1,0 +1,255 @@
+"""`TransferPipeline`: runs a declared transfer, and is the base of pipelines that do more.
+
+Each hook is a handful of steps with names of their own, so that a subclass overrides the one it
+means: mostly `open_source`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Iterator
+
+from tmg_etl import errors, etl
+from tmg_etl import run as run_module
+from tmg_etl.connectors import base
+from tmg_etl.transfer import conversion, mapping, publish, stage, verify
+
+
+class TransferPipeline(etl.TMGETL):
+    """Moves one declared table: load aside, prove, publish in one step, prove again.
+
+    Override `open_source` to publish rows of your own making; the target stays as safe as for any
+    declared transfer. The source and the target are open from `pre_execution_cleansing` to
+    `post_execution_cleanup`, as `source` and `target`.
+    """
+
+    source: base.Source
+    target: base.Target
+    columns: mapping.Mapping
+    choice: publish.Choice
+
+    def open_source(self) -> base.Source:
+        """Return the source to publish, opened at its snapshot.
+
+        Called once, in `pre_execution_cleansing`. A subclass may return a
+        `connectors.memory.MemorySource` with rows that it derived.
+        """
+        spec = self.run.transfer.source
+        connection = self.run.connections[spec.connection]
+        return connection.open_source(spec, self.run.execution_date)
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Open the target and hold its lock for the length of the run."""
+        spec = self.run.transfer.target
+        with self.run.connections[spec.connection].open_target(spec.table) as target:
+            self.target = target
+            with target.lock(self.run.id, self.run.transfer.lock_wait_s):
+                yield
+
+    def pre_execution_cleansing(self) -> None:
+        """Remove what dead runs left, open the source, and refuse what cannot be published."""
+        for name in self.target.sweep(self.run.names):
+            self.logger.info("removed %s, left by an earlier run", name)
+        self.source = self.open_source()
+        existing = self.target.describe()
+        self.columns = resolve_columns(self.run, self.source, self.target)
+        self.choice = publish.choose(
+            self.run.transfer, existing, self.target.capabilities, self.run.write_mode
+        )
+        self.result = dataclasses.replace(
+            self.result,
+            publish=self.choice.kind.value,
+            publish_reason=self.choice.reason,
+            snapshot=self.source.snapshot,
+        )
+
+    def pipeline(self) -> None:
+        """Load, prove, publish."""
+        if self.run.write_mode is run_module.WriteMode.DELTA:
+            self._delta()
+        else:
+            self._truncate()
+
+    def post_execution_cleanup(self) -> None:
+        """Drop this run's tables and close the source."""
+        with contextlib.ExitStack() as stack:
+            if hasattr(self, "source"):
+                stack.callback(self.source.close)
+            for kind in ("shadow", "stage"):
+                stack.callback(self.target.drop, self.run.names.table(kind, self.target.table))
+
+    # --- truncate -------------------------------------------------------------------------------
+
+    def _truncate(self) -> None:
+        shadow = self.run.names.table("shadow", self.target.table)
+        self._evolve()
+        self._create_shadow(shadow)
+        sent = self._load(shadow, window=None)
+        if sent.rows == 0 and self.run.transfer.on_empty == "fail":
+            raise errors.EmptySourceError(self.source.description)
+        with self._timed(run_module.Phase.INDEX):
+            self.target.finish_load(shadow, self.run.transfer.key)
+        self._prove_loaded(shadow, sent)
+        self._refuse_duplicates(shadow)
+        publisher = publish.Publisher(self.run, self.target, self.columns)
+        with self._timed(run_module.Phase.PUBLISH):
+            match self.choice.kind:
+                case publish.Kind.SWAP:
+                    published = publisher.swap(shadow, sent)
+                case publish.Kind.DIFF:
+                    published = publisher.diff(shadow, sent)
+                case _:
+                    published = publisher.replace(shadow, sent)
+        self._report(sent, published)
+
+    def _create_shadow(self, shadow: str) -> None:
+        transfer = self.run.transfer
+        indexes = [
+            base.Index(spec.name, tuple(spec.columns), spec.unique) for spec in transfer.indexes
+        ]
+        if self.columns.is_new:
+            self.target.create(shadow, self.columns.columns, transfer.key, indexes)
+        else:
+            self.target.create_shadow(shadow, indexes)
+
+    def _refuse_duplicates(self, shadow: str) -> None:
+        """Look for doubled keys where no constraint of the table refuses them."""
+        key = self.run.transfer.key
+        table = self.target.describe()
+        if not key or table is None or table.is_unique_over(key):
+            return
+        twice = self.target.duplicate_key(shadow, key)
+        if twice is not None:
+            raise errors.DuplicateKeyError(self.target.table, twice)
+
+    # --- delta ----------------------------------------------------------------------------------
+
+    def _delta(self) -> None:
+        transfer = self.run.transfer
+        delta = transfer.delta
+        if delta is None:
+            raise errors.ConfigError(f"the transfer {transfer.name!r} declares no `delta:`")
+        window = base.CursorWindow(delta.cursor, self.run.window.start, self.run.window.end)
+        self._create_target()
+        self._evolve()
+        staging = self.run.names.table("stage", self.target.table)
+        self.target.create_staging(staging, self.columns.names, self.columns.extra)
+        sent = self._load(staging, window=window)
+        self._prove_loaded(staging, sent)
+        publisher = publish.Publisher(self.run, self.target, self.columns)
+        with self._timed(run_module.Phase.PUBLISH):
+            if self.choice.kind is publish.Kind.MERGE:
+                published = publisher.merge(staging)
+            else:
+                self._refuse_wiping(sent, window)
+                published = publisher.replace_window(staging, sent, window)
+        self._report(sent, published)
+
+    def _create_target(self) -> None:
+        """Create a missing target, empty, through the same swap that publishes a full one."""
+        if not self.columns.is_new:
+            return
+        shadow = self.run.names.table("shadow", self.target.table)
+        self._create_shadow(shadow)
+        self.target.finish_load(shadow, self.run.transfer.key)
+        self.target.check_lock()
+        self.target.swap(shadow, self.run.names)
+
+    def _refuse_wiping(self, sent: base.Fingerprint, window: base.CursorWindow) -> None:
+        if sent.rows or self.run.transfer.on_empty == "allow":
+            return
+        held = self.target.fingerprint(
+            self.target.table, self.columns.names, base.Selection(window=window), hashes=False
+        )
+        if held.rows:
+            raise errors.EmptySourceError(f"{self.source.description} from {self.run.window}")
+
+    # --- steps of both --------------------------------------------------------------------------
+
+    def _evolve(self) -> None:
+        if len(self.columns.added):
+            self.logger.info("adding columns: %s", ", ".join(self.columns.added.names))
+            self.target.add_columns(self.columns.added)
+
+    def _load(self, name: str, window: base.CursorWindow | None) -> base.Fingerprint:
+        is_delta = window is not None
+        converter = conversion.Converter(
+            table=self.target.table,
+            fields=self.columns.staged if is_delta else self.columns.columns,
+            required=self.columns.required,
+            key=tuple(self.run.transfer.key),
+            capabilities=self.target.capabilities,
+        )
+        started = time.monotonic()
+        sent = stage.load(
+            self.run,
+            self.source,
+            self.target,
+            name,
+            columns=self.columns.read,
+            converter=converter,
+            window=window,
+        )
+        self._count_seconds(run_module.Phase.LOAD, started)
+        self.result = dataclasses.replace(
+            self.result, rows_read=sent.fingerprint.rows, fingerprint_source=str(sent.fingerprint)
+        )
+        return sent.fingerprint
+
+    def _prove_loaded(self, name: str, sent: base.Fingerprint) -> None:
+        level = self.run.transfer.verify
+        if level == "off":
+            return
+        is_delta = self.run.write_mode is run_module.WriteMode.DELTA
+        schema = self.columns.staged if is_delta else self.columns.columns
+        with self._timed(run_module.Phase.VERIFY):
+            held = verify.prove(self.target, name, schema, base.Selection(), level)
+        self.result = dataclasses.replace(self.result, fingerprint_target=str(held))
+        verify.require_equal(self.target.table, sent, held)
+        self.run.stop.check()
+
+    def _report(self, sent: base.Fingerprint, published: publish.Published) -> None:
+        changes = published.changes
+        self.result = dataclasses.replace(
+            self.result,
+            rows_read=sent.rows,
+            rows_inserted=changes.inserted,
+            rows_updated=changes.updated,
+            rows_deleted=changes.deleted,
+            rows_unchanged=changes.unchanged,
+        )
+
+    @contextlib.contextmanager
+    def _timed(self, phase: run_module.Phase) -> Iterator[None]:
+        started = time.monotonic()
+        try:
+            with self.run.phase(phase):
+                yield
+        finally:
+            self._count_seconds(phase, started)
+
+    def _count_seconds(self, phase: run_module.Phase, started: float) -> None:
+        seconds = dict(self.result.phase_seconds)
+        seconds[phase.value] = seconds.get(phase.value, 0.0) + time.monotonic() - started
+        self.result = dataclasses.replace(self.result, phase_seconds=seconds)
+
+
+def resolve_columns(
+    run: run_module.Run, source: base.Source, target: base.Target
+) -> mapping.Mapping:
+    """Return which source column fills which target column, writing nothing.
+
+    Raises:
+        errors.ConfigError: columns or types do not agree.
+    """
+    schema, existing = source.schema(), target.describe()
+    planned = None
+    if existing is None:
+        wanted = mapping.new_fields(run.transfer, schema, target.capabilities)
+        planned = target.planned(wanted, run.transfer.key)
+    return mapping.resolve(
+        run.transfer, schema, existing, planned, target.capabilities, run.write_mode
+    )

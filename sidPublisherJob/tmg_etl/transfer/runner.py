@@ -1,0 +1,164 @@
+"""From a config and a command line to a pipeline that is ready to execute."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import importlib
+import inspect
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from tmg_etl import connectors, errors, etl
+from tmg_etl import run as run_module
+from tmg_etl.transfer import pipeline as pipeline_module
+
+if TYPE_CHECKING:
+    from tmg_etl.config import model
+
+
+def build(
+    config: model.Config,
+    transfer_name: str,
+    *,
+    execution_date: datetime.date,
+    delta_start_date: datetime.date | None,
+    write_mode: run_module.WriteMode,
+    verify: str | None = None,
+    progress: run_module.Progress | None = None,
+    logger: logging.Logger | None = None,
+    stop: run_module.StopFlag | None = None,
+    run_id: str | None = None,
+    recorder: run_module.Recorder | None = None,
+) -> etl.TMGETL:
+    """Return the pipeline of one run; nothing is opened yet.
+
+    Args:
+        config: with one environment merged in.
+        transfer_name: key in `transfers`.
+        execution_date: the day the run is for; the end of the window.
+        delta_start_date: start of the window; None takes the execution date.
+        write_mode: truncate or delta.
+        verify: replaces the transfer's `verify`; None keeps it.
+        progress: where rows are reported; None is silent.
+        logger: None takes the logger ``tmg_etl``.
+        stop: set by signals; None makes a new one.
+        run_id: None makes a new one.
+        recorder: where the run is written down; None is the config's ledger.
+
+    Raises:
+        errors.UsageError: the window ends before it starts.
+        errors.ConfigError: unknown transfer, or a pipeline class that cannot be loaded.
+    """
+    run = make_run(
+        config,
+        transfer_name,
+        execution_date=execution_date,
+        delta_start_date=delta_start_date,
+        write_mode=write_mode,
+        verify=verify,
+        progress=progress,
+        logger=logger,
+        stop=stop,
+        run_id=run_id,
+    )
+    pipeline_class = load_class(run.transfer, config.packages)
+    run = dataclasses.replace(
+        run, pipeline_path=f"{pipeline_class.__module__}:{pipeline_class.__qualname__}"
+    )
+    if recorder is None:
+        from tmg_etl.ledger import recorder as ledger_recorder
+
+        recorder = ledger_recorder.LedgerRecorder(config.ledger)
+    return pipeline_class(run, lock=_locker(run), recorder=recorder)
+
+
+def make_run(
+    config: model.Config,
+    transfer_name: str,
+    *,
+    execution_date: datetime.date,
+    delta_start_date: datetime.date | None,
+    write_mode: run_module.WriteMode,
+    verify: str | None = None,
+    progress: run_module.Progress | None = None,
+    logger: logging.Logger | None = None,
+    stop: run_module.StopFlag | None = None,
+    run_id: str | None = None,
+) -> run_module.Run:
+    """Return the frozen values of one run; arguments and errors as for `build`."""
+    transfer = config.transfer(transfer_name)
+    if verify is not None:
+        transfer = transfer.model_copy(update={"verify": verify})
+    window = run_module.Window(delta_start_date or execution_date, execution_date)
+    stop = stop or run_module.StopFlag()
+    return run_module.Run(
+        id=run_id or run_module.new_run_id(),
+        transfer_name=transfer_name,
+        execution_date=execution_date,
+        window=window,
+        write_mode=write_mode,
+        transfer=transfer,
+        connections=connectors.Connections(config.connections, config.folder, stop),
+        stop=stop,
+        progress=progress or run_module.SilentProgress(),
+        logger=logger or logging.getLogger("tmg_etl"),
+        config_location=config.location,
+        config_digest=config.digest,
+        env=config.env,
+    )
+
+
+def load_class(transfer: model.Transfer, packages: Sequence[str]) -> type[etl.TMGETL]:
+    """Return the pipeline class of a transfer.
+
+    Args:
+        transfer: its `pipeline` is ``module:Class``; None means `TransferPipeline`.
+        packages: the packages that it may come from.
+
+    Raises:
+        errors.ConfigError: not in `packages`, not importable, or not a complete `TMGETL`.
+    """
+    if transfer.pipeline is None:
+        return pipeline_module.TransferPipeline
+    where = f"transfers.{transfer.name}.pipeline"
+    module_name, _, class_name = transfer.pipeline.partition(":")
+    if not any(f"{module_name}.".startswith(f"{package}.") for package in packages):
+        raise errors.ConfigError(
+            f"{module_name!r} is in none of the packages {list(packages)}",
+            where=where,
+            hint="add its package to `packages`",
+        )
+    try:
+        found = getattr(importlib.import_module(module_name), class_name, None)
+    except ImportError as error:
+        raise errors.ConfigError(
+            f"cannot import {module_name!r}: {error}",
+            where=where,
+            hint="install its package where the pipeline runs",
+        ) from error
+    if not (inspect.isclass(found) and issubclass(found, etl.TMGETL)):
+        raise errors.ConfigError(
+            f"{transfer.pipeline!r} is no subclass of tmg_etl.TMGETL", where=where
+        )
+    if inspect.isabstract(found):
+        missing = ", ".join(sorted(found.__abstractmethods__))
+        raise errors.ConfigError(f"{transfer.pipeline!r} does not implement {missing}", where=where)
+    return found
+
+
+def _locker(run: run_module.Run) -> Callable[[], contextlib.AbstractContextManager[None]]:
+    """Return what holds the declared target for a pipeline that does not open it itself."""
+
+    @contextlib.contextmanager
+    def hold() -> Iterator[None]:
+        spec = run.transfer.target
+        with (
+            run.connections[spec.connection].open_target(spec.table) as target,
+            target.lock(run.id, run.transfer.lock_wait_s),
+        ):
+            yield
+
+    return hold
