@@ -46,12 +46,11 @@ def unknown_keys(root: tree.Node) -> list[problem.Problem]:
 
 
 def keys(kind: type[strict.Strict]) -> dict[str, pydantic.fields.FieldInfo]:
-    """Return the fields of a model by the keys that may be written in YAML."""
-    return {
-        field.alias or name: field
-        for name, field in kind.model_fields.items()
-        if name not in kind.hidden
-    }
+    """Return the fields of a model by the keys that may be written in YAML, its own ones first."""
+    own = [name for name in kind.model_fields if name in kind.__annotations__]
+    inherited = [name for name in kind.model_fields if name not in kind.__annotations__]
+    fields = {name: kind.model_fields[name] for name in (*own, *inherited)}
+    return {field.alias or name: field for name, field in fields.items() if name not in kind.hidden}
 
 
 def _unknown(
@@ -60,7 +59,6 @@ def _unknown(
     if not isinstance(node.value, dict):
         return
     known = keys(kind)
-    # What selects an environment was taken out before; a key of that name is known all the same.
     for key, child in node.value.items():
         if key in known:
             yield from _unknown_below(child, known[key].annotation, (*path, key))
@@ -143,8 +141,13 @@ def _expectation(kind: str, facts: dict[str, Any], message: str) -> tuple[str, s
     """Return what was expected, and what to do, for a pydantic error type."""
     if kind in _BOUNDS:
         name, text = _BOUNDS[kind]
-        return text.format(f"{facts[name]:g}"), "change the value"
+        return text.format(_number(facts[name])), "change the value"
     return _EXPECTED.get(kind.partition("_")[0], (f"another value: {message}", "change the value"))
+
+
+def _number(bound: float) -> str:
+    """Return a bound as people write it: 1000000 and 0.5, not 1e+06 or 0.0."""
+    return str(int(bound)) if float(bound).is_integer() else str(bound)
 
 
 def _found(node: tree.Node) -> str:

@@ -74,7 +74,7 @@ class Config(strict.Strict):
         repr=False,
     )
     defaults: Annotated[Defaults, BeforeValidator(rule.empty)] = Field(
-        default=Defaults(), description="Values for all transfers."
+        default_factory=Defaults, description="Values for all transfers."
     )
     packages: list[Annotated[str, BeforeValidator(rule.package)]] = Field(
         default=["sid_dim_agent"],
@@ -152,6 +152,12 @@ class Config(strict.Strict):
         """Return what to print for every value that holds a secret, by key path."""
         return self._masked
 
+    def __repr__(self) -> str:
+        """Return where it is from; values may be secret."""
+        return f"Config(location={self.location!r}, env={self.env!r}, digest={self.digest[:12]!r})"
+
+    __str__ = __repr__
+
     def redact(self, text: str) -> str:
         """Return `text` with every secret of this config as ``***``; the longest go first.
 
@@ -204,7 +210,8 @@ def _check_package(name: str, transfer: Transfer, packages: list[str]) -> None:
     if module and not any(f"{module}.".startswith(f"{package}.") for package in packages):
         listed = ", ".join(packages) or "none"
         raise rule.fault(
-            f"found a pipeline in {problem.describe(module)}, expected a package of {listed}",
+            f"found a pipeline in {problem.describe(module)}, "
+            f"expected one of the packages: {listed}",
             f"add `packages: [{module.partition('.')[0]}]` at the top of the config",
             at=(name, "pipeline"),
         )

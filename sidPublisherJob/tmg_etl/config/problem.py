@@ -15,7 +15,7 @@ Path = tuple[str | int, ...]
 
 _PLAIN_KEY = re.compile(r"[\w-]+")
 _SHOWN = 60  # characters of a found value: enough to recognise it, short enough for one line
-_LISTED = 14  # allowed keys or names that are listed; above that the list hides the message
+_LISTED = 16  # allowed keys or names that are listed; above that the list hides the message
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,6 +76,8 @@ def describe(value: object) -> str:
             return errors.shorten(value, _SHOWN) if value else "an empty text"
         case bytes():
             return "binary data"
+        case []:
+            return "an empty list"
         case dict():
             return "a mapping (key: value)"
         case _:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from tmg_etl.config import environment, interpolation, model, problem, strict
+from tmg_etl.config import complaint, environment, interpolation, model, problem, strict
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -49,9 +49,8 @@ def show(config: model.Config) -> dict[str, Any]:
     shown = config.model_dump(mode="json", by_alias=True, exclude={"environments"})
     for section in ("connections", "transfers"):
         for name, item in shown[section].items():
-            spec = getattr(config, section)[name]
-            dropped = {_key(spec, field) for field in spec.hidden}
-            shown[section][name] = {key: v for key, v in item.items() if key not in dropped}
+            known = complaint.keys(type(getattr(config, section)[name]))
+            shown[section][name] = {key: item[key] for key in known}
     masked: dict[str, Any] = _mask(shown, (), config)
     return masked
 
@@ -61,10 +60,6 @@ def _models(root: type[strict.Strict]) -> list[type[strict.Strict]]:
     for kind in root.__subclasses__():
         found += _models(kind)
     return found
-
-
-def _key(spec: strict.Strict, field: str) -> str:
-    return type(spec).model_fields[field].alias or field
 
 
 def _mask(value: Any, path: problem.Path, config: model.Config) -> Any:

@@ -64,7 +64,9 @@ class SourceSpec(strict.Strict):
         description="Files only: declared type by column, for CSV and JSON lines. Default none: "
         "types are inferred. " + rule.COLUMN_TYPES,
     )
-    csv: CsvSpec = Field(default=CsvSpec(), description="Files only: how CSV files are written.")
+    csv: CsvSpec = Field(
+        default_factory=CsvSpec, description="Files only: how CSV files are written."
+    )
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> SourceSpec:
@@ -165,7 +167,9 @@ class Transfer(Policy):
 
     name: str = Field(default="", description="Key in `transfers`; filled in by the loader.")
     description: str | None = Field(
-        default=None, description="What the table is, for people. None (default): no words."
+        default=None,
+        repr=False,
+        description="What the table is, for people. None (default): no words.",
     )
     source: SourceSpec = Field(description="What is read.")
     target: TargetSpec = Field(description="Where it is published.")
@@ -196,7 +200,9 @@ class Transfer(Policy):
         "(default): TransferPipeline.",
     )
     options: dict[str, Any] = Field(
-        default={}, description="Free values for one's own pipeline class. Default none."
+        default={},
+        repr=False,
+        description="Free values for one's own pipeline class. Default none.",
     )
 
     @pydantic.model_validator(mode="after")

@@ -203,7 +203,12 @@ class _Composer:
         if event.tag not in (None, "!", _TAG + ("map" if is_mapping else "seq")):
             raise self._bad_tag(event.tag, line)
         if len(self._stack) >= DEPTH_LIMIT:
-            raise _fail(line, self._path()[:6], f"found more than {DEPTH_LIMIT} levels of nesting")
+            raise _fail(
+                line,
+                self._path()[:1],
+                f"found more than {DEPTH_LIMIT} levels of nesting",
+                "write it flatter",
+            )
         path = self._path()
         if self._stack and self._stack[-1].is_mapping:
             line = self._stack[-1].key_line
@@ -298,7 +303,10 @@ class _Composer:
     def _add(self, node: Node, anchor: str | None) -> None:
         if node.size > SIZE_LIMIT:
             raise _fail(
-                node.line, self._path(), f"found more than {SIZE_LIMIT} values behind aliases"
+                node.line,
+                self._path(),
+                f"found more than {SIZE_LIMIT} values behind aliases",
+                "use fewer of them",
             )
         if anchor is not None:
             self._anchors[anchor] = node
