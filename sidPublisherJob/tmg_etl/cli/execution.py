@@ -1,0 +1,121 @@
+"""One call of `pipeline` after its arguments are parsed: config, run, last words."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import logging
+from typing import Any
+
+from tmg_etl import __version__, errors, run
+from tmg_etl.cli import feedback, guard, output, summary
+
+PROG = "pipeline"
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What the command line asked for; the names are those of the arguments."""
+
+    execution_date: datetime.date
+    transfer_name: str
+    write_mode: run.WriteMode
+    config_location: str
+    delta_start_date: datetime.date | None = None
+    env: str = "local"
+    verify: str | None = None
+
+    @property
+    def window(self) -> run.Window:
+        """Return the days that the request means."""
+        return run.Window(self.delta_start_date or self.execution_date, self.execution_date)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what `tmg_etl.transfer` is asked with."""
+        return {
+            "execution_date": self.execution_date,
+            "delta_start_date": self.delta_start_date,
+            "write_mode": self.write_mode,
+            "verify": self.verify,
+        }
+
+
+def execute(request: Request, style: feedback.Style) -> int:
+    """Run a pipeline, print its summary to stdout, and return the exit code."""
+    with feedback.Feedback(style) as voice:
+        return guard.call(PROG, lambda: _execute(request, voice), voice)
+
+
+def plan(request: Request, style: feedback.Style, prog: str = PROG) -> int:
+    """Print what a run would do to stdout, and return the exit code."""
+    with feedback.Feedback(style) as voice:
+        return guard.call(prog, lambda: _plan(request, voice), voice)
+
+
+def _execute(request: Request, voice: feedback.Feedback) -> int:
+    run_id = run.new_run_id()
+    voice.identify(
+        run_id=run_id,
+        transfer=request.transfer_name,
+        execution_date=request.execution_date,
+        write_mode=request.write_mode,
+        env=request.env,
+    )
+    from tmg_etl.config import loader
+
+    config = loader.load(request.config_location, request.env)
+    voice.redactor.learn(config.redact)
+    verify = request.verify or config.transfer(request.transfer_name).verify
+    from tmg_etl.transfer import runner
+
+    pipeline = runner.build(
+        config,
+        request.transfer_name,
+        **request.facts(),
+        progress=voice.progress,
+        logger=voice.logger,
+        run_id=run_id,
+    )
+    if not voice.style.is_live:
+        voice.logger.info(
+            "%s: run %s starts, %s, %s",
+            *(request.transfer_name, run_id, request.write_mode, request.window),
+            extra={"version": __version__.__version__, "config_location": config.location},
+        )
+    outcome = pipeline.execute()
+    voice.close_progress()
+    result = summary.Summary(
+        request.transfer_name, request.window, request.write_mode, verify, outcome
+    )
+    if outcome.error is not None:
+        return guard.report(PROG, guard.failure_of(outcome.error), voice, **result.as_dict())
+    _print(result, voice)
+    return outcome.exit_code
+
+
+def _print(result: summary.Summary, voice: feedback.Feedback) -> None:
+    """Print the summary; a run that published is not undone by a full disk under its log."""
+    try:
+        if voice.style.log_format == "json":
+            level = logging.WARNING if result.warnings else logging.INFO
+            fields = voice.fields(level, f"{result.headline()}; {result.proof()}")
+            output.write_json(voice.redactor.value({**fields, **result.as_dict()}))
+        else:
+            output.write(voice.redactor.text(result.render()))
+    except errors.TemporaryError as error:
+        voice.logger.warning("the summary was not printed: %s", error)
+
+
+def _plan(request: Request, voice: feedback.Feedback) -> int:
+    from tmg_etl.config import loader
+
+    config = loader.load(request.config_location, request.env)
+    voice.redactor.learn(config.redact)
+    from tmg_etl.transfer import plan as plan_module
+
+    found = plan_module.make(config, request.transfer_name, **request.facts())
+    if voice.style.log_format == "json":
+        output.write_json(voice.redactor.value(found.as_dict()))
+    else:
+        output.write(voice.redactor.text(found.render()))
+    return errors.EXIT_OK

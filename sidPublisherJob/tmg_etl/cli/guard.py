@@ -1,0 +1,167 @@
+"""From whatever a command raises to one line and an exit code; from signals and pipes to order."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import signal
+import sys
+import threading
+import traceback
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import click
+
+from tmg_etl import errors
+from tmg_etl.cli import argument, output
+
+
+class Reporter(Protocol):
+    """Where failures are written; `tmg_etl.cli.feedback.Feedback` is one."""
+
+    def fail(self, line: str, level: int, fields: Mapping[str, Any]) -> None:
+        """Write the one line that says why; more facts are in `fields`."""
+
+
+class PlainReporter:
+    """Writes the line to stderr."""
+
+    def fail(self, line: str, level: int, fields: Mapping[str, Any]) -> None:
+        """Write the line, below the traceback if there is one."""
+        for text in lines(line, fields):
+            print_error(errors.redact(text))
+
+
+def lines(line: str, fields: Mapping[str, Any]) -> list[str]:
+    """Return what is printed for people: the line, below the traceback if there is one."""
+    stack: str = fields.get("stack_trace", "")
+    return [*map(output.printable, stack.splitlines()), line]
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """Why a command did not succeed, ready to be reported.
+
+    Attributes:
+        line: without the program's name.
+        exit_code: of the process.
+        level: of `logging`: a stop is a warning, all else an error.
+        error: the exception.
+    """
+
+    line: str
+    exit_code: int
+    level: int
+    error: BaseException
+
+    @property
+    def is_bug(self) -> bool:
+        """Return whether nobody foresaw it, so that the traceback is needed."""
+        return self.exit_code == errors.EXIT_BUG
+
+
+def failure_of(error: BaseException) -> Failure:
+    """Return what to say about `error`."""
+    code = errors.exit_code_of(error)
+    if isinstance(error, (errors.Stopped, KeyboardInterrupt)):
+        name = signal.Signals(code - 128).name
+        return Failure(f"stopped by {name}", code, logging.WARNING, error)
+    if isinstance(error, errors.TmgEtlError):
+        return Failure(f"error: {errors.one_line(str(error))}", code, logging.ERROR, error)
+    words = errors.one_line(str(error))
+    text = f"error: unexpected {type(error).__name__}{': ' + words if words else ''}"
+    hint = "the traceback is in the log above"
+    return Failure(f"{text}; {hint}", errors.EXIT_BUG, logging.ERROR, error)
+
+
+def report(prog: str, failure: Failure, reporter: Reporter, **fields: Any) -> int:
+    """Write `failure` as one line and return its exit code.
+
+    Args:
+        prog: the command's name, which the line begins with.
+        failure: what to write.
+        reporter: where to write it.
+        fields: more facts for machines.
+    """
+    facts = {"exit_code": failure.exit_code, "error_type": type(failure.error).__name__, **fields}
+    if failure.is_bug:
+        facts["stack_trace"] = "".join(traceback.format_exception(failure.error))
+    reporter.fail(f"{prog}: {output.printable(failure.line)}", failure.level, facts)
+    return failure.exit_code
+
+
+def call(prog: str, work: Callable[[], int], reporter: Reporter) -> int:
+    """Return the exit code of `work`, or the one of what it raises, which is reported."""
+    try:
+        return work()
+    except click.ClickException as error:
+        return report(prog, failure_of(argument.explain(error)), reporter)
+    except click.Abort:
+        return report(prog, failure_of(KeyboardInterrupt()), reporter)
+    except (Exception, KeyboardInterrupt, errors.Stopped) as error:  # noqa: BLE001 - the last line
+        return report(prog, failure_of(error), reporter)
+
+
+def main(command: click.Command, prog: str, argv: Sequence[str] | None = None) -> int:
+    """Run a command of click's as this product's commands behave; return the exit code.
+
+    Args:
+        command: its callbacks return their exit code.
+        prog: the name to show, however it was started.
+        argv: arguments; None takes the process's own.
+    """
+    if sys.stdout is not None and hasattr(sys.stdout, "reconfigure"):
+        # A terminal without UTF-8 shows an escape instead of ending the run at its last line.
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+    def parse_and_run() -> int:
+        # Not `command.main`: it answers a broken pipe, also one to a database, with exit code 1.
+        try:
+            with command.make_context(
+                prog, list(sys.argv[1:] if argv is None else argv)
+            ) as context:
+                return int(command.invoke(context) or errors.EXIT_OK)
+        except click.exceptions.Exit as done:
+            return done.exit_code
+        except BrokenPipeError:
+            # Click printed help to a reader that has gone.
+            if not output.is_broken():
+                raise
+            output.silence()
+            return errors.EXIT_OK
+
+    with _terminable():
+        code = call(prog, parse_and_run, PlainReporter())
+        with contextlib.suppress(errors.TmgEtlError):
+            output.flush()
+        return code
+
+
+def print_error(line: str) -> None:
+    """Write a line to stderr; nobody is left to be told when that fails."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Have SIGTERM raise, so that it ends in order also before and after a run.
+
+    The first process of a container has no default action for it: it would be ignored.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: types.FrameType | None) -> None:
+        raise errors.Stopped(number)
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -1,0 +1,119 @@
+"""The last words of a run that succeeded: as text for people, as fields for machines. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from tmg_etl import errors, run
+from tmg_etl.cli import output, quantity
+
+_COUNTS = ("read", "inserted", "updated", "deleted", "unchanged")
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """What is said of a run.
+
+    Attributes:
+        transfer: its name.
+        window: the days.
+        write_mode: truncate or delta.
+        verify: what was to be compared: fingerprint, count or off.
+        outcome: how it ended.
+    """
+
+    transfer: str
+    window: run.Window
+    write_mode: run.WriteMode
+    verify: str
+    outcome: run.Outcome
+
+    @property
+    def rows_per_s(self) -> int | None:
+        """Return rows read by second of the whole run."""
+        return quantity.rate(self.outcome.result.rows_read, self.outcome.duration_s)
+
+    @property
+    def warnings(self) -> list[str]:
+        """Return what went wrong beside the work: cleanup and ledger."""
+        found = (
+            ("the cleanup failed", self.outcome.cleanup_error),
+            ("the ledger could not be written", self.outcome.ledger_error),
+        )
+        return [f"{what}: {words(error)}" for what, error in found if error is not None]
+
+    def proof(self) -> str:
+        """Return what the comparison of source and target gave, in one line."""
+        source = self.outcome.result.fingerprint_source
+        target = self.outcome.result.fingerprint_target
+        if self.verify == "off":
+            return "verify off: source and target were not compared"
+        if source is None or target is None:
+            return "not verified: the pipeline reports no fingerprint"
+        what = "counts" if self.verify == "count" else "fingerprint"
+        relation = "equal" if source == target else "DIFFERENT"
+        sign = "=" if source == target else "≠"
+        return f"{what} {relation}: source {source} {sign} target {target}"
+
+    def headline(self) -> str:
+        """Return the run in one sentence."""
+        verb = "published" if self.outcome.status is run.Status.SUCCEEDED else self.outcome.status
+        kind = self.outcome.result.publish
+        by = f" by {kind}" if kind and kind != "none" else ""
+        return f"{self.transfer}: {verb}{by}, {self.write_mode}, {self.window}"
+
+    def render(self) -> str:
+        """Return the summary as lines of text."""
+        result = self.outcome.result
+        lines = [self.headline()]
+        if result.publish_reason:
+            lines.append(_line("why", result.publish_reason))
+        lines.append(_line("rows", _rows(result)))
+        rate = f", {quantity.count(self.rows_per_s)} rows/s" if self.rows_per_s else ""
+        lines.append(_line("time", quantity.duration(self.outcome.duration_s) + rate))
+        lines.append(_line("proof", self.proof()))
+        lines += [_line("warning", warning) for warning in self.warnings]
+        return "\n".join(output.printable(line) for line in lines)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the summary as fields for JSON; None is what is not known."""
+        outcome, result = self.outcome, self.outcome.result
+        fields = {f"rows_{name}": getattr(result, f"rows_{name}") for name in _COUNTS}
+        return {
+            "status": str(outcome.status),
+            "exit_code": outcome.exit_code,
+            "window_start": self.window.start.isoformat(),
+            "window_end": self.window.end.isoformat(),
+            "publish": result.publish,
+            "publish_reason": result.publish_reason,
+            **fields,
+            "duration_s": round(outcome.duration_s, 3),
+            "rows_per_s": self.rows_per_s,
+            "phase_seconds": {
+                str(phase): round(seconds, 3) for phase, seconds in result.phase_seconds.items()
+            },
+            "verify": self.verify,
+            "proof": self.proof(),
+            "fingerprint_source": result.fingerprint_source,
+            "fingerprint_target": result.fingerprint_target,
+            "snapshot": result.snapshot,
+            "warnings": self.warnings,
+            "started_at": outcome.started_at.isoformat(),
+            "finished_at": outcome.finished_at.isoformat(),
+        }
+
+
+def words(error: BaseException) -> str:
+    """Return an error as one line."""
+    return errors.one_line(str(error) or type(error).__name__)
+
+
+def _rows(result: run.Result) -> str:
+    counts = ((name, getattr(result, f"rows_{name}")) for name in _COUNTS)
+    known = [f"{quantity.count(number)} {name}" for name, number in counts if number is not None]
+    return ", ".join(known) or "not reported by the pipeline"
+
+
+def _line(label: str, text: str) -> str:
+    return f"  {label:<8} {text}"
