@@ -71,7 +71,8 @@ class TMGETL(abc.ABC):
         """Do the work; keep it short and put business logic into classes of its own.
 
         Called by `execute` after `pre_execution_cleansing` succeeded. Call
-        ``self.run.stop.check()`` between batches, so that a stop is orderly. Assign ``self.result`` to have rows reported.
+        ``self.run.stop.check()`` between batches, so that a stop is orderly. Assign
+        ``self.result`` to have rows reported.
         """
 
     @abc.abstractmethod

@@ -104,7 +104,7 @@ class FloatStyle(enum.Enum):
     """How a database prints the shortest decimal text of a double."""
 
     POSTGRES = "postgres"  # 1e+15 from 1e15, 1e-05 below 1e-4; NaN, Infinity, -Infinity
-    MYSQL = "mysql"  # 1e15 as digits up to 15 integer digits, 1e16, 1e-15
+    MYSQL = "mysql"  # 1e15 from 1e15, 1e-16 below 1e-15; no NaN, no infinity
 
 
 @dataclasses.dataclass(frozen=True)
