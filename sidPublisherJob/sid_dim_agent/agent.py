@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 from tmg_etl.connectors import base, memory
 from tmg_etl.transfer import pipeline
 
-#: An agent without a flight for longer than this is not active any more. Thirty days is what the
-#: call centre asked for: seasonal routes pause for weeks.
+#: An agent without a flight for longer than this is not active any more. A guess: routes that pause
+#: for a week or two come back under the same crew.
 ACTIVE_DAYS = 30
 
 #: Fact columns that the dimension is derived from.
