@@ -30,16 +30,17 @@ class LazyGroup(click.Group):
     """
 
     def __init__(self, *args: Any, entries: Mapping[str, Entry], **kwargs: Any) -> None:
-        super().__init__(*args, invoke_without_command=True, **kwargs)
+        super().__init__(*args, **kwargs)
+        # Otherwise click raises the help text as a usage error.
+        self.no_args_is_help = False
         self._entries = entries
 
-    def invoke(self, ctx: click.Context) -> Any:
-        """Call the subcommand and return its exit code."""
-        # Without arguments, click would raise the help text as a usage error.
-        if not ctx._protected_args and not ctx.args:
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Print the help where nothing was asked for."""
+        if not args:
             output.write(ctx.get_help())
-            return errors.EXIT_OK
-        return super().invoke(ctx)
+            ctx.exit()
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order of the help."""

@@ -73,7 +73,7 @@ def failure_of(error: BaseException) -> Failure:
         return Failure(f"error: {errors.one_line(str(error))}", code, logging.ERROR, error)
     words = errors.one_line(str(error))
     text = f"error: unexpected {type(error).__name__}{': ' + words if words else ''}"
-    hint = "the traceback is in the log above"
+    hint = "the traceback is in the log"
     return Failure(f"{text}; {hint}", errors.EXIT_BUG, logging.ERROR, error)
 
 

@@ -1,0 +1,133 @@
+"""The last words of a run."""
+
+import dataclasses
+import datetime
+import json
+from typing import Any
+
+import pytest
+
+from tmg_etl import errors, run
+from tmg_etl.cli import output, summary
+
+START = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
+FINGERPRINT = "336,776 rows 0x00c0ffee00c0ffee"
+RESULT = run.Result(
+    rows_read=336_776,
+    rows_inserted=300_000,
+    rows_updated=776,
+    rows_deleted=0,
+    rows_unchanged=36_000,
+    publish="merge",
+    publish_reason="strategy upsert",
+    fingerprint_source=FINGERPRINT,
+    fingerprint_target=FINGERPRINT,
+    snapshot="generation 7",
+    phase_seconds={run.Phase.LOAD: 4.00049},
+)
+
+
+def make(
+    result: run.Result = RESULT, verify: str = "fingerprint", **outcome: Any
+) -> summary.Summary:
+    facts: dict[str, Any] = {
+        "status": run.Status.SUCCEEDED,
+        "result": result,
+        "error": None,
+        "cleanup_error": None,
+        "ledger_error": None,
+        "started_at": START,
+        "finished_at": START + datetime.timedelta(seconds=8),
+        **outcome,
+    }
+    window = run.Window(datetime.date(2013, 1, 1), datetime.date(2013, 12, 31))
+    return summary.Summary("fact_flight", window, run.WriteMode.DELTA, verify, run.Outcome(**facts))
+
+
+def test_summary_says_what_was_done_and_that_it_is_equal() -> None:
+    assert make().render().splitlines() == [
+        "fact_flight: published by merge, delta, 2013-01-01 to 2013-12-31",
+        "  why      strategy upsert",
+        "  rows     336,776 read, 300,000 inserted, 776 updated, 0 deleted, 36,000 unchanged",
+        "  time     8.0 s, 42,097 rows/s",
+        f"  proof    fingerprint equal: source {FINGERPRINT} = target {FINGERPRINT}",
+    ]
+
+
+def test_summary_of_a_pipeline_that_reports_nothing() -> None:
+    assert make(run.Result()).render().splitlines() == [
+        "fact_flight: published, delta, 2013-01-01 to 2013-12-31",
+        "  rows     not reported by the pipeline",
+        "  time     8.0 s",
+        "  proof    not verified: the pipeline reports no fingerprint",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("verify", "source", "target", "proof"),
+    [
+        ("fingerprint", "2 rows 0x1", "2 rows 0x1", "fingerprint equal: source 2 rows 0x1 = "),
+        ("fingerprint", "2 rows 0x1", "2 rows 0x2", "fingerprint DIFFERENT: source 2 rows 0x1 ≠ "),
+        ("count", "2 rows", "2 rows", "counts equal: source 2 rows = target 2 rows"),
+        ("off", "2 rows", None, "verify off: source and target were not compared"),
+        ("count", "2 rows", None, "not verified: the pipeline reports no fingerprint"),
+    ],
+)
+def test_proof_claims_no_more_than_was_compared(
+    verify: str, source: str, target: str | None, proof: str
+) -> None:
+    result = run.Result(fingerprint_source=source, fingerprint_target=target)
+    assert make(result, verify).proof().startswith(proof)
+
+
+def test_failures_beside_the_work_are_warnings_at_the_end() -> None:
+    outcome = make(
+        cleanup_error=OSError("stage\nis stuck"),
+        ledger_error=errors.LedgerError("no ledger at postgresql://me:geheim@db/ledger"),
+    )
+    assert outcome.render().splitlines()[-2:] == [
+        "  warning  the cleanup failed: stage is stuck",
+        "  warning  the ledger could not be written: no ledger at postgresql://me:***@db/ledger",
+    ]
+    assert len(outcome.as_dict()["warnings"]) == 2
+
+
+def test_an_error_without_words_is_named() -> None:
+    assert make(cleanup_error=KeyError()).warnings == ["the cleanup failed: KeyError"]
+
+
+def test_json_has_every_fact() -> None:
+    fields = json.loads(output.to_json(make().as_dict()))
+    assert fields == {
+        "status": "succeeded",
+        "exit_code": 0,
+        "window_start": "2013-01-01",
+        "window_end": "2013-12-31",
+        "publish": "merge",
+        "publish_reason": "strategy upsert",
+        "rows_read": 336_776,
+        "rows_inserted": 300_000,
+        "rows_updated": 776,
+        "rows_deleted": 0,
+        "rows_unchanged": 36_000,
+        "duration_s": 8.0,
+        "rows_per_s": 42_097,
+        "phase_seconds": {"load": 4.0},
+        "verify": "fingerprint",
+        "proof": f"fingerprint equal: source {FINGERPRINT} = target {FINGERPRINT}",
+        "fingerprint_source": FINGERPRINT,
+        "fingerprint_target": FINGERPRINT,
+        "snapshot": "generation 7",
+        "warnings": [],
+        "started_at": "2026-01-02T03:04:05+00:00",
+        "finished_at": "2026-01-02T03:04:13+00:00",
+    }
+
+
+def test_every_field_of_the_result_is_in_json() -> None:
+    assert {field.name for field in dataclasses.fields(run.Result)} <= set(make().as_dict())
+
+
+def test_control_characters_of_data_do_not_reach_the_terminal() -> None:
+    result = dataclasses.replace(RESULT, publish_reason="a\x1b[2Jb")
+    assert "\x1b" not in make(result).render()
