@@ -1,0 +1,15 @@
+"""Run by Alembic: migrates over the connection that `tmg_etl.ledger.migration` hands in."""
+
+from alembic import context
+
+from tmg_etl.ledger import model
+
+connection = context.config.attributes["connection"]
+context.configure(
+    connection=connection,
+    target_metadata=model.Base.metadata,
+    version_table=model.VERSION_TABLE,
+    compare_type=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,127 @@
+"""Writes runs down as they happen: the `tmg_etl.run.Recorder` that the ledger offers."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import os
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tmg_etl import __version__, errors
+from tmg_etl import run as run_module
+from tmg_etl.ledger import record
+
+if TYPE_CHECKING:
+    from tmg_etl.ledger import store
+
+
+class LedgerRecorder:
+    """Opens the ledger when a run begins, and closes it when the run ends.
+
+    Args:
+        url: the ledger's database; see `store.open`.
+        redact: removes secrets from the text of errors; None removes passwords of URLs only.
+    """
+
+    def __init__(self, url: str, redact: Callable[[str], str] | None = None) -> None:
+        self._url = url
+        self._redact = redact or errors.redact
+        self._ledger: store.Ledger | None = None
+        self._started: dict[str, record.Record] = {}
+
+    def started(self, run: run_module.Run, started_at: datetime.datetime) -> None:
+        """Write the row of a run that begins, and mark dead runs of its transfer as abandoned.
+
+        Raises:
+            errors.ConfigError: the ledger's URL or version is wrong.
+            errors.LedgerError: the ledger cannot be written.
+        """
+        row = _begin(run, started_at)
+        ledger = self._open()
+        for dead in ledger.abandon_dead(row):
+            run.logger.warning("the run %s ended without a word; marked as abandoned", dead)
+        ledger.start(row)
+        self._started[run.id] = row
+
+    def finished(self, run: run_module.Run, outcome: run_module.Outcome) -> None:
+        """Close the row of a run that ended.
+
+        Raises:
+            errors.LedgerError: the ledger cannot be written.
+        """
+        row = self._started.pop(run.id, None) or _begin(run, outcome.started_at)
+        result = outcome.result
+        ended = dataclasses.replace(
+            row,
+            status=outcome.status.value,
+            finished_at=outcome.finished_at,
+            exit_code=outcome.exit_code,
+            publish=result.publish,
+            publish_reason=result.publish_reason,
+            rows_read=result.rows_read,
+            rows_inserted=result.rows_inserted,
+            rows_updated=result.rows_updated,
+            rows_deleted=result.rows_deleted,
+            rows_unchanged=result.rows_unchanged,
+            fingerprint_source=_text(result.fingerprint_source),
+            fingerprint_target=_text(result.fingerprint_target),
+            snapshot=_text(result.snapshot),
+            phase_seconds=dict(result.phase_seconds),
+            error=self._line(outcome.error),
+            cleanup_error=self._line(outcome.cleanup_error),
+        )
+        try:
+            self._open().finish(ended)
+        finally:
+            if not self._started:
+                self.close()
+
+    def close(self) -> None:
+        """Close the ledger; harmless when called again."""
+        if self._ledger is not None:
+            self._ledger.close()
+            self._ledger = None
+
+    def _open(self) -> store.Ledger:
+        if self._ledger is None:
+            # SQLAlchemy is imported now: a plan or a usage error needs no ledger.
+            from tmg_etl.ledger import store
+
+            self._ledger = store.open(self._url)
+        return self._ledger
+
+    def _line(self, error: BaseException | None) -> str | None:
+        if error is None:
+            return None
+        text = str(error)
+        if not isinstance(error, errors.TmgEtlError | errors.Stopped):
+            # A bug: its type is half of what it says.
+            text = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        return errors.one_line(self._redact(text))
+
+
+def _begin(run: run_module.Run, started_at: datetime.datetime) -> record.Record:
+    target = run.transfer.target
+    return record.Record(
+        id=run.id,
+        transfer=run.transfer_name,
+        target=f"{target.connection}:{target.table}",
+        execution_date=run.execution_date,
+        window_start=run.window.start,
+        window_end=run.window.end,
+        write_mode=run.write_mode.value,
+        env=run.env,
+        config_location=run.config_location,
+        config_digest=run.config_digest,
+        pipeline=run.pipeline_path,
+        version=__version__.__version__,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        started_at=started_at,
+    )
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,204 @@
+"""Reads and writes the rows of the ledger."""
+
+from __future__ import annotations
+
+import builtins
+import dataclasses
+import datetime
+import os
+from typing import Any, Self
+
+import sqlalchemy as sa
+
+from tmg_etl import errors
+from tmg_etl.ledger import database, migration, model, record
+
+_TABLE = model.Base.metadata.tables[model.RunRow.__tablename__]
+_FIELDS = tuple(field.name for field in dataclasses.fields(record.Record))
+_SHOWN = 5  # runs that are named when a prefix fits several
+
+
+def open(url: str) -> Ledger:
+    """Return the ledger at `url` with its tables up to date; creates them the first time.
+
+    Args:
+        url: as SQLAlchemy writes it, without a driver for PostgreSQL, MySQL and MariaDB. The folder
+            of a SQLite file is made.
+
+    Raises:
+        errors.ConfigError: not a URL, no driver, or tables of a newer version of this software.
+        errors.LedgerError: the database cannot be reached, read or written.
+    """
+    engine = database.engine(url)
+    migration.ensure(engine)
+    return Ledger(engine)
+
+
+class Ledger:
+    """The table of runs. Every call is one short transaction on a connection of its own.
+
+    A run may last for hours; a connection held for so long is one that a proxy has cut.
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def start(self, run: record.Record) -> None:
+        """Write the row of a run that begins.
+
+        Raises:
+            errors.LedgerError: the database cannot be written, or has the id already.
+        """
+        with database.translated(self._engine, "written"), self._engine.connect() as connection:
+            database.writing(connection)
+            connection.execute(sa.insert(_TABLE).values(_values(run)))
+            connection.commit()
+
+    def finish(self, run: record.Record) -> None:
+        """Write the end of a run; writes the whole row when its start is not there.
+
+        Raises:
+            errors.LedgerError: the database cannot be written.
+        """
+        values = _values(run)
+        with database.translated(self._engine, "written"), self._engine.connect() as connection:
+            database.writing(connection)
+            changed = connection.execute(
+                sa.update(_TABLE).where(_TABLE.c.id == run.id).values(values)
+            )
+            if changed.rowcount == 0:
+                connection.execute(sa.insert(_TABLE).values(values))
+            connection.commit()
+
+    def get(self, prefix: str) -> record.Record:
+        """Return the run whose id is `prefix` or the only one whose id starts with it.
+
+        Raises:
+            errors.UsageError: no run, or more than one.
+            errors.LedgerError: the database cannot be read.
+        """
+        wanted = prefix.strip().lower()
+        if not wanted:
+            raise errors.UsageError("the run id is empty", hint="`tmg-etl runs` lists the ids")
+        query = (
+            sa.select(_TABLE)
+            .where(_TABLE.c.id.startswith(wanted, autoescape=True))
+            .order_by(_TABLE.c.id)
+            .limit(_SHOWN + 1)
+        )
+        found = self._read(query)
+        exact = [run for run in found if run.id == wanted]
+        if len(found) == 1 or exact:
+            return (exact or found)[0]
+        if not found:
+            message = f"no run has an id that starts with {errors.shorten(wanted, 40)}"
+            raise errors.UsageError(message, hint="`tmg-etl runs` lists the ids")
+        names = ", ".join(run.id for run in found[:_SHOWN])
+        more = " and more" if len(found) > _SHOWN else ""
+        message = f"several runs have an id that starts with {wanted!r}: {names}{more}"
+        raise errors.UsageError(message, hint="give more characters")
+
+    def list(
+        self, transfer: str | None = None, status: str | None = None, limit: int = 20
+    ) -> builtins.list[record.Record]:
+        """Return runs, the latest start first.
+
+        Args:
+            transfer: only runs of this transfer; None: of all.
+            status: only runs of this `record.Status`; None: of all.
+            limit: most runs to return, 1 or more.
+
+        Raises:
+            errors.LedgerError: the database cannot be read.
+        """
+        query = sa.select(_TABLE).order_by(_TABLE.c.started_at.desc(), _TABLE.c.id.desc())
+        if transfer is not None:
+            query = query.where(_TABLE.c.transfer == transfer)
+        if status is not None:
+            query = query.where(_TABLE.c.status == str(status))
+        return self._read(query.limit(limit))
+
+    def abandon_dead(self, run: record.Record) -> builtins.list[str]:
+        """Mark runs of the same transfer that cannot be running any more as abandoned.
+
+        Dead is a row on this host whose process is gone; and every other row of the same transfer,
+        environment and target, because `run` holds the target's lock. A run that was declared dead
+        by mistake corrects that itself when it writes its end.
+
+        Args:
+            run: the run that begins and holds the lock on its target.
+
+        Returns:
+            The ids that were marked.
+
+        Raises:
+            errors.LedgerError: the database cannot be read or written.
+        """
+        query = sa.select(_TABLE).where(
+            _TABLE.c.transfer == run.transfer,
+            _TABLE.c.status == str(record.Status.RUNNING),
+            _TABLE.c.id != run.id,
+        )
+        dead = [other for other in self._read(query) if _is_dead(other, run)]
+        if not dead:
+            return []
+        ids = [other.id for other in dead]
+        change = (
+            sa.update(_TABLE)
+            .where(_TABLE.c.id.in_(ids), _TABLE.c.status == str(record.Status.RUNNING))
+            .values(
+                status=str(record.Status.ABANDONED),
+                finished_at=datetime.datetime.now(datetime.UTC),
+                error=f"ended without a word; found dead by the run {run.id}",
+            )
+        )
+        with database.translated(self._engine, "written"), self._engine.connect() as connection:
+            database.writing(connection)
+            connection.execute(change)
+            connection.commit()
+        return ids
+
+    def close(self) -> None:
+        """Give back what the engine holds; harmless when called again."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        """Return the ledger."""
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Close the ledger."""
+        self.close()
+
+    def _read(self, query: sa.Select[Any]) -> builtins.list[record.Record]:
+        with database.translated(self._engine, "read"), self._engine.connect() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [record.Record(**row) for row in rows]
+
+
+def _values(run: record.Record) -> dict[str, Any]:
+    """Return the row to store: texts cut to their column, without NUL, which PostgreSQL refuses."""
+    values: dict[str, Any] = {}
+    for name in _FIELDS:
+        value = getattr(run, name)
+        if isinstance(value, str):
+            length = getattr(_TABLE.c[name].type, "length", None) or model.ERROR_LENGTH
+            value = str(value).replace("\0", "")[:length]
+        values[name] = dict(value) if name == "phase_seconds" and value is not None else value
+    return values
+
+
+def _is_dead(other: record.Record, run: record.Record) -> bool:
+    if (other.env, other.target) == (run.env, run.target):
+        return True
+    return other.host == run.host and not _is_alive(other.pid)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True  # It exists and belongs to someone else.
+    return True
