@@ -209,7 +209,7 @@ def render(title: str, series: list[measure.Series]) -> list[str]:
     lines = [
         f"## {title}",
         "",
-        "| work | wall, median (s) | range (s) | ratio to the limit | client CPU (s) | peak (MiB) |",
+        "| work | wall, median (s) | range (s) | ratio to limit | client CPU (s) | peak (MiB) |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     lines += [
@@ -230,11 +230,12 @@ def render_memory(series: list[measure.Series]) -> list[str]:
 
 def header(scale: float, repeat: int) -> list[str]:
     """Return what was measured, on what."""
+    today = datetime.datetime.now(datetime.UTC)
     mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
     return [
         "# Results",
         "",
-        f"`script/benchmark --scale {scale:g} --repeat {repeat}` on {datetime.datetime.now(datetime.UTC):%Y-%m-%d}:"
+        f"`script/benchmark --scale {scale:g} --repeat {repeat}` on {today:%Y-%m-%d}:"
         f" {os.cpu_count()} cores, {mib:,} MiB, {platform.system()} {platform.machine()},"
         f" Python {platform.python_version()}. Servers are durable: PostgreSQL with fsync,"
         " MariaDB with its redo log flushed at each commit and the binary log on.",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import dataclasses
 import datetime
 import logging
 import signal
@@ -98,25 +99,34 @@ class TMGETL(abc.ABC):
         the main thread; the run stops at the next batch and cleans up.
         """
         started_at = _now()
-        error: BaseException | None = None
-        cleanup_error: BaseException | None = None
-        ledger_error: BaseException | None = None
+        outcome: run_module.Outcome | None = None
         with _stop_on_signal(self.run.stop):
             try:
                 with self.exclusive():
-                    ledger_error = self._record(
-                        lambda: self._recorder.started(self.run, started_at)
-                    )
-                    error, cleanup_error = self._work()
-                    outcome = self._outcome(started_at, error, cleanup_error, ledger_error)
-                    if ledger_error is None:
-                        ledger_error = self._record(
-                            lambda: self._recorder.finished(self.run, outcome)
-                        )
+                    outcome = self._execute_locked(started_at)
             except BaseException as caught:  # noqa: BLE001 - the outcome carries it
-                # The lock could not be taken, or could not be given back.
-                error = error or self._stopped_or(caught)
-        return self._outcome(started_at, error, cleanup_error, ledger_error)
+                if outcome is not None:
+                    # The lock could not be given back; what was published stays published.
+                    return dataclasses.replace(
+                        outcome, cleanup_error=outcome.cleanup_error or caught
+                    )
+                # The lock could not be taken: no hook was called, and the ledger still says so.
+                outcome = self._closed(
+                    self._outcome(started_at, self._stopped_or(caught), None, None)
+                )
+        return outcome
+
+    def _execute_locked(self, started_at: datetime.datetime) -> run_module.Outcome:
+        ledger_error = self._record(lambda: self._recorder.started(self.run, started_at))
+        error, cleanup_error = self._work()
+        outcome = self._outcome(started_at, error, cleanup_error, ledger_error)
+        # One warning about a lost ledger is enough.
+        return outcome if ledger_error is not None else self._closed(outcome)
+
+    def _closed(self, outcome: run_module.Outcome) -> run_module.Outcome:
+        """Write the end of the run to the ledger."""
+        ledger_error = self._record(lambda: self._recorder.finished(self.run, outcome))
+        return dataclasses.replace(outcome, ledger_error=ledger_error)
 
     def _work(self) -> tuple[BaseException | None, BaseException | None]:
         error: BaseException | None = None

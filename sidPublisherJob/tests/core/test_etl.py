@@ -129,6 +129,18 @@ def test_a_failed_cleanup_does_not_hide_the_error_of_the_work() -> None:
     assert outcome.exit_code == 65
 
 
+def test_a_run_that_never_got_the_lock_is_in_the_ledger() -> None:
+    recorder = Recorder()
+    Recorded(fails_in="lock", recorder=recorder).execute()
+    assert [str(closed.error) for closed in recorder.outcomes] == ["lock failed"]
+
+
+def test_a_lock_that_cannot_be_given_back_does_not_undo_a_success() -> None:
+    outcome = Recorded(fails_in="unlock").execute()
+    assert outcome.status is tmg_etl.Status.SUCCEEDED
+    assert str(outcome.cleanup_error) == "unlock failed"
+
+
 @pytest.mark.parametrize("method", ["started", "finished"])
 def test_a_lost_ledger_loses_neither_run_nor_cleanup(method: str) -> None:
     class Broken(Recorder):
