@@ -155,4 +155,4 @@ def _explain_value(error: click.BadParameter, param: click.Parameter) -> errors.
         found = error.message.partition(" is not one of ")[0]
         choices = " or ".join(map(str, param.type.choices))
         return errors.UsageError(f"{label(param)}: found {found}, expected {choices}")
-    return errors.UsageError(f"{label(param)}: {error.message}")
+    return errors.UsageError(f"{label(param)}: {error.message.rstrip('.')}")

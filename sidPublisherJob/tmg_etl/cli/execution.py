@@ -66,6 +66,7 @@ def _execute(request: Request, voice: feedback.Feedback) -> int:
     config = loader.load(request.config_location, request.env)
     voice.redactor.learn(config.redact)
     verify = request.verify or config.transfer(request.transfer_name).verify
+    from tmg_etl.ledger import recorder
     from tmg_etl.transfer import runner
 
     pipeline = runner.build(
@@ -75,6 +76,7 @@ def _execute(request: Request, voice: feedback.Feedback) -> int:
         progress=voice.progress,
         logger=voice.logger,
         run_id=run_id,
+        recorder=recorder.LedgerRecorder(config.ledger, config.redact),
     )
     if not voice.style.is_live:
         voice.logger.info(
