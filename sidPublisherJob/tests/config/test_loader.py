@@ -130,8 +130,13 @@ def test_merge_of_several_prefers_the_first():
 def test_alias_bomb_is_refused(load):
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12)]
-    with pytest.raises(errors.ConfigError, match="values behind aliases"):
+    with pytest.raises(errors.ConfigError, match="values, aliases followed"):
         load("\n".join(lines))
+
+
+def test_a_data_file_is_refused(load):
+    with pytest.raises(errors.ConfigError, match="more than 200000 values"):
+        load("packages:\n" + "- a\n" * 300_000)
 
 
 def test_anchor_that_holds_itself_is_refused(load):

@@ -86,6 +86,8 @@ def test_redact_removes_secrets_from_foreign_text(config):
 def test_short_secrets_do_not_tear_words(load):
     config = load('connections: {a: {type: mysql, url: "mysql://u:a@h/d"}}\n')
     assert config.redact("a table") == "a table"
+    config = load('connections: {a: {type: mysql, url: "mysql://u:sid@h/d"}}\n')
+    assert config.redact("sid_dim_agent: using 'sid'") == "sid_dim_agent: using '***'"
 
 
 def test_messages_hold_no_secret(load, base):
@@ -136,6 +138,15 @@ def test_schema_knows_what_the_loader_knows():
         "packages",
     }
     assert "required" not in document["$defs"]["TransferOverlay"]
+
+
+def test_schema_allows_references_and_the_word_off():
+    document = schema.json_schema()
+    verify = document["$defs"]["Transfer"]["properties"]["verify"]["anyOf"]
+    assert {"const": False} in verify
+    for name in ("verify", "batch_rows", "lock_wait_s", "on_empty"):
+        choices = document["$defs"]["Transfer"]["properties"][name]["anyOf"]
+        assert {"type": "string", "pattern": r"\$\{"} in choices
 
 
 def test_schema_references_resolve():

@@ -31,7 +31,9 @@ _UNCLOSED = "found ${ without its closing }"
 _DOLLAR = "write $$ for a plain dollar sign"
 # User and password of a URL, where each reference was replaced by one NUL.
 _USERINFO = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://([^/?#@]*)@")
-_URL_PASSWORD = re.compile(r"(?P<head>[A-Za-z][A-Za-z0-9+.-]*://[^:/?#\s@]*):(?P<password>.*)@")
+_URL_PASSWORD = re.compile(
+    r"(?P<head>[A-Za-z][A-Za-z0-9+.-]*://[^:/?#\s@]*):(?P<password>.*)@", re.DOTALL
+)
 _QUERY_PASSWORD = re.compile(
     r"(?P<head>[?&;][^=&;#]*(?:password|passwd|secret|token|key|credential)[^=&;#]*=)[^&;#]+",
     re.IGNORECASE,

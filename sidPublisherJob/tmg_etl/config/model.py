@@ -7,6 +7,7 @@ Keys that are filled in by the loader and may not be written in YAML are in each
 from __future__ import annotations
 
 import pathlib
+import re
 from typing import Annotated, Any
 
 import pydantic
@@ -49,6 +50,10 @@ __all__ = [
     "TargetSpec",
     "Transfer",
 ]
+
+
+_LONG_SECRET = 8
+_SHORT_SECRET = 3
 
 
 class Config(strict.Strict):
@@ -161,11 +166,14 @@ class Config(strict.Strict):
     def redact(self, text: str) -> str:
         """Return `text` with every secret of this config as ``***``; the longest go first.
 
-        Secrets of fewer than three characters are left: they would replace parts of any word.
+        A short password such as ``sid`` goes only where it is a whole word, so that names stay
+        whole; one of fewer than three characters is left.
         """
         for secret in sorted(self._secrets, key=len, reverse=True):
-            if len(secret) > 2:
+            if len(secret) >= _LONG_SECRET:
                 text = text.replace(secret, "***")
+            elif len(secret) >= _SHORT_SECRET:
+                text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
         return errors.redact(text)
 
     def transfer(self, name: str) -> Transfer:

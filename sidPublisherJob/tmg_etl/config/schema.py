@@ -85,7 +85,11 @@ def _widen_properties(definition: dict[str, Any]) -> None:
         rule.pop("title", None)
         if "enum" in rule or rule.get("type") in ("integer", "number", "boolean"):
             kept = {key: rule.pop(key) for key in ("description", "default") if key in rule}
-            definition["properties"][name] = {**kept, "anyOf": [rule, _REFERENCE]}
+            choices = [rule, _REFERENCE]
+            if "off" in rule.get("enum", ()):
+                # YAML 1.1 reads the plain word off as false; the loader takes both.
+                choices.append({"const": False})
+            definition["properties"][name] = {**kept, "anyOf": choices}
 
 
 def _overlay(definition: dict[str, Any]) -> dict[str, Any]:

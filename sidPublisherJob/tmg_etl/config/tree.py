@@ -157,6 +157,7 @@ class _Composer:
         self._anchors: dict[str, Node] = {}
         self._root: Node | None = None
         self._documents = 0
+        self._count = 0
         self._resolver: Any = yaml.resolver.Resolver()
         self._constructor = yaml.constructor.SafeConstructor()
 
@@ -301,11 +302,12 @@ class _Composer:
         self._add(node, None)
 
     def _add(self, node: Node, anchor: str | None) -> None:
-        if node.size > SIZE_LIMIT:
+        self._count += 1
+        if max(node.size, self._count) > SIZE_LIMIT:
             raise _fail(
                 node.line,
                 self._path(),
-                f"found more than {SIZE_LIMIT} values behind aliases",
+                f"found more than {SIZE_LIMIT} values, aliases followed",
                 "use fewer of them",
             )
         if anchor is not None:
