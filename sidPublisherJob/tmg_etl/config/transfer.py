@@ -43,7 +43,8 @@ class SourceSpec(strict.Strict):
     connection: strict.Name = Field(description="Key in `connections`.")
     table: strict.Name | None = Field(
         default=None,
-        description="Table, also schema.table. On files: the folder or file of that name. None: "
+        description="Table; its schema is the connection's. On files: the folder or file of that "
+        "name. None: "
         "`query` or `path` is given.",
     )
     query: strict.Name | None = Field(
@@ -85,7 +86,7 @@ class TargetSpec(strict.Strict):
 
     connection: strict.Name = Field(description="Key in `connections`.")
     table: strict.Name = Field(
-        description="Table, also schema.table. On files: a folder under its `url`."
+        description="Table; its schema is the connection's. On files: a folder under its `url`."
     )
 
 
@@ -151,8 +152,8 @@ class Policy(strict.Strict):
     )
     batch_rows: Annotated[int, Field(ge=1, le=1_000_000), BeforeValidator(rule.not_bool)] = Field(
         default=65_536,
-        description="Rows in one batch, 1 to 1000000. Memory grows with it. Default 65536: larger "
-        "ones were not faster.",
+        description="Rows in one batch, 1 to 1000000. Memory grows with it. Default 65536: a "
+        "guess that keeps statements long and memory small.",
     )
 
 

@@ -29,7 +29,6 @@ _CONNECTIONS = {
     "sqlite": "tmg_etl.connectors.sqlite:SQLiteConnection",
     "postgres": "tmg_etl.connectors.postgres:PostgresConnection",
     "mysql": "tmg_etl.connectors.mysql:MySQLConnection",
-    "sqlalchemy": "tmg_etl.connectors.generic:GenericConnection",
 }
 
 
