@@ -138,6 +138,10 @@ class SqlTarget(base.Target):
             f" FROM {source} AS s WHERE {key_match} AND {condition}"
         )
 
+    def assigned(self, name: str) -> str:
+        """Return a column of the target as the left side of an assignment in `update_from`."""
+        return self.quote(name)
+
     def delete_keys(self, keys: str, key: Sequence[str]) -> str:
         """Return the statement that deletes target rows whose key is among `keys`, a SELECT."""
         return f"DELETE FROM {self.qualified(self.table)} WHERE ({self.names(key)}) IN ({keys})"
@@ -309,7 +313,9 @@ class SqlTarget(base.Target):
             )
             for name in changing
         )
-        assignments = ", ".join(f"{self.quote(name)} = s.{self.quote(name)}" for name in changing)
+        assignments = ", ".join(
+            f"{self.assigned(name)} = s.{self.quote(name)}" for name in changing
+        )
         return self.run(self.update_from(source, assignments, match, f"({difference})"))
 
     def _is_exact_key(self, name: str) -> bool:
