@@ -57,6 +57,12 @@ CASES: dict[str, tuple[str, int, str, list[str]]] = {
     "number as key": ("transfers:\n  2013: {}\n", 2, "transfers.2013", ["reads as int", '"2013":']),
     "no as key": ("connections:\n  no: {}\n", 2, "connections.no", ["reads as bool", '"no":']),
     "list as key": ("connections:\n  [a]: {}\n", 2, "connections", ["as a key", "quotes"]),
+    "alias as key": (
+        "defaults: &a {}\ntransfers:\n  *a : {}\n",
+        3,
+        "transfers",
+        ["found an alias (*) as a key"],
+    ),
     "unknown alias": ("ledger: *ledger\n", 1, "ledger", ["without its anchor", "starts with *"]),
     "star unquoted": ("transfers:\n  a:\n    schedule: * * * * *\n", 3, "", ["starts with * or &"]),
     "merge of a text": ("defaults:\n  <<: fast\n", 2, 'defaults."<<"', ["merge (<<)", "&name"]),

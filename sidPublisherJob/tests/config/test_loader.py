@@ -73,6 +73,21 @@ def test_unknown_transfer_names_the_closest_and_all(load):
     )
 
 
+def test_unknown_transfer_of_many(load, base):
+    transfer = base.partition("  dim_plane:\n")[2]
+    text = base + "".join(f"  table_{number:02}:\n{transfer}" for number in range(20))
+    with pytest.raises(errors.ConfigError) as caught:
+        load(text).transfer("quite different")
+    assert str(caught.value).endswith("table_13, table_14 and 5 more")
+    assert str(caught.value).startswith(
+        "config.yaml:transfers: found no transfer 'quite different'; "
+        "transfers in this file: dim_plane, table_00, "
+    )
+    with pytest.raises(errors.ConfigError) as caught:
+        load(text).transfer("Tabel_07")
+    assert str(caught.value).endswith("did you mean `table_07`?")
+
+
 def test_unknown_transfer_of_an_empty_config(load):
     with pytest.raises(errors.ConfigError, match="transfers in this file: none"):
         load("ledger: sqlite:///x\n").transfer("dim_plane")
@@ -244,7 +259,7 @@ except errors.TmgEtlError as error:
     sys.exit(error.exit_code)
 """
         done = _python(code)
-    assert (done.returncode, done.stderr) == (77, "")
+    assert done.returncode == 77
     assert "may not be read by this user" in done.stdout
 
 

@@ -113,6 +113,29 @@ def test_a_ledger_of_a_newer_release_is_refused(url):
         store.open(url)
 
 
+@pytest.mark.postgres
+def test_waiting_for_another_first_start_ends_on_postgres(postgres_url, monkeypatch):
+    monkeypatch.setattr(migration, "LOCK_WAIT_S", 1)
+    with database.engine(postgres_url).connect() as other:
+        other.execute(sa.select(sa.func.pg_advisory_lock(migration.LOCK_NUMBER)))
+        with pytest.raises(errors.LedgerError, match=r"cannot be set up: .*lock timeout"):
+            store.open(postgres_url)
+    store.open(postgres_url).close()
+
+
+@pytest.mark.mariadb
+def test_waiting_for_another_first_start_ends_on_mariadb(mariadb_url, monkeypatch):
+    monkeypatch.setattr(migration, "LOCK_WAIT_S", 1)
+    with database.engine(mariadb_url).connect() as other:
+        name = f"{migration.LOCK_NAME}.{other.engine.url.database}"
+        assert other.scalar(sa.select(sa.func.get_lock(name, 0))) == 1
+        with pytest.raises(
+            errors.LedgerError, match="another process has been setting it up for 1 s"
+        ):
+            store.open(mariadb_url)
+    store.open(mariadb_url).close()
+
+
 def test_first_start_of_many_processes(url):
     code = """
 import datetime, os, sys, time

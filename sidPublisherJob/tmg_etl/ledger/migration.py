@@ -14,7 +14,7 @@ from tmg_etl.ledger import database, model
 
 LOCK_WAIT_S = 60
 LOCK_NAME = "tmg_etl_ledger"
-_LOCK_NUMBER = 0x746D675F65746C  # "tmg_etl" as a number, for PostgreSQL
+LOCK_NUMBER = 0x746D675F65746C  # "tmg_etl" as a number, for PostgreSQL
 
 
 def version(connection: sa.Connection) -> str | None:
@@ -81,7 +81,7 @@ def _locked(connection: sa.Connection) -> Iterator[None]:
     dialect = connection.dialect.name
     if dialect == "postgresql":
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_WAIT_S}s'")
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_NUMBER)))
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCK_NUMBER)))
         yield
     elif dialect in ("mysql", "mariadb"):
         # The lock belongs to the server, so its name carries the database; 64 characters at most.

@@ -199,6 +199,6 @@ def _is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except (OSError, OverflowError):
-        return True  # It exists and belongs to someone else.
+    except PermissionError:
+        return True  # It belongs to someone else.
     return True
