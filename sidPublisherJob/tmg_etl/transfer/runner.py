@@ -71,7 +71,7 @@ def build(
     if recorder is None:
         from tmg_etl.ledger import recorder as ledger_recorder
 
-        recorder = ledger_recorder.LedgerRecorder(config.ledger)
+        recorder = ledger_recorder.LedgerRecorder(config.ledger, config.redact)
     return pipeline_class(run, lock=_locker(run), recorder=recorder)
 
 
