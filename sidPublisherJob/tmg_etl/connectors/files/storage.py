@@ -1,0 +1,168 @@
+"""The only door to the file system: listing, facts about files, opening, durable renames.
+
+Local paths today. An object store needs the same few functions; nothing else in this package opens,
+lists or renames anything.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import errno
+import gzip
+import os
+import pathlib
+import shutil
+import sys
+import urllib.parse
+from collections.abc import Iterator
+from typing import BinaryIO, cast
+
+from tmg_etl import errors
+
+_RENAME_EXCHANGE = 2
+_AT_FDCWD = -100
+# What a file system or kernel without the exchange answers.
+_NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stamp:
+    """What tells one state of a file from another."""
+
+    size_bytes: int
+    mtime_ns: int
+    inode: int
+
+
+def root_of(url: str, folder: pathlib.Path) -> pathlib.Path:
+    """Return the absolute folder that a connection's `url` names.
+
+    Args:
+        url: a path or ``file://`` URL.
+        folder: where a relative path starts.
+
+    Raises:
+        errors.ConfigError: an object store.
+    """
+    scheme, mark, rest = url.partition("://")
+    if mark and scheme.lower() != "file":
+        raise errors.ConfigError(
+            f"this version reads and writes local files only, not {scheme}://",
+            hint="copy or mount the files, and give their folder as `url`",
+        )
+    path = urllib.parse.unquote(urllib.parse.urlsplit(url).path) if mark else url
+    del rest
+    # normpath and not resolve: a link in the path stays the user's name for the place.
+    return pathlib.Path(os.path.normpath(folder.absolute() / pathlib.Path(path).expanduser()))
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether readers of a lake skip a file or folder of that name.
+
+    A leading dot or underscore, as in ``_SUCCESS`` and ``_temporary``; ``_day=1`` is a partition.
+    """
+    return name.startswith(".") or (name.startswith("_") and "=" not in name)
+
+
+def stamp_of(path: str | pathlib.Path) -> Stamp:
+    """Return the state of a file.
+
+    Raises:
+        OSError: it is not there or not accessible.
+    """
+    facts = pathlib.Path(path).stat()
+    return Stamp(facts.st_size, facts.st_mtime_ns, facts.st_ino)
+
+
+def walk(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yield every file below a folder that is not hidden; links are followed, loops once.
+
+    Raises:
+        errors.AccessError: a folder in it may not be read.
+    """
+
+    def fail(error: OSError) -> None:
+        raise explained(error, str(error.filename or folder))
+
+    seen: set[tuple[int, int]] = set()
+    for place, folders, files in os.walk(folder, onerror=fail, followlinks=True):
+        facts = pathlib.Path(place).stat()
+        if (facts.st_dev, facts.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((facts.st_dev, facts.st_ino))
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        yield from (pathlib.Path(place, name) for name in files if not is_hidden(name))
+
+
+def names_in(folder: pathlib.Path) -> list[str]:
+    """Return the names in a folder, hidden ones too; none when it is not there.
+
+    Raises:
+        errors.AccessError: it may not be read.
+    """
+    try:
+        return sorted(entry.name for entry in folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise explained(error, str(folder)) from error
+
+
+def open_binary(path: str) -> BinaryIO:
+    """Return a buffered stream of a file's bytes, decompressed when its name ends in ``.gz``."""
+    if path.lower().endswith(".gz"):
+        return cast(BinaryIO, gzip.open(path, "rb"))
+    return pathlib.Path(path).open("rb")
+
+
+def explained(error: OSError, subject: str) -> errors.TmgEtlError:
+    """Return the error that stands for a failed operation on `subject`."""
+    reason = error.strerror or str(error)
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return errors.AccessError(
+            f"{subject}: {reason}", hint="grant this user access to the files"
+        )
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return errors.StorageFullError(f"{subject}: {reason}", hint="free space and run again")
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EISDIR):
+        return errors.ConfigError(f"{subject}: {reason}", hint="correct the path")
+    return errors.TemporaryError(f"{subject}: {reason}")
+
+
+def sync(path: pathlib.Path) -> None:
+    """Have a file's bytes, or a folder's names, on the disk before going on."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove(folder: pathlib.Path) -> None:
+    """Remove a folder and what it holds; a link itself and not what it leads to."""
+    if folder.is_dir() and not folder.is_symlink():
+        shutil.rmtree(folder)
+    else:
+        folder.unlink(missing_ok=True)
+
+
+def exchange(left: pathlib.Path, right: pathlib.Path) -> bool:
+    """Exchange two folders in one atomic step; return False where the system cannot.
+
+    Source: https://man7.org/linux/man-pages/man2/rename.2.html (RENAME_EXCHANGE)
+    """
+    if sys.platform != "linux":
+        return False
+    # glibc has the wrapper since 2.28, musl since 1.2.4.
+    function = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if function is None:
+        return False
+    paths = (os.fsencode(left), _AT_FDCWD, os.fsencode(right))
+    if function(_AT_FDCWD, *paths, _RENAME_EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in _NO_EXCHANGE:
+        return False
+    raise OSError(code, os.strerror(code), str(right))
