@@ -1,0 +1,223 @@
+"""What the server says of a table."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+
+from tmg_etl import errors
+from tmg_etl.connectors import base
+from tmg_etl.connectors.mysql import session as session_module
+from tmg_etl.connectors.mysql import type as type_module
+
+_JSON_CHECK = re.compile(r"json_valid\((?:`(?P<quoted>.+)`|(?P<plain>\w+))\)", re.IGNORECASE)
+#: One line of SHOW CREATE TABLE that defines an index that is not unique.
+_INDEX_LINE = re.compile(r"^  ((?:FULLTEXT |SPATIAL )?KEY `((?:[^`]|``)+)` .*?),?$", re.MULTILINE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One table of the server.
+
+    Attributes:
+        table: what every connector tells of a table.
+        kinds: type of each column.
+        native: type of each column as a staging table repeats it, with its character set.
+        engine: storage engine.
+        auto_increment: the column that numbers rows by itself; None without one.
+        next_number: what that column would give next; None without one.
+        index_lines: definition by name of each index that is not unique, as written by the server.
+        index_columns: column names by index name, unique ones and PRIMARY too.
+    """
+
+    table: base.Table
+    kinds: Mapping[str, type_module.Kind]
+    native: Mapping[str, str]
+    engine: str
+    auto_increment: str | None
+    next_number: int | None
+    index_lines: Mapping[str, str]
+    index_columns: Mapping[str, tuple[str, ...]]
+
+
+def quoted(name: str) -> str:
+    """Return an identifier in backticks."""
+    return "`" + name.replace("`", "``") + "`"
+
+
+def kinds(
+    session: session_module.Session, clause: str, columns: Sequence[str], json: frozenset[str]
+) -> dict[str, type_module.Kind]:
+    """Return the kinds of the columns of a FROM clause; no columns means all."""
+    names = ", ".join(map(quoted, columns)) or "*"
+    with session.translating():
+        descriptors, _ = session.connection.raw_rows(f"SELECT {names} FROM {clause} LIMIT 0")
+    found = [
+        type_module.kind_of(
+            descriptor,
+            is_json=type_module.name_of(descriptor) in json,
+            place=str(session.place),
+        )
+        for descriptor in descriptors
+    ]
+    return {kind.field.name: kind for kind in found}
+
+
+def read(session: session_module.Session, database: str, name: str) -> Entry | None:
+    """Return what is known of a table, or None when there is none.
+
+    Raises:
+        errors.ConfigError: a view or a sequence has that name, or a column type cannot be carried.
+    """
+    found = session.rows(
+        "SELECT TABLE_TYPE, ENGINE, TABLE_ROWS, AUTO_INCREMENT FROM information_schema.TABLES"
+        " WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s",
+        (database, name),
+    )
+    if not found:
+        return None
+    table_type, engine, estimate, next_number = found[0]
+    if table_type not in {"BASE TABLE", "SYSTEM VERSIONED"}:
+        raise errors.ConfigError(
+            f"{session.place}: {name} is a {str(table_type).lower()}, not a table"
+        )
+    described = session.rows(
+        "SELECT COLUMN_NAME, COLUMN_TYPE, CHARACTER_SET_NAME, COLLATION_NAME, COLUMN_DEFAULT, EXTRA"
+        " FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s"
+        " ORDER BY ORDINAL_POSITION",
+        (database, name),
+    )
+    place = f"{quoted(database)}.{quoted(name)}"
+    known = kinds(
+        session, place, [row[0] for row in described], json_columns(session, database, name)
+    )
+    primary, unique, secondary, by_index = _indexes(session, database, name)
+    columns = tuple(_column(row, known[row[0]]) for row in described)
+    table = base.Table(
+        columns=columns,
+        primary_key=primary,
+        unique_keys=unique,
+        indexes=secondary,
+        row_estimate=None if estimate is None else int(estimate),
+        swap_blockers=_swap_blockers(session, database, name, table_type),
+    )
+    (_, created), *_ = session.rows(f"SHOW CREATE TABLE {place}")
+    automatic = [row[0] for row in described if "auto_increment" in str(row[5]).lower()]
+    return Entry(
+        table=table,
+        kinds=known,
+        native={row[0]: _native(row) for row in described},
+        engine=str(engine),
+        auto_increment=automatic[0] if automatic else None,
+        next_number=None if next_number is None else int(next_number),
+        index_lines={
+            line[1].replace("``", "`"): line[0] for line in _INDEX_LINE.findall(str(created))
+        },
+        index_columns=by_index,
+    )
+
+
+def json_columns(session: session_module.Session, database: str, name: str) -> frozenset[str]:
+    """Return the text columns that a CHECK holds to be JSON documents."""
+    if session.is_mariadb:
+        sql = (
+            "SELECT CHECK_CLAUSE FROM information_schema.CHECK_CONSTRAINTS"
+            " WHERE CONSTRAINT_SCHEMA = %s AND TABLE_NAME = %s"
+        )
+    else:
+        sql = (
+            "SELECT c.CHECK_CLAUSE FROM information_schema.CHECK_CONSTRAINTS AS c"
+            " JOIN information_schema.TABLE_CONSTRAINTS AS t"
+            " USING (CONSTRAINT_SCHEMA, CONSTRAINT_NAME)"
+            " WHERE t.CONSTRAINT_SCHEMA = %s AND t.TABLE_NAME = %s"
+        )
+    matches = [
+        _JSON_CHECK.fullmatch(_unwrapped(clause))
+        for (clause,) in session.rows(sql, (database, name))
+    ]
+    return frozenset(
+        (match["quoted"] or match["plain"]).replace("``", "`") for match in matches if match
+    )
+
+
+def _unwrapped(clause: str) -> str:
+    text = clause.strip()
+    while text.startswith("(") and text.endswith(")"):
+        text = text[1:-1].strip()
+    return text
+
+
+def _column(row: tuple[object, ...], kind: type_module.Kind) -> base.Column:
+    _, column_type, _, _, default, extra = row
+    marks = str(extra).upper()
+    generated = any(
+        mark in marks
+        for mark in ("VIRTUAL GENERATED", "STORED GENERATED", "PERSISTENT", "INVISIBLE ROW")
+    )
+    # MariaDB writes the default of a nullable column without one as the text NULL.
+    has_default = default not in {None, "NULL"} or "AUTO_INCREMENT" in marks
+    return base.Column(kind.field, str(column_type), has_default, generated)
+
+
+def _native(row: tuple[object, ...]) -> str:
+    _, column_type, charset, collation, *_ = row
+    text = str(column_type)
+    return f"{text} CHARACTER SET {charset} COLLATE {collation}" if charset and collation else text
+
+
+def _indexes(
+    session: session_module.Session, database: str, name: str
+) -> tuple[
+    tuple[str, ...], tuple[tuple[str, ...], ...], tuple[str, ...], dict[str, tuple[str, ...]]
+]:
+    """Return the primary key, the other unique ones, the secondary indexes, columns by index."""
+    columns: dict[str, tuple[str, ...]] = {}
+    unique: dict[str, bool] = {}
+    for index, non_unique, column in session.rows(
+        "SELECT INDEX_NAME, NON_UNIQUE, COLUMN_NAME FROM information_schema.STATISTICS"
+        " WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s ORDER BY INDEX_NAME, SEQ_IN_INDEX",
+        (database, name),
+    ):
+        # MySQL's index over an expression has no column name: nothing is known of its uniqueness.
+        columns[index] = (*columns.get(index, ()), column or "")
+        unique[index] = not int(non_unique) and unique.get(index, True) and column is not None
+    primary = columns.get("PRIMARY", ())
+    others = tuple(
+        names for index, names in columns.items() if unique[index] and index != "PRIMARY"
+    )
+    return primary, others, tuple(index for index in columns if index != "PRIMARY"), columns
+
+
+def _swap_blockers(
+    session: session_module.Session, database: str, name: str, table_type: str
+) -> tuple[str, ...]:
+    blockers = []
+    for constraint, child, parent_database, parent in session.rows(
+        "SELECT CONSTRAINT_NAME, TABLE_NAME, UNIQUE_CONSTRAINT_SCHEMA, REFERENCED_TABLE_NAME"
+        " FROM information_schema.REFERENTIAL_CONSTRAINTS"
+        " WHERE (CONSTRAINT_SCHEMA = %s AND TABLE_NAME = %s)"
+        " OR (UNIQUE_CONSTRAINT_SCHEMA = %s AND REFERENCED_TABLE_NAME = %s)"
+        " ORDER BY CONSTRAINT_NAME",
+        (database, name) * 2,
+    ):
+        if (parent_database, parent) == (database, name):
+            blockers.append(f"referenced by foreign key {constraint} of table {child}")
+        if child == name:
+            blockers.append(f"its foreign key {constraint} to table {parent} would be lost")
+    for (trigger,) in session.rows(
+        "SELECT TRIGGER_NAME FROM information_schema.TRIGGERS"
+        " WHERE EVENT_OBJECT_SCHEMA = %s AND EVENT_OBJECT_TABLE = %s ORDER BY TRIGGER_NAME",
+        (database, name),
+    ):
+        blockers.append(f"its trigger {trigger} would be lost")
+    if table_type == "SYSTEM VERSIONED":
+        blockers.append("its history (system versioning) would be lost")
+    return tuple(dict.fromkeys(blockers))
+
+
+def arrow_schema(found: Mapping[str, type_module.Kind]) -> pa.Schema:
+    """Return the Arrow schema of kinds."""
+    return pa.schema([kind.field for kind in found.values()])

@@ -1,0 +1,415 @@
+"""A table of MySQL or MariaDB as a `base.Target`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from tmg_etl import errors
+from tmg_etl import run as run_module
+from tmg_etl.connectors import base, sql
+from tmg_etl.connectors.mysql import (
+    catalogue,
+    definition,
+    load,
+    swap,
+)
+from tmg_etl.connectors.mysql import lock as lock_module
+from tmg_etl.connectors.mysql import session as session_module
+from tmg_etl.connectors.mysql import source as source_module
+from tmg_etl.connectors.mysql import type as type_module
+
+_KINDS_OF_LEFTOVERS = ("shadow", "stage", "latest", "old")
+#: Engines whose statements a ROLLBACK undoes.
+_TRANSACTIONAL = frozenset({"InnoDB", "ROCKSDB", "TokuDB"})
+_SCAN_ROWS = 65536
+
+
+class MySQLTarget(sql.SqlTarget):
+    """One table of a database.
+
+    Args:
+        session: the main connection, closed with the target.
+        table: one identifier, as the config has it.
+    """
+
+    quote_mark = "`"
+    nulls_last = ""  # null is the smallest value
+
+    capabilities: ClassVar[base.Capabilities] = base.Capabilities(
+        ingest=base.Ingest.TEXT,
+        proof=base.Proof.DATABASE,
+        has_nan=False,
+        has_infinity=False,
+        has_negative_zero=False,
+        has_nul=True,
+        max_decimal=type_module.MAX_DECIMAL,
+        zoned_timestamps=False,
+        text=base.TextFormat(
+            true="1", false="0", float_style=base.FloatStyle.MYSQL, bytes_upper=True
+        ),
+    )
+
+    def __init__(self, session: session_module.Session, table: str) -> None:
+        self.table = table
+        self._session = session
+        self._database = session.place.database
+        self._lock = lock_module.Lock(session, table)
+        self._entries: dict[str, catalogue.Entry | None] = {}
+        self._loaders: dict[tuple[str, tuple[str, ...]], load.Loader] = {}
+        self._pending: dict[str, list[str]] = {}
+        self._is_local_infile = bool(session.value("SELECT @@local_infile"))
+
+    @property
+    def ingest_method(self) -> str:
+        """Return how rows are loaded, for the plan."""
+        return "LOAD DATA LOCAL" if self._is_local_infile else "INSERT, because local_infile is off"
+
+    # --- the driver -----------------------------------------------------------------------------
+
+    def run(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        """Execute a statement on the main connection; return the rows it touched."""
+        return self._session.run(sql, parameters, table=self.table)
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return all rows of a query on the main connection; a stop signal ends it."""
+        with self._session.cancelling():
+            return self._session.rows(sql, parameters)
+
+    # --- clauses of the dialect -----------------------------------------------------------------
+
+    def qualified(self, name: str) -> str:
+        """Return a table's name with its database."""
+        return f"{self.quote(self._database)}.{self.quote(name)}"
+
+    def same(self, left: str, right: str) -> str:
+        """Return the null-safe equality."""
+        return f"{left} <=> {right}"
+
+    def differs(self, field: pa.Field, left: str, right: str) -> str:
+        """Return the condition that two cells differ in any byte, whatever the collation."""
+        if pa.types.is_string(field.type):
+            return f"NOT (CAST({left} AS BINARY) <=> CAST({right} AS BINARY))"
+        return f"NOT ({left} <=> {right})"
+
+    def row_identity(self, table: str, columns: Sequence[str]) -> str:
+        """Return a digest of the row's canonical text."""
+        return f"SHA2({self._row_text(table, None, columns)}, 256)"
+
+    def hash_sum(self, table: str, alias: str, columns: Sequence[str]) -> str:
+        """Return the aggregate that sums the row hashes."""
+        return f"SUM({type_module.row_hash(self._row_text(table, alias, columns))})"
+
+    def _row_text(self, table: str, alias: str | None, columns: Sequence[str]) -> str:
+        kinds = self._entry_of(table).kinds
+        prefix = f"{alias}." if alias else ""
+        return type_module.row_text(
+            [kinds[name] for name in columns], [prefix + self.quote(name) for name in columns]
+        )
+
+    def update_from(self, source: str, assignments: str, key_match: str, condition: str) -> str:
+        """Return the UPDATE by join."""
+        return (
+            f"UPDATE {self.qualified(self.table)} JOIN {source} AS s ON {key_match}"
+            f" SET {assignments} WHERE {condition}"
+        )
+
+    def assigned(self, name: str) -> str:
+        """Return the column with its table: both sides of the join have one of that name."""
+        return f"{self.quote(self.table)}.{self.quote(name)}"
+
+    def delete_keys(self, keys: str, key: Sequence[str]) -> str:
+        """Return the DELETE by join, which looks each key up; a subquery would scan the target."""
+        match = self.key_match(key, "gone")
+        target = self.qualified(self.table)
+        return f"DELETE {target} FROM {target} JOIN ({keys}) AS gone ON {match}"
+
+    def prepare_keys(self, staging: str, key: Sequence[str]) -> None:
+        """Index the key."""
+        self._entries.pop(staging, None)
+        entry = self._entry_of(staging)
+        line = definition.prefixed_index(entry.kinds, entry.native, key)
+        self.run(f"ALTER TABLE {self.qualified(staging)} ADD {line}")
+        self._entries.pop(staging, None)
+
+    def rename(self, old: str, new: str) -> None:
+        """Rename a temporary table."""
+        self.run(f"RENAME TABLE {self.qualified(old)} TO {self.qualified(new)}")
+        for name in (old, new):
+            self._forget(name)
+
+    def zone_suffix(self) -> str:
+        """Return nothing: the session's zone is UTC."""
+        return ""
+
+    # --- lock and leftovers ---------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def lock(self, run_id: str, wait_s: float) -> Iterator[None]:
+        """Hold the target's lock."""
+        with self._lock.hold(wait_s):
+            yield
+
+    def check_lock(self) -> None:
+        """Ask the server whether this run still holds the lock."""
+        self._lock.check()
+
+    def sweep(self, names: run_module.TemporaryNames) -> list[str]:
+        """Remove the leftovers beside this target."""
+        removed = []
+        for kind in _KINDS_OF_LEFTOVERS:
+            prefix = names.prefix(kind, self.table)
+            found = self._session.rows(
+                "SELECT TABLE_NAME FROM information_schema.TABLES"
+                " WHERE TABLE_SCHEMA = %s AND LEFT(TABLE_NAME, %s) = %s",
+                (self._database, len(prefix), prefix),
+            )
+            for (name,) in found:
+                self.drop(name)
+                removed.append(str(name))
+        return removed
+
+    def drop(self, name: str) -> None:
+        """Drop a temporary table if it is there."""
+        self._forget(name)
+        self._session.run(
+            f"DROP TABLE IF EXISTS {self.qualified(name)}", table=self.table, cancellable=False
+        )
+
+    def _forget(self, name: str) -> None:
+        self._entries.pop(name, None)
+        for place in [place for place in self._loaders if place[0] == name]:
+            del self._loaders[place]
+
+    # --- description and definition -------------------------------------------------------------
+
+    def describe(self) -> base.Table | None:
+        """Return what the server knows of the target."""
+        entry = self._entry(self.table)
+        if entry is None:
+            return None
+        native = [name for name, kind in entry.kinds.items() if kind.is_native_json]
+        if native:
+            raise errors.ConfigError(
+                f"{self.table}: the column {native[0]!r} is of MySQL's type JSON, which rewrites"
+                " the text, so that equality cannot be proved",
+                hint=f"ALTER TABLE … MODIFY {native[0]} LONGTEXT CHECK (json_valid({native[0]}))",
+            )
+        return entry.table
+
+    def _entry(self, name: str) -> catalogue.Entry | None:
+        if name not in self._entries:
+            self._entries[name] = catalogue.read(self._session, self._database, name)
+        return self._entries[name]
+
+    def _entry_of(self, name: str) -> catalogue.Entry:
+        entry = self._entry(name)
+        if entry is None:
+            raise errors.ConfigError(f"{self._session.place}: there is no table {name}")
+        return entry
+
+    def planned(self, schema: pa.Schema, key: Sequence[str]) -> base.Table:
+        """Return what `create` would make of `schema`."""
+        lengths = definition.index_lengths(schema, [tuple(key)])
+        columns = tuple(
+            base.Column(
+                type_module.held(field).with_nullable(field.nullable and field.name not in key),
+                type_module.created(field, length=lengths.get(field.name)),
+            )
+            for field in schema
+        )
+        return base.Table(columns=columns, primary_key=tuple(key))
+
+    def create(
+        self, name: str, schema: pa.Schema, key: Sequence[str], indexes: Sequence[base.Index]
+    ) -> None:
+        """Create a table by the type mapping."""
+        mariadb = self._session.is_mariadb
+        self.run(definition.table(self.qualified(name), schema, key, indexes, is_mariadb=mariadb))
+        self._forget(name)
+        self._pending[name] = [definition.index(index) for index in indexes]
+
+    def create_shadow(self, name: str, indexes: Sequence[base.Index]) -> None:
+        """Create an empty copy of the target, its plain indexes left for `finish_load`."""
+        self._entries.pop(self.table, None)
+        target = self._entry_of(self.table)
+        place = self.qualified(name)
+        self.run(f"CREATE TABLE {place} LIKE {self.qualified(self.table)}")
+        self._forget(name)
+        deferred = definition.deferred_indexes(target)
+        if deferred:
+            dropped = ", ".join(f"DROP INDEX {self.quote(index)}" for index in deferred)
+            self.run(f"ALTER TABLE {place} {dropped}")
+        wanted = [index for index in indexes if index.name not in target.table.indexes]
+        self._pending[name] = [*deferred.values(), *map(definition.index, wanted)]
+
+    def create_staging(self, name: str, columns: Sequence[str], extra: pa.Schema) -> None:
+        """Create an empty table typed as the target, everything nullable."""
+        target = self._entry_of(self.table)
+        mariadb = self._session.is_mariadb
+        self.run(
+            definition.staging(self.qualified(name), target, columns, extra, is_mariadb=mariadb)
+        )
+        self._forget(name)
+
+    def add_columns(self, schema: pa.Schema) -> None:
+        """Add columns to the target, nullable."""
+        parts = [f"ADD COLUMN {definition.column(field, nullable=True)}" for field in schema]
+        self.run(f"ALTER TABLE {self.qualified(self.table)} {', '.join(parts)}")
+        self._forget(self.table)
+
+    # --- loading --------------------------------------------------------------------------------
+
+    def load(self, name: str, batch: base.Batch, key: Sequence[str]) -> int:
+        """Append a batch."""
+        columns = tuple(batch.arrow.schema.names)
+        loader = self._loaders.get((name, columns))
+        if loader is None:
+            layout = load.Layout(self.qualified(name), self._entry_of(name), columns)
+            loader = load.Loader(
+                self._session, layout, self.table, is_local_infile=self._is_local_infile
+            )
+            self._loaders[name, columns] = loader
+        try:
+            return loader.load(batch, key)
+        finally:
+            self._is_local_infile = loader.is_local_infile
+
+    def finish_load(self, name: str, key: Sequence[str]) -> None:
+        """Build the indexes that waited, in one pass, and refresh the statistics."""
+        lines = self._pending.pop(name, [])
+        place = self.qualified(name)
+        if lines:
+            added = ", ".join(f"ADD {line}" for line in lines)
+            self.run(f"ALTER TABLE {place} {added}")
+        self.rows(f"ANALYZE TABLE {place}")
+        self._entries.pop(name, None)
+
+    # --- proof ----------------------------------------------------------------------------------
+
+    def fingerprint(
+        self, name: str, columns: Sequence[str], selection: base.Selection, *, hashes: bool
+    ) -> base.Fingerprint:
+        """Return count and hash of a table.
+
+        Raises:
+            errors.DataError: the text of a row exceeds the server's ``max_allowed_packet``, where
+                CONCAT_WS returns null instead of failing.
+        """
+        if not hashes:
+            return super().fingerprint(name, columns, selection, hashes=False)
+        clause, alias = self.selected(name, selection)
+        total = self.hash_sum(name, alias, columns)
+        count, marked = self.rows(f"SELECT COUNT(*), {total} FROM {clause}")[0]
+        too_long, value = divmod(int(marked or 0), type_module.TOO_LONG)
+        if too_long:
+            limit = self._session.value("SELECT @@max_allowed_packet")
+            raise errors.DataError(
+                f"{self.table}: {too_long} rows are longer as text than the server's"
+                f" max_allowed_packet of {limit} bytes and cannot be verified",
+                hint="raise max_allowed_packet on the server",
+            )
+        return base.Fingerprint(int(count), value % 2**64)
+
+    def scan(
+        self, name: str, columns: Sequence[str], selection: base.Selection
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a table, from a connection of its own."""
+        clause, alias = self.selected(name, selection)
+        kinds = self._entry_of(name).kinds
+        session = self._session.sibling()
+        try:
+            yield from source_module.read_rows(
+                session,
+                clause,
+                [kinds[column] for column in columns],
+                [f"{alias}.{self.quote(column)}" for column in columns],
+                batch_rows=_SCAN_ROWS,
+                what=self.table,
+            )
+        finally:
+            session.close()
+
+    # --- publishing -----------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Run a block in one transaction.
+
+        Raises:
+            errors.ConfigError: the table's engine has none.
+        """
+        entry = self._entry(self.table)
+        if entry is not None and entry.engine not in _TRANSACTIONAL:
+            raise errors.ConfigError(
+                f"{self.table}: its engine {entry.engine} has no transactions",
+                hint="ALTER TABLE … ENGINE=InnoDB, or publish by swap",
+            )
+        self.run("START TRANSACTION")
+        try:
+            yield
+        except BaseException:
+            # A lost connection rolls back by itself.
+            with contextlib.suppress(errors.TmgEtlError):
+                self._session.run("ROLLBACK", cancellable=False)
+            raise
+        self._session.run("COMMIT", cancellable=False)
+
+    def swap(self, shadow: str, names: run_module.TemporaryNames) -> int:
+        """Put the shadow in the target's place by one RENAME."""
+        target, place = self.qualified(self.table), self.qualified(shadow)
+        is_done = (
+            "SELECT NOT EXISTS (SELECT 1 FROM information_schema.TABLES"
+            f" WHERE TABLE_SCHEMA = {self._literal(self._database)}"
+            f" AND TABLE_NAME = {self._literal(shadow)})"
+        )
+        self._entries.pop(self.table, None)
+        entry = self._entry(self.table)
+        try:
+            if entry is None:
+                swap.rename(self._session, [(place, target)], is_done, self.table)
+                return 0
+            if entry.next_number is not None:
+                # Lower than the rows' own it is ignored.
+                self.run(f"ALTER TABLE {place} AUTO_INCREMENT = {entry.next_number}")
+            old = names.table("old", self.table)
+            pairs = [(target, self.qualified(old)), (place, target)]
+            swap.rename(self._session, pairs, is_done, self.table)
+            return self._drop_replaced(old, shadow, is_done)
+        finally:
+            self._forget(self.table)
+            self._forget(shadow)
+
+    def _drop_replaced(self, old: str, shadow: str, is_done: str) -> int:
+        """Count and drop the replaced table; return its rows.
+
+        Raises:
+            errors.ConfigError: a foreign key that this user cannot see refers to it; the swap is
+                undone.
+        """
+        replaced = int(self._session.value(f"SELECT COUNT(*) FROM {self.qualified(old)}"))
+        try:
+            self.drop(old)
+        except errors.DataError as referenced:
+            target = self.qualified(self.table)
+            self._session.run(
+                f"RENAME TABLE {target} TO {self.qualified(shadow)},"
+                f" {self.qualified(old)} TO {target}",
+                cancellable=False,
+            )
+            raise errors.ConfigError(
+                f"{self.table}: a foreign key of another table refers to it: {referenced.message}",
+                hint="write `publish: diff`; the target is unchanged",
+            ) from referenced
+        return replaced
+
+    def _literal(self, text: str) -> str:
+        literal: str = self._session.connection.literal(text)
+        return literal
+
+    def close(self) -> None:
+        """Hang up."""
+        self._session.close()
