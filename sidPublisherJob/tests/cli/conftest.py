@@ -2,17 +2,22 @@
 
 import json
 import pathlib
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
 from tests.cli import process
+from tmg_etl.cli import people as people_module
+from tmg_etl.cli import pipeline as pipeline_module
+from tmg_etl.ledger import store
 
 CONFIG = """\
 connections:
   lake: {type: files, url: lake/}
   serving: {type: sqlite, url: "sqlite:///serving.db"}
+  out: {type: files, url: out/}
 packages: [cli_sample]
 defaults: {lock_wait_s: 0.2}
 transfers:
@@ -27,7 +32,7 @@ transfers:
     delta: {cursor: born, order_by: [born]}
   sample:
     source: {connection: lake, table: people}
-    target: {connection: serving, table: sample}
+    target: {connection: out, table: sample}
     pipeline: cli_sample:Sample
     delta: {cursor: born, strategy: replace_window}
     options: {rows: 1000}
@@ -49,14 +54,56 @@ def pipeline() -> process.Runner:
 
 
 @pytest.fixture
-def people() -> process.Runner:
-    """Runs `tmg-etl` and returns what it left."""
-    return lambda *arguments, **options: process.call(process.PEOPLE, *arguments, **options)
+def here(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., process.Done]:
+    """Runs a command in this process: for what does not depend on being one of its own."""
+    monkeypatch.syspath_prepend(str(process.HERE / "pipelines"))
+    monkeypatch.delenv("TMG_ETL_CONFIG", raising=False)
+
+    def call(
+        main: Callable[[list[str]], int],
+        *arguments: object,
+        cwd: pathlib.Path | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> process.Done:
+        capfd.readouterr()
+        with monkeypatch.context() as patch:
+            for name, value in (env or {}).items():
+                patch.setenv(name, value)
+            if cwd is not None:
+                patch.chdir(cwd)
+            code = main([str(argument) for argument in arguments])
+        return process.Done(code, *capfd.readouterr())
+
+    return call
 
 
 @pytest.fixture
-def config(tmp_path: pathlib.Path) -> pathlib.Path:
+def people(here: Callable[..., process.Done]) -> process.Runner:
+    """Runs `tmg-etl` in this process."""
+    return lambda *arguments, **options: here(people_module.main, *arguments, **options)
+
+
+@pytest.fixture
+def pipeline_here(here: Callable[..., process.Done]) -> process.Runner:
+    """Runs `pipeline` in this process."""
+    return lambda *arguments, **options: here(pipeline_module.main, *arguments, **options)
+
+
+@pytest.fixture(scope="session")
+def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A ledger's file with its tables: to make them takes longer than a run."""
+    path = tmp_path_factory.mktemp("ledger") / "ledger.db"
+    store.open(f"sqlite:///{path}").close()
+    return path
+
+
+@pytest.fixture
+def config(tmp_path: pathlib.Path, empty_ledger: pathlib.Path) -> pathlib.Path:
     """A config with a small lake, an embedded database and the sample pipeline."""
+    (tmp_path / ".tmg_etl").mkdir()
+    shutil.copy(empty_ledger, tmp_path / ".tmg_etl")
     (tmp_path / "lake").mkdir()
     (tmp_path / "lake" / "people.csv").write_text(PEOPLE_CSV, encoding="utf-8")
     path = tmp_path / "config.yaml"

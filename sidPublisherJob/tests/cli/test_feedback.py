@@ -235,3 +235,11 @@ def test_meter_lists_phases_as_they_began_and_knows_nothing_of_others() -> None:
     assert gauge.phases() == [run.Phase.LOAD, run.Phase.READ]
     gauge.end(run.Phase.PUBLISH)
     assert gauge.read(run.Phase.PUBLISH).render() == "publish: 0.0 s"
+
+
+def test_a_stream_that_is_gone_does_not_end_the_run() -> None:
+    stream = io.StringIO()
+    with json_feedback(stream) as voice:
+        stream.close()
+        voice.logger.info("nobody hears this")
+        voice.fail("pipeline: error: nor this", logging.ERROR, {})

@@ -116,7 +116,7 @@ def test_run_pipeline_is_the_same_command() -> None:
 
 
 def test_people_help_lists_commands(people: process.Runner) -> None:
-    assert people("--help") == process.Done(0, PEOPLE_HELP, "")
+    assert process.call(process.PEOPLE, "--help") == process.Done(0, PEOPLE_HELP, "")
     assert people() == process.Done(0, PEOPLE_HELP, "")
     assert people("runs", "--help") == process.Done(0, RUNS_HELP, "")
 

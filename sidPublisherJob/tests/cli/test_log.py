@@ -147,12 +147,3 @@ def test_a_wrong_log_call_does_not_end_the_run() -> None:
     handler.emit(make_record("%d rows", "many"))
     assert len(lines) == 1
     assert lines[0].startswith("a log record of file.py:7 is wrong: TypeError(")
-
-
-def test_a_stream_that_is_gone_does_not_end_the_run() -> None:
-    def write(line: str) -> None:
-        raise BrokenPipeError
-
-    handler = log.LineHandler(write)
-    handler.setFormatter(log.TextFormatter(log.Redactor()))
-    handler.emit(make_record())

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from tmg_etl import run
-from tmg_etl.cli import guard, log, meter
+from tmg_etl.cli import guard, log, meter, output
 
 if TYPE_CHECKING:
     from tmg_etl.cli import terminal
@@ -265,6 +265,10 @@ class Feedback:
     def _write(self, line: str) -> None:
         if self._live is not None:
             self._live.print(line)
-        elif self._stream is not None:
+            return
+        try:
             self._stream.write(f"{line}\n")
             self._stream.flush()
+        except (OSError, ValueError, AttributeError):
+            # A full disk under the log, or a reader that has gone, must not end the run.
+            output.silence(self._stream)

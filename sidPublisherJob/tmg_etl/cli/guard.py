@@ -130,7 +130,7 @@ def main(command: click.Command, prog: str, argv: Sequence[str] | None = None) -
             # Click printed help to a reader that has gone.
             if not output.is_broken():
                 raise
-            output.silence()
+            output.silence(sys.stdout)
             return errors.EXIT_OK
 
     with _terminable():
@@ -142,9 +142,11 @@ def main(command: click.Command, prog: str, argv: Sequence[str] | None = None) -
 
 def print_error(line: str) -> None:
     """Write a line to stderr; nobody is left to be told when that fails."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
+    try:
         sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):
+        output.silence(sys.stderr)
 
 
 @contextlib.contextmanager

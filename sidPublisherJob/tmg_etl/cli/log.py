@@ -102,7 +102,7 @@ class TextFormatter(logging.Formatter):
 
 
 class LineHandler(logging.Handler):
-    """Hands every formatted record to `write`; a stream that is gone loses lines, not the run."""
+    """Hands every formatted record to `write`, which must not raise."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         super().__init__()
@@ -114,10 +114,7 @@ class LineHandler(logging.Handler):
             line = self.format(record)
         except Exception as error:  # noqa: BLE001 - a wrong log call of a pipeline must not end it
             line = f"a log record of {record.pathname}:{record.lineno} is wrong: {error!r}"
-        try:
-            self._write(line)
-        except (OSError, ValueError):
-            return
+        self._write(line)
 
 
 def entry(level: int, message: str, created: float, context: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 from tmg_etl import errors
 
@@ -45,9 +46,9 @@ def _emit(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
-        silence()
+        silence(sys.stdout)
     except OSError as error:
-        silence()
+        silence(sys.stdout)
         kind = errors.StorageFullError if error.errno == errno.ENOSPC else errors.TemporaryError
         raise kind(f"stdout could not be written: {error.strerror or error}") from error
 
@@ -62,20 +63,18 @@ def to_json(value: object, *, indent: int | None = None) -> str:
     return json.dumps(value, ensure_ascii=False, default=_plain, indent=indent)
 
 
-def silence() -> None:
-    """Send what is still in the buffer of stdout, and all that follows, nowhere.
+def silence(stream: TextIO | None) -> None:
+    """Send what is still in the buffer of `stream`, and all that follows, nowhere.
 
     Otherwise Python tries once more at exit, and reports that with an exit code of its own.
     """
-    if sys.stdout is None:
+    if stream is None:
         return
-    try:
+    # Without a file descriptor behind it there is nothing to be flushed at exit either.
+    with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
-    except (OSError, ValueError):
-        # No file descriptor behind it: there is nothing to be flushed at exit either.
-        return
 
 
 def printable(text: str) -> str:
