@@ -65,8 +65,9 @@ def load(
         _encoded(read, encoder, converter, is_text=target.capabilities.ingest is base.Ingest.TEXT)
     )
     taken = 0
-    run.progress.begin(run_module.Phase.READ, source.count(window))
-    run.progress.begin(run_module.Phase.LOAD)
+    total = source.count(window)
+    run.progress.begin(run_module.Phase.READ, total)
+    run.progress.begin(run_module.Phase.LOAD, total)
     try:
         for batch in encoded:
             run.stop.check()
