@@ -160,6 +160,15 @@ def test_all_loggers_and_warnings_speak_through_it() -> None:
     assert json_lines(stream)[1]["logger"] == "my_package"
 
 
+def test_packages_of_pipelines_speak_from_info_on() -> None:
+    stream = io.StringIO()
+    with json_feedback(stream) as voice:
+        voice.listen_to(["my_package"])
+        logging.getLogger("my_package.flights").info("we are told")
+    assert [line["message"] for line in json_lines(stream)] == ["we are told"]
+    assert logging.getLogger("my_package").level == logging.NOTSET
+
+
 def test_the_log_is_given_back() -> None:
     root = logging.getLogger()
     before = root.level, list(root.handlers), feedback.LOGGER.level

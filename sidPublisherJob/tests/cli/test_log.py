@@ -84,6 +84,12 @@ def test_exception_is_one_line_with_its_stack() -> None:
     assert fields["stack_trace"].endswith("ValueError: bad\nvalue\n")
 
 
+def test_stack_without_an_exception_is_kept() -> None:
+    record = make_record()
+    record.stack_info = "Stack (most recent call last):\n  here"
+    assert to_json(record)["stack_trace"] == record.stack_info
+
+
 def test_values_that_json_does_not_know_are_text() -> None:
     fields = to_json(make_record(error=ValueError("x"), kinds={"a": [1, None, True, 2.5]}))
     assert fields["error"] == "x"

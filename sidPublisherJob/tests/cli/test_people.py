@@ -5,10 +5,12 @@ import pathlib
 import re
 from collections.abc import Callable
 
+import click
 import pytest
 import yaml
 
 from tests.cli import process
+from tmg_etl.cli import people as people_module
 
 
 def test_check_counts_what_it_found(people: process.Runner, config: pathlib.Path) -> None:
@@ -67,6 +69,15 @@ def test_show_masks_secrets(
     shown = yaml.safe_load(done.out)
     assert "***" in shown["connections"]["serving"]["url"]
     assert shown["transfers"]["dim"]["verify"] == "fingerprint"
+
+
+def test_every_listed_command_exists() -> None:
+    context = click.Context(people_module.command)
+    for name in people_module.command.list_commands(context):
+        found = people_module.command.get_command(context, name)
+        assert found is not None
+        assert found.name == name
+    assert people_module.command.get_command(context, "run") is None
 
 
 def test_schema_is_json(people: process.Runner) -> None:

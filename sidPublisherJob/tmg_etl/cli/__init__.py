@@ -6,6 +6,6 @@ that is printed. Does not belong here: what a run does (`tmg_etl.transfer`) and 
 
 Start-up is part of the interface: until the arguments are parsed, only click and the standard
 library are imported, so that help and usage errors answer at once. What needs more imports it
-inside the function that needs it. Only `output` writes to stdout, only `guard` and `feedback` to
-stderr.
+inside the function that needs it. Results go to stdout through `output`, all else to stderr
+through `guard` and `feedback`.
 """

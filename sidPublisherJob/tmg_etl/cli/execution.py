@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tmg_etl import __version__, errors, run
 from tmg_etl.cli import feedback, guard, output, summary
+
+if TYPE_CHECKING:
+    from tmg_etl.config import model
 
 PROG = "pipeline"
 
@@ -61,10 +64,7 @@ def _execute(request: Request, voice: feedback.Feedback) -> int:
         write_mode=request.write_mode,
         env=request.env,
     )
-    from tmg_etl.config import loader
-
-    config = loader.load(request.config_location, request.env)
-    voice.redactor.learn(config.redact)
+    config = _load(request, voice)
     verify = request.verify or config.transfer(request.transfer_name).verify
     from tmg_etl.ledger import recorder
     from tmg_etl.transfer import runner
@@ -109,10 +109,7 @@ def _print(result: summary.Summary, voice: feedback.Feedback) -> None:
 
 
 def _plan(request: Request, voice: feedback.Feedback) -> int:
-    from tmg_etl.config import loader
-
-    config = loader.load(request.config_location, request.env)
-    voice.redactor.learn(config.redact)
+    config = _load(request, voice)
     from tmg_etl.transfer import plan as plan_module
 
     found = plan_module.make(config, request.transfer_name, **request.facts())
@@ -121,3 +118,13 @@ def _plan(request: Request, voice: feedback.Feedback) -> int:
     else:
         output.write(voice.redactor.text(found.render()))
     return errors.EXIT_OK
+
+
+def _load(request: Request, voice: feedback.Feedback) -> model.Config:
+    """Return the config, and make its secrets and packages known."""
+    from tmg_etl.config import loader
+
+    config = loader.load(request.config_location, request.env)
+    voice.redactor.learn(config.redact)
+    voice.listen_to(config.packages)
+    return config

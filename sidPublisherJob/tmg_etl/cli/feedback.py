@@ -8,7 +8,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
@@ -161,8 +161,8 @@ class LineProgress:
 class Feedback:
     """Log lines and progress of one process, from ``with`` to its end.
 
-    Everything that is logged under any name goes through it: `tmg_etl` and a pipeline's own loggers
-    from INFO on, clients of databases from WARNING on.
+    Everything that is logged under any name goes through it: `tmg_etl` from INFO on, and what
+    `listen_to` names; all else, as clients of databases, from WARNING on.
 
     Args:
         style: see `choose`.
@@ -193,9 +193,8 @@ class Feedback:
     def __enter__(self) -> Self:
         """Take over all log records and Python's warnings."""
         root = logging.getLogger()
-        for logger, level in ((root, logging.WARNING), (self.logger, logging.INFO)):
-            self._levels[logger] = logger.level
-            logger.setLevel(level)
+        self._set_level(root, logging.WARNING)
+        self._set_level(self.logger, logging.INFO)
         root.addHandler(self._handler)
         logging.captureWarnings(True)
         return self
@@ -212,6 +211,11 @@ class Feedback:
         logging.getLogger().removeHandler(self._handler)
         for logger, level in self._levels.items():
             logger.setLevel(level)
+
+    def listen_to(self, packages: Iterable[str]) -> None:
+        """Let these packages speak from INFO on: those that pipelines come from."""
+        for package in packages:
+            self._set_level(logging.getLogger(package), logging.INFO)
 
     def identify(
         self,
@@ -253,6 +257,10 @@ class Feedback:
     def close_progress(self) -> None:
         """End the display, so that what follows stands below it."""
         self.progress.close()
+
+    def _set_level(self, logger: logging.Logger, level: int) -> None:
+        self._levels.setdefault(logger, logger.level)
+        logger.setLevel(level)
 
     def _make_progress(self) -> LineProgress | terminal.LiveProgress:
         if not self.style.is_live:

@@ -152,8 +152,6 @@ def _stack(record: logging.LogRecord) -> str:
     parts = []
     if record.exc_info and record.exc_info[1] is not None:
         parts.append("".join(traceback.format_exception(record.exc_info[1])))
-    elif record.exc_text:
-        parts.append(record.exc_text)
     if record.stack_info:
         parts.append(record.stack_info)
     return "\n".join(parts)
