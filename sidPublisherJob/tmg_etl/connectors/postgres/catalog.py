@@ -1,0 +1,300 @@
+"""What the server's catalogue says of a table: columns, keys, and what forbids to replace it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tmg_etl import errors
+from tmg_etl.connectors import base
+from tmg_etl.connectors.postgres import kind
+from tmg_etl.connectors.postgres import session as session_module
+
+_KIND_NAMES = {
+    "v": "a view",
+    "m": "a materialized view",
+    "f": "a foreign table",
+    "S": "a sequence",
+    "i": "an index",
+    "I": "an index",
+    "c": "a composite type",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Relation:
+    """A table or view that exists.
+
+    Attributes:
+        oid: its number, which a replacement changes.
+        schema: name of its schema.
+        name: its own name.
+        kind: relkind of pg_class.
+        rows: estimate of the statistics; None when there are none.
+        pages: pages of 8 kB, as of the statistics.
+    """
+
+    oid: int
+    schema: str
+    name: str
+    kind: str
+    rows: int | None
+    size_bytes: int
+
+    @property
+    def qualified(self) -> str:
+        """Return schema and name as statements write them."""
+        return f"{session_module.quote(self.schema)}.{session_module.quote(self.name)}"
+
+    @property
+    def display(self) -> str:
+        """Return schema and name for messages."""
+        return f"{self.schema}.{self.name}"
+
+    def is_counted_quickly(self, most_rows: int, most_bytes: int) -> bool:
+        """Return whether counting reads little; a view may compute anything."""
+        if self.kind not in "rm":
+            return False
+        return self.size_bytes < most_bytes or (self.rows or most_rows) < most_rows
+
+
+def find(session: session_module.Session, schema: str | None, table: str) -> Relation | None:
+    """Return the relation of that name, or None.
+
+    Args:
+        session: an open session.
+        schema: where to look; None means the search path.
+        table: its name, as one identifier.
+
+    Raises:
+        errors.ConfigError: the name is too long to exist.
+    """
+    session_module.require_name(table)
+    name = session_module.quote(table)
+    if schema is not None:
+        session_module.require_name(schema)
+        name = f"{session_module.quote(schema)}.{name}"
+    # to_regclass gives null for a schema without USAGE as for a missing one; a lookup by name
+    # sees both.
+    found = session.rows(
+        "SELECT c.oid, n.nspname, c.relname, c.relkind::text, c.reltuples::bigint,"
+        " CASE WHEN c.relkind IN ('r', 'm') THEN pg_relation_size(c.oid) ELSE 0 END,"
+        " has_schema_privilege(n.oid, 'USAGE')"
+        " FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace"
+        + (
+            " WHERE n.nspname = %s AND c.relname = %s"
+            if schema is not None
+            else " WHERE c.oid = to_regclass(%s)"
+        ),
+        [schema, table] if schema is not None else [name],
+    )
+    if not found:
+        return None
+    oid, space, relname, relkind, rows, size_bytes, is_usable = found[0]
+    if not is_usable:
+        raise errors.AccessError(
+            f"{session.place}: permission denied for schema {space}",
+            hint=f"GRANT USAGE ON SCHEMA {space}",
+        )
+    return Relation(oid, space, relname, relkind, rows if rows >= 0 else None, size_bytes)
+
+
+def schema_of(session: session_module.Session, schema: str | None, table: str) -> str:
+    """Return the schema of a target, which may not exist yet.
+
+    Raises:
+        errors.ConfigError: there is no such schema.
+    """
+    relation = find(session, schema, table)
+    if relation is not None:
+        return relation.schema
+    if schema is None:
+        current = session.value("SELECT current_schema()")
+        if current is None:
+            raise errors.ConfigError(
+                f"{session.place}: none of the schemas of the search path exists",
+                hint="write `schema` in the connection",
+            )
+        return str(current)
+    if not session.rows("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = %s", [schema]):
+        raise errors.ConfigError(
+            f"{session.place}: there is no schema {schema!r}",
+            hint="create it, or correct `schema` of the connection",
+        )
+    return schema
+
+
+def require_table(relation: Relation) -> None:
+    """Refuse to publish into something that is not a table.
+
+    Raises:
+        errors.ConfigError: it is a view, a sequence, …
+    """
+    if relation.kind not in "rp":
+        what = _KIND_NAMES.get(relation.kind, "not a table")
+        raise errors.ConfigError(
+            f"the target {relation.display} is {what}, expected a table",
+            hint="publish into the table behind it, or under another name",
+        )
+
+
+def result_columns(
+    session: session_module.Session, source: str, *, nested_as_json: bool
+) -> list[kind.Typed]:
+    """Return the columns of a table or subquery, as it appears after FROM.
+
+    The server describes the result of a query that returns no row: this works for everything that
+    can be selected from, and reports a domain as the type below it.
+    """
+    with session.guarded():
+        result = session.raw.execute(f"SELECT * FROM {source} LIMIT 0".encode()).pgresult
+    assert result is not None
+    found = [
+        ((result.fname(i) or b"").decode(), result.ftype(i), result.fmod(i))
+        for i in range(result.nfields)
+    ]
+    if not found:
+        raise errors.ConfigError(f"{session.place}: {source} has no columns")
+    types = {
+        (oid, modifier): (name, is_nested, native)
+        for oid, modifier, name, is_nested, native in session.rows(
+            "SELECT t.oid::bigint, w.modifier,"
+            " CASE WHEN t.typnamespace = 'pg_catalog'::regnamespace THEN t.typname ELSE '' END,"
+            " t.typcategory = 'A' OR t.typtype = 'c' OR t.typname = 'record',"
+            " format_type(t.oid, w.modifier)"
+            " FROM unnest(%s::oid[], %s::int[]) AS w (oid, modifier)"
+            " JOIN pg_catalog.pg_type AS t ON t.oid = w.oid",
+            [[oid for _, oid, _ in found], [modifier for _, _, modifier in found]],
+        )
+    }
+    columns = []
+    for name, oid, modifier in found:
+        type_name, is_nested, native = types[oid, modifier]
+        how = kind.of(type_name, modifier, is_nested=is_nested, nested_as_json=nested_as_json)
+        columns.append(kind.Typed(name, how, native))
+    return columns
+
+
+def nullable_columns(session: session_module.Session, relation: Relation) -> dict[str, bool]:
+    """Return whether each column may be null."""
+    return {
+        name: not is_required
+        for name, is_required in session.rows(
+            "SELECT attname, attnotnull FROM pg_catalog.pg_attribute"
+            f" WHERE attrelid = {relation.oid} AND attnum > 0 AND NOT attisdropped"
+        )
+    }
+
+
+def describe(session: session_module.Session, relation: Relation) -> base.Table:
+    """Return what is known of a table.
+
+    Raises:
+        errors.AccessError: it may not be read.
+    """
+    facts = {
+        name: (native, is_required, has_default, is_generated)
+        for name, native, is_required, has_default, is_generated in session.rows(
+            "SELECT attname, format_type(atttypid, atttypmod), attnotnull,"
+            " atthasdef OR attidentity <> '', attgenerated <> ''"
+            " FROM pg_catalog.pg_attribute"
+            f" WHERE attrelid = {relation.oid} AND attnum > 0 AND NOT attisdropped"
+        )
+    }
+    columns = []
+    for column in result_columns(session, relation.qualified, nested_as_json=False):
+        native, is_required, has_default, is_generated = facts[column.name]
+        columns.append(
+            base.Column(column.field(not is_required), native, has_default, is_generated)
+        )
+    primary, unique, indexes = _keys(session, relation)
+    return base.Table(
+        columns=tuple(columns),
+        primary_key=primary,
+        unique_keys=unique,
+        indexes=indexes,
+        row_estimate=relation.rows,
+        swap_blockers=swap_blockers(session, relation),
+    )
+
+
+def _keys(
+    session: session_module.Session, relation: Relation
+) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...], tuple[str, ...]]:
+    found = session.rows(
+        "SELECT c.relname, i.indisprimary,"
+        " i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL,"
+        " ARRAY(SELECT a.attname::text FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k (n, at)"
+        "   JOIN pg_catalog.pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.n"
+        "   WHERE k.at <= i.indnkeyatts ORDER BY k.at)"
+        " FROM pg_catalog.pg_index AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid"
+        f" WHERE i.indrelid = {relation.oid} ORDER BY c.relname"
+    )
+    primary = next((tuple(names) for _, is_primary, _, names in found if is_primary), ())
+    unique = tuple(
+        tuple(names) for _, is_primary, is_key, names in found if is_key and not is_primary
+    )
+    return primary, unique, tuple(name for name, is_primary, _, _ in found if not is_primary)
+
+
+# Each line: one reason why a table with another oid could not take the place of this one. What the
+# copy carries over itself (indexes, constraints, grants, …) is not among them.
+_BLOCKERS = """
+SELECT 'it is a partitioned table' FROM pg_class WHERE oid = {oid} AND relkind = 'p'
+UNION ALL SELECT 'it is a partition' FROM pg_class WHERE oid = {oid} AND relispartition
+UNION ALL SELECT 'it is a typed table' FROM pg_class WHERE oid = {oid} AND reloftype <> 0
+UNION ALL SELECT 'it inherits from table ' || inhparent::regclass FROM pg_inherits
+    WHERE inhrelid = {oid}
+UNION ALL SELECT 'table ' || inhrelid::regclass || ' inherits from it' FROM pg_inherits
+    WHERE inhparent = {oid}
+UNION ALL SELECT 'referenced by foreign key ' || conname || ' of table ' || conrelid::regclass
+    FROM pg_constraint WHERE confrelid = {oid} AND contype = 'f' AND conparentid = 0
+UNION ALL (SELECT DISTINCT CASE c.relkind WHEN 'v' THEN 'view ' WHEN 'm' THEN 'materialized view '
+        ELSE 'a rule of ' END || c.oid::regclass || ' depends on it'
+    FROM pg_depend AS d JOIN pg_rewrite AS r ON r.oid = d.objid
+    JOIN pg_class AS c ON c.oid = r.ev_class
+    WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
+    AND d.refobjid = {oid} AND r.ev_class <> {oid})
+UNION ALL SELECT 'rule ' || rulename || ' on it' FROM pg_rewrite WHERE ev_class = {oid}
+UNION ALL SELECT 'trigger ' || tgname || ' on it' FROM pg_trigger
+    WHERE tgrelid = {oid} AND NOT tgisinternal
+UNION ALL SELECT 'row-level security on it' FROM pg_class AS c WHERE oid = {oid}
+    AND (relrowsecurity OR relforcerowsecurity
+        OR EXISTS (SELECT 1 FROM pg_policy WHERE polrelid = c.oid))
+UNION ALL SELECT 'published by ' || pubname FROM pg_publication_tables AS p
+    JOIN pg_class AS c ON c.relname = p.tablename
+    JOIN pg_namespace AS n ON n.oid = c.relnamespace AND n.nspname = p.schemaname
+    WHERE c.oid = {oid}
+UNION ALL SELECT 'fed by a subscription' FROM pg_subscription_rel WHERE srrelid = {oid}
+UNION ALL SELECT 'a security label on it' FROM pg_seclabel
+    WHERE classoid = 'pg_class'::regclass AND objoid = {oid}
+UNION ALL SELECT 'part of extension ' || e.extname FROM pg_depend AS d
+    JOIN pg_extension AS e ON e.oid = d.refobjid
+    WHERE d.classid = 'pg_class'::regclass AND d.objid = {oid} AND d.deptype = 'e'
+UNION ALL SELECT 'owned by ' || relowner::regrole || ', whose rights this user lacks' FROM pg_class
+    WHERE oid = {oid} AND NOT pg_has_role(relowner, 'USAGE')
+UNION ALL SELECT 'its owner ' || relowner::regrole || ' may not create tables in its schema'
+    FROM pg_class WHERE oid = {oid} AND relowner::regrole::text <> quote_ident(current_user)
+    AND NOT has_schema_privilege(relowner, relnamespace, 'CREATE')
+    AND NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
+UNION ALL (SELECT DISTINCT 'privileges granted by ' || a.grantor::regrole
+    FROM pg_class AS c LEFT JOIN pg_attribute AS t ON t.attrelid = c.oid AND t.attacl IS NOT NULL,
+    LATERAL (SELECT * FROM aclexplode(c.relacl) UNION ALL SELECT * FROM aclexplode(t.attacl)) AS a
+    WHERE c.oid = {oid} AND a.grantor <> c.relowner)
+UNION ALL (SELECT DISTINCT pg_describe_object(classid, objid, 0) || ' depends on it'
+    FROM pg_depend WHERE deptype = 'n'
+    AND ((refclassid = 'pg_class'::regclass AND refobjid = {oid})
+        OR (refclassid = 'pg_type'::regclass AND refobjid IN (
+            SELECT t.oid FROM pg_type AS t WHERE t.typrelid = {oid} UNION ALL
+            SELECT t.typarray FROM pg_type AS t WHERE t.typrelid = {oid})))
+    AND classid NOT IN ('pg_rewrite'::regclass, 'pg_policy'::regclass, 'pg_constraint'::regclass,
+        'pg_publication_rel'::regclass, 'pg_trigger'::regclass, 'pg_attrdef'::regclass,
+        'pg_statistic_ext'::regclass)
+    AND NOT (classid = 'pg_class'::regclass
+        AND objid IN (SELECT indexrelid FROM pg_index WHERE indrelid = {oid})))
+"""
+
+
+def swap_blockers(session: session_module.Session, relation: Relation) -> tuple[str, ...]:
+    """Return why replacing the table would lose or break something, one phrase each."""
+    found = session.rows(_BLOCKERS.format(oid=relation.oid))
+    return tuple(str(phrase) for (phrase,) in found)

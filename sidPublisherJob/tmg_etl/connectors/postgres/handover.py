@@ -1,0 +1,143 @@
+"""What a copy takes over from its table right before the swap: owner, grants, sequences, comments.
+
+All of it touches the copy only, in the transaction of the swap, before the table is locked; what
+needs the lock is returned as statements.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tmg_etl.connectors.postgres import catalog
+from tmg_etl.connectors.postgres import session as session_module
+from tmg_etl.connectors.postgres import shadow as shadow_module
+
+quote = session_module.quote
+literal = session_module.literal
+
+
+@dataclasses.dataclass(frozen=True)
+class Locked:
+    """What is left to do under the table's lock.
+
+    Attributes:
+        before: while both tables are there.
+        after: when the names of the replaced one are free.
+    """
+
+    before: list[str]
+    after: list[str]
+
+
+def prepare(
+    session: session_module.Session,
+    relation: catalog.Relation,
+    shadow: shadow_module.Shadow,
+) -> Locked:
+    """Make the shadow the table's equal; return what is left to do under the lock."""
+    copy = catalog.find(session, shadow.schema, shadow.name)
+    assert copy is not None
+    _set_owner(session, relation, copy)
+    _set_grants(session, relation.oid, copy.oid, "r", f"TABLE {copy.qualified}")
+    _set_column_grants(session, relation, copy)
+    _set_properties(session, relation, copy)
+    return _sequence_statements(session, relation, copy)
+
+
+def _set_owner(
+    session: session_module.Session, relation: catalog.Relation, copy: catalog.Relation
+) -> None:
+    owners = session.rows(
+        "SELECT pg_get_userbyid(a.relowner), a.relowner = b.relowner"
+        f" FROM pg_class AS a, pg_class AS b WHERE a.oid = {relation.oid} AND b.oid = {copy.oid}"
+    )
+    owner, is_same = owners[0]
+    if not is_same:
+        session.execute(f"ALTER TABLE {copy.qualified} OWNER TO {quote(owner)}")
+
+
+_GRANTS = """
+SELECT CASE WHEN grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END,
+    privilege_type, is_grantable
+FROM pg_class AS c, aclexplode(coalesce(c.relacl, acldefault('{kind}', c.relowner)))
+WHERE c.oid = {oid}
+"""
+
+
+def _set_grants(
+    session: session_module.Session, oid: int, copy_oid: int, kind: str, what: str
+) -> None:
+    """Give a relation exactly the grants of another; default privileges may have given it more."""
+    wanted = session.rows(_GRANTS.format(oid=oid, kind=kind))
+    present = session.rows(_GRANTS.format(oid=copy_oid, kind=kind))
+    if set(wanted) == set(present):
+        return
+    for grantee in sorted({grantee for grantee, _, _ in present}):
+        session.execute(f"REVOKE ALL ON {what} FROM {grantee}")
+    for grantee, privilege, is_grantable in wanted:
+        option = " WITH GRANT OPTION" if is_grantable else ""
+        session.execute(f"GRANT {privilege} ON {what} TO {grantee}{option}")
+
+
+def _set_column_grants(
+    session: session_module.Session, relation: catalog.Relation, copy: catalog.Relation
+) -> None:
+    for column, grantee, privilege, is_grantable in session.rows(
+        "SELECT attname, CASE WHEN grantee = 0 THEN 'PUBLIC'"
+        " ELSE quote_ident(pg_get_userbyid(grantee)) END, privilege_type, is_grantable"
+        " FROM pg_attribute, aclexplode(attacl)"
+        f" WHERE attrelid = {relation.oid} AND NOT attisdropped"
+    ):
+        option = " WITH GRANT OPTION" if is_grantable else ""
+        session.execute(
+            f"GRANT {privilege} ({quote(column)}) ON TABLE {copy.qualified} TO {grantee}{option}"
+        )
+
+
+def _set_properties(
+    session: session_module.Session, relation: catalog.Relation, copy: catalog.Relation
+) -> None:
+    comment, identity = session.rows(
+        "SELECT obj_description(oid, 'pg_class'), relreplident::text FROM pg_class"
+        f" WHERE oid = {relation.oid}"
+    )[0]
+    if comment is not None:
+        session.execute(f"COMMENT ON TABLE {copy.qualified} IS {literal(comment)}")
+    if identity in "nf":
+        how = {"n": "NOTHING", "f": "FULL"}[identity]
+        session.execute(f"ALTER TABLE {copy.qualified} REPLICA IDENTITY {how}")
+
+
+_SEQUENCES = """
+SELECT a.attname, d.deptype::text, s.oid, s.relname, format('%I.%I', n.nspname, s.relname)
+FROM pg_depend AS d
+JOIN pg_class AS s ON s.oid = d.objid AND s.relkind = 'S'
+JOIN pg_namespace AS n ON n.oid = s.relnamespace
+JOIN pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
+AND d.refobjid = {oid} AND d.deptype IN ('a', 'i')
+"""
+
+
+def _sequence_statements(
+    session: session_module.Session, relation: catalog.Relation, copy: catalog.Relation
+) -> Locked:
+    """Return how sequences follow: a serial's moves over, an identity's has a new one to set."""
+    created = {
+        column: (oid, name)
+        for column, deptype, oid, _, name in session.rows(_SEQUENCES.format(oid=copy.oid))
+        if deptype == "i"
+    }
+    statements: list[str] = []
+    renames: list[str] = []
+    for column, deptype, oid, plain, name in session.rows(_SEQUENCES.format(oid=relation.oid)):
+        if deptype == "a":
+            statements.append(f"ALTER SEQUENCE {name} OWNED BY {copy.qualified}.{quote(column)}")
+            continue
+        new_oid, new_name = created[column]
+        _set_grants(session, oid, new_oid, "s", f"SEQUENCE {new_name}")
+        statements.append(
+            f"SELECT setval({literal(new_name)}::regclass, last_value, is_called) FROM {name}"
+        )
+        renames.append(f"ALTER SEQUENCE {new_name} RENAME TO {quote(plain)}")
+    return Locked(statements, renames)

@@ -1,0 +1,240 @@
+"""One connection to the server: how it is opened, what it is set to, how a statement is cancelled.
+
+Every statement of this connector goes through a `Session`, so that errors are translated in one
+place and a stop reaches whatever the server is doing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import psycopg
+import psycopg.conninfo
+
+from tmg_etl import errors
+from tmg_etl import run as run_module
+from tmg_etl.connectors.postgres import error
+
+if TYPE_CHECKING:
+    from tmg_etl.config import model
+
+# Seconds; a dead peer is noticed after idle + count x interval = one minute, not after two hours.
+_CONNECT = {
+    "connect_timeout": "10",
+    "keepalives": "1",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "application_name": "tmg_etl",
+}
+
+# Texts of the server are read and hashed here, so nothing that shapes them is left to the server,
+# the database or the user's defaults. A setting that an older server lacks is left out.
+_SETTINGS = {
+    "TimeZone": "UTC",
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "standard_conforming_strings": "on",
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "transaction_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+    # Temporary tables go where their target is, which is said in each statement.
+    "default_tablespace": "",
+}
+
+#: How long one attempt waits for a lock that others queue behind; readers wait as long.
+LOCK_ATTEMPT_MS = 300
+#: How long attempts are repeated before the run gives up with a retriable error.
+LOCK_PATIENCE_S = 30.0
+
+
+class Session:
+    """An open connection in autocommit mode.
+
+    Args:
+        raw: the psycopg connection.
+        place: connection and user, for messages.
+        stop: cancels what is under way.
+    """
+
+    def __init__(self, raw: psycopg.Connection[Any], place: str, stop: run_module.StopFlag) -> None:
+        self.raw = raw
+        self.place = place
+        self.stop = stop
+
+    @classmethod
+    def open(cls, spec: model.Connection, stop: run_module.StopFlag) -> Self:
+        """Connect and set the session up.
+
+        Raises:
+            errors.ConfigError: url or options are wrong, or there is no such database.
+            errors.AccessError: the server refuses the credentials.
+            errors.ConnectionLostError: it cannot be reached.
+        """
+        place = f"connection {spec.name!r}"
+        try:
+            given = psycopg.conninfo.conninfo_to_dict(spec.url, **spec.options)
+            place = (
+                f"{place} ({given.get('user', 'default user')}@{given.get('host', 'localhost')})"
+            )
+            arguments: dict[str, Any] = {**_CONNECT, **given, "client_encoding": "UTF8"}
+            raw = psycopg.connect(**arguments, autocommit=True, prepare_threshold=None)
+        except psycopg.Error as found:
+            raise error.translate_connect(found, place) from found
+        session = cls(raw, place, stop)
+        try:
+            session._set_up()
+        except BaseException:
+            raw.close()
+            raise
+        return session
+
+    def _set_up(self) -> None:
+        values = ", ".join(f"('{name}', '{value}')" for name, value in _SETTINGS.items())
+        self.execute(
+            "SELECT pg_catalog.set_config(s.name, v.value, false)"
+            f" FROM (VALUES {values}) AS v (name, value)"
+            " JOIN pg_catalog.pg_settings AS s ON lower(s.name) = lower(v.name)",
+            can_stop=False,
+        )
+
+    @contextlib.contextmanager
+    def guarded(self, *, can_stop: bool = True) -> Iterator[None]:
+        """Translate the errors of a block, and cancel it when the run is stopped.
+
+        Args:
+            can_stop: False for what must also work after a stop: cleaning up.
+        """
+        with contextlib.ExitStack() as stack:
+            if can_stop:
+                stack.enter_context(self.stop.cancelling(self.cancel))
+            try:
+                yield
+            except psycopg.Error as found:
+                raise self.translated(found, can_stop=can_stop) from found
+
+    def translated(self, found: psycopg.Error, *, can_stop: bool = True) -> Exception:
+        """Return what to raise for an exception of psycopg: itself, when it is a bug.
+
+        Raises:
+            errors.Stopped: it is the cancellation that a stop asked for.
+        """
+        if can_stop and isinstance(found, psycopg.errors.QueryCanceled):
+            self.stop.check()
+        return error.translate(found, self.place) or found
+
+    def cancel(self) -> None:
+        """Make the running statement fail soon; called from another thread."""
+        self.raw.cancel_safe(timeout=5)
+
+    def execute(
+        self,
+        statement: str,
+        parameters: Sequence[Any] | Mapping[str, Any] = (),
+        *,
+        can_stop: bool = True,
+    ) -> psycopg.Cursor[Any]:
+        """Run a statement and return its cursor; ``%s`` is a parameter only if some are given."""
+        with self.guarded(can_stop=can_stop):
+            return self.raw.execute(statement.encode(), parameters or None)
+
+    def rows(
+        self,
+        statement: str,
+        parameters: Sequence[Any] | Mapping[str, Any] = (),
+        *,
+        can_stop: bool = True,
+    ) -> list[tuple[Any, ...]]:
+        """Return all rows of a small query."""
+        with self.guarded(can_stop=can_stop):
+            return self.raw.execute(statement.encode(), parameters or None).fetchall()
+
+    def value(self, statement: str, parameters: Sequence[Any] = ()) -> Any:
+        """Return the only value of a query that has one."""
+        return self.rows(statement, parameters)[0][0]
+
+    @contextlib.contextmanager
+    def transaction(self, begin: str = "BEGIN") -> Iterator[None]:
+        """Run a block in one transaction; `begin` names its isolation."""
+        self.execute(begin)
+        try:
+            yield
+        except BaseException:
+            self.roll_back()
+            raise
+        self.execute("COMMIT", can_stop=False)
+
+    def roll_back(self) -> None:
+        """Leave the transaction; a connection that is gone has left it already."""
+        with contextlib.suppress(psycopg.Error):
+            self.raw.execute("ROLLBACK")
+
+    def patiently(self, attempt: Callable[[], None], what: str) -> None:
+        """Repeat a transaction that needs a lock others queue behind, until it gets it.
+
+        Each attempt waits `LOCK_ATTEMPT_MS` at most, and between them everybody else gets through.
+
+        Raises:
+            errors.TemporaryError: it did not get it in `LOCK_PATIENCE_S`.
+        """
+        deadline = time.monotonic() + LOCK_PATIENCE_S
+        pause_s = 0.1
+        while True:
+            self.stop.check()
+            try:
+                with self.transaction():
+                    self.execute(f"SET LOCAL lock_timeout = {LOCK_ATTEMPT_MS}")
+                    attempt()
+                return
+            except errors.TemporaryError as found:
+                cause = found.__cause__
+                lock_failed = isinstance(
+                    cause, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected
+                )
+                if not lock_failed:
+                    raise
+                if time.monotonic() > deadline:
+                    raise errors.TemporaryError(
+                        f"{self.place}: {what}: no lock in {LOCK_PATIENCE_S:g} s",
+                        hint="a transaction holds the table for long (pg_locks names it); run it"
+                        " again later",
+                    ) from cause
+            time.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads attempts
+            pause_s = min(pause_s * 2, 2.0)
+
+    def close(self) -> None:
+        """Close the connection; harmless when called again."""
+        with contextlib.suppress(psycopg.Error):
+            self.raw.close()
+
+
+def quote(name: str) -> str:
+    """Return an identifier, quoted whatever it contains."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Return a string literal; sessions have standard_conforming_strings on."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def require_name(name: str) -> None:
+    """Refuse a name that PostgreSQL would cut without a word.
+
+    Raises:
+        errors.ConfigError: it has more than 63 bytes, none, or the character NUL.
+    """
+    size = len(name.encode())
+    if not 1 <= size <= 63 or "\0" in name:
+        raise errors.ConfigError(
+            f"the name {errors.shorten(name)} has {size} bytes, PostgreSQL allows 1 to 63",
+            hint="choose another name",
+        )

@@ -1,0 +1,368 @@
+"""A table as `base.Target`: filled by ``COPY … FROM`` beside it, published by a swap or a merge."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from tmg_etl import errors
+from tmg_etl import run as run_module
+from tmg_etl.connectors import base, sql
+from tmg_etl.connectors.postgres import catalog, kind, loader, lock, reader
+from tmg_etl.connectors.postgres import session as session_module
+from tmg_etl.connectors.postgres import shadow as shadow_module
+from tmg_etl.connectors.postgres import swap as swap_module
+
+_KINDS = ("shadow", "stage", "latest", "old")
+#: How long a merge waits for writers of the target to commit; readers are not held up by it.
+_WRITERS_WAIT_MS = 30_000
+_BUILD_MEMORY_KB = 262_144
+
+
+class PostgresTarget(sql.SqlTarget):
+    """One table, over one main connection; its lock has another.
+
+    Args:
+        session: an open session, owned by the target from now on.
+        connect: opens another one.
+        schema: the connection's `schema`; None means the search path.
+        table: the table's name, as one identifier.
+    """
+
+    capabilities: ClassVar[base.Capabilities] = base.Capabilities(
+        ingest=base.Ingest.TEXT,
+        proof=base.Proof.DATABASE,
+        has_nul=False,
+        text=base.TextFormat(
+            float_style=base.FloatStyle.POSTGRES,
+            trims_fraction=True,
+            utc_suffix="+00",
+            bytes_prefix="\\x",
+            canonical_json=True,
+        ),
+    )
+
+    def __init__(
+        self,
+        session: session_module.Session,
+        connect: Callable[[], session_module.Session],
+        schema: str | None,
+        table: str,
+    ) -> None:
+        self.table = table
+        self._session = session
+        # Rows that row-level security hides would be missing without a word: an error instead.
+        session.execute("SET row_security = off")
+        self._schema = catalog.schema_of(session, schema, table)
+        self._lock = lock.TableLock(connect, self._schema, table)
+        self._loader = loader.Loader(session, table)
+        self._shadows: dict[str, shadow_module.Shadow] = {}
+        self._typed: dict[str, dict[str, kind.Typed]] = {}
+        self._described: base.Table | None = None
+        self._is_described = False
+        self._needs_override = False
+
+    # --- the driver -----------------------------------------------------------------------------
+
+    def run(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        """Execute a statement on the main connection; return the rows it touched."""
+        self._loader.finish()
+        return self._session.execute(sql, parameters).rowcount
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return all rows of a small query on the main connection."""
+        self._loader.finish()
+        return self._session.rows(sql, parameters)
+
+    # --- the dialect ----------------------------------------------------------------------------
+
+    def qualified(self, name: str) -> str:
+        """Return a table's name with its schema."""
+        return f"{self.quote(self._schema)}.{self.quote(name)}"
+
+    def differs(self, field: pa.Field, left: str, right: str) -> str:
+        """Return the condition that two cells differ in any byte.
+
+        Equality is wider than that for -0.0, for text under some collations, for 1.5 and 1.50 in
+        JSON and in a numeric without scale; and ``json`` has none.
+        """
+        if base.is_json(field):
+            left, right = f"{left}::jsonb::text", f"{right}::jsonb::text"
+        elif pa.types.is_string(field.type):
+            left, right = f'{left}::text COLLATE "C"', f'{right}::text COLLATE "C"'
+        elif pa.types.is_float64(field.type):
+            left, right = f"float8send({left})", f"float8send({right})"
+        elif pa.types.is_float32(field.type):
+            left, right = f"float4send({left})", f"float4send({right})"
+        return f"{left} IS DISTINCT FROM {right}"
+
+    def row_identity(self, table: str, columns: Sequence[str]) -> str:
+        """Return the md5 of the row's canonical text."""
+        return f"md5({kind.row_text(self._typed_columns(table, columns))})"
+
+    def hash_sum(self, table: str, alias: str, columns: Sequence[str]) -> str:
+        """Return the sum of the first fifteen hexadecimal digits of each row's md5."""
+        text = kind.row_text(self._typed_columns(table, columns), f"{alias}.")
+        return f"sum(('x' || left(md5({text}), 15))::bit(60)::bigint)"
+
+    def insert_clause(self, columns: Sequence[str]) -> str:
+        """Return the columns; an identity that is always generated takes values all the same."""
+        self.describe()
+        override = " OVERRIDING SYSTEM VALUE" if self._needs_override else ""
+        return f"({self.names(columns)}){override}"
+
+    def prepare_keys(self, staging: str, key: Sequence[str]) -> None:
+        """Let the planner know how many rows are staged; it then joins by hash without an index."""
+        self.run(f"ANALYZE {self.qualified(staging)}")
+
+    def _rewrite_latest(
+        self, staging: str, columns: Sequence[str], key: Sequence[str], order_by: Sequence[str]
+    ) -> int:
+        keys, table = self.names(key), self.qualified(staging)
+        order = self._latest_first(order_by) or keys
+        return self.run(
+            f"DELETE FROM {table} WHERE ctid IN (SELECT version FROM (SELECT ctid AS version,"
+            f" row_number() OVER (PARTITION BY {keys} ORDER BY {order}) AS _tmg_version"
+            f" FROM {table}) AS versions WHERE _tmg_version > 1)"
+        )
+
+    def _typed_columns(self, table: str, columns: Sequence[str]) -> list[kind.Typed]:
+        """Return how columns of a table beside the target, or of itself, travel."""
+        if table not in self._typed:
+            self._loader.finish()
+            found = catalog.result_columns(
+                self._session, self.qualified(table), nested_as_json=False
+            )
+            self._typed[table] = {column.name: column for column in found}
+        known = self._typed[table]
+        missing = [name for name in columns if name not in known]
+        if missing:
+            raise errors.ConfigError(f"{self.table} has no column {missing[0]!r}")
+        return [known[name] for name in columns]
+
+    # --- describing -----------------------------------------------------------------------------
+
+    def describe(self) -> base.Table | None:
+        """Return what the catalogue says of the target, or None."""
+        if not self._is_described:
+            relation = self._relation()
+            if relation is None:
+                self._described = None
+            else:
+                catalog.require_table(relation)
+                self._described = catalog.describe(self._session, relation)
+                self._needs_override = bool(
+                    self._session.rows(
+                        "SELECT 1 FROM pg_catalog.pg_attribute WHERE attidentity = 'a'"
+                        f" AND attrelid = {relation.oid} LIMIT 1"
+                    )
+                )
+            self._is_described = True
+        return self._described
+
+    def _relation(self) -> catalog.Relation | None:
+        self._loader.finish()
+        return catalog.find(self._session, self._schema, self.table)
+
+    def _forget(self) -> None:
+        self._is_described = False
+        self._typed.clear()
+
+    def planned(self, schema: pa.Schema, key: Sequence[str]) -> base.Table:
+        """Return what `create` would make."""
+        columns = []
+        for field in schema:
+            session_module.require_name(field.name)
+            native = kind.native(field)
+            nullable = field.nullable and field.name not in key
+            columns.append(base.Column(kind.held(field).with_nullable(nullable), native))
+        return base.Table(tuple(columns), primary_key=tuple(key))
+
+    # --- creating and loading -------------------------------------------------------------------
+
+    def create(
+        self, name: str, schema: pa.Schema, key: Sequence[str], indexes: Sequence[base.Index]
+    ) -> None:
+        """Create a table by the type mapping."""
+        self._create(
+            shadow_module.new(self._session, name, self._schema, self.table, schema, key, indexes)
+        )
+
+    def create_shadow(self, name: str, indexes: Sequence[base.Index]) -> None:
+        """Create an empty copy of the target."""
+        table, relation = self.describe(), self._relation()
+        if table is None or relation is None:
+            raise errors.ConfigError(f"there is no table {self.table} to make a copy of")
+        self._create(
+            shadow_module.copy_of(
+                self._session, relation, name, indexes, is_swappable=not table.swap_blockers
+            )
+        )
+
+    def _create(self, shadow: shadow_module.Shadow) -> None:
+        self._loader.finish()
+        with self._session.transaction():
+            for statement in shadow.create:
+                self._session.execute(statement)
+        self._loader.forget(shadow.name)
+        self._typed.pop(shadow.name, None)
+        self._shadows[shadow.name] = shadow
+
+    def create_staging(self, name: str, columns: Sequence[str], extra: pa.Schema) -> None:
+        """Create an empty table with columns typed as in the target, and more.
+
+        It is not logged: no replica and no subscriber is told of it, and a crash ends its run.
+        """
+        table = self.qualified(name)
+        self._loader.forget(name)
+        self._typed.pop(name, None)
+        selected = self.names(columns)
+        self.run(
+            f"CREATE UNLOGGED TABLE {table} AS SELECT {selected} FROM {self.qualified(self.table)}"
+            " WITH NO DATA"
+        )
+        self._add_columns(table, extra)
+
+    def add_columns(self, schema: pa.Schema) -> None:
+        """Add columns to the target, nullable; readers wait for the moment that it takes."""
+        table = self.qualified(self.table)
+        self._loader.finish()
+        self._session.patiently(
+            lambda: self._add_columns(table, schema), f"adding columns to {self.table}"
+        )
+        self._forget()
+
+    def _add_columns(self, table: str, schema: pa.Schema) -> None:
+        for field in schema:
+            session_module.require_name(field.name)
+        added = [f"ADD COLUMN {self.quote(field.name)} {kind.native(field)}" for field in schema]
+        if added:
+            self._session.execute(f"ALTER TABLE {table} {', '.join(added)}")
+
+    def load(self, name: str, batch: base.Batch, key: Sequence[str]) -> int:
+        """Append a batch by ``COPY``; return the rows that the server says it took."""
+        return self._loader.load(name, self.qualified(name), batch, key)
+
+    def finish_load(self, name: str, key: Sequence[str]) -> None:
+        """Build keys, indexes and foreign keys; refresh the planner's statistics."""
+        self._loader.finish()
+        shadow = self._shadows.get(name)
+        if shadow is not None and shadow.builds:
+            self._session.execute(
+                "SELECT set_config('maintenance_work_mem', %s, false) FROM pg_settings"
+                " WHERE name = 'maintenance_work_mem' AND setting::bigint < %s",
+                [f"{_BUILD_MEMORY_KB}kB", _BUILD_MEMORY_KB],
+            )
+            for build in shadow.builds:
+                self._build(shadow, build)
+        self._session.execute(f"ANALYZE {self.qualified(name)}")
+
+    def _build(self, shadow: shadow_module.Shadow, build: shadow_module.Build) -> None:
+        def attempt() -> None:
+            for statement in build.statements:
+                self._session.execute(statement)
+
+        try:
+            if build.needs_lock:
+                self._session.patiently(attempt, f"building a foreign key of {self.table}")
+            else:
+                attempt()
+        except errors.DataError as found:
+            duplicate = loader.find_duplicate(self._session, shadow.qualified, build.unique)
+            if duplicate is None:
+                raise
+            raise errors.DuplicateKeyError(self.table, duplicate) from found
+
+    def scan(
+        self, name: str, columns: Sequence[str], selection: base.Selection
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a table; inside `transaction` or in one of its own."""
+        typed = self._typed_columns(name, columns)
+        described = self.describe() if name == self.table else None
+        fields = {column.name: column.field for column in described.columns} if described else {}
+        schema = pa.schema([fields.get(column.name, column.field()) for column in typed])
+        clause, alias = self.selected(name, selection)
+        query = f"SELECT {reader.select_list(typed, f'{alias}.')} FROM {clause}"
+        self._loader.finish()
+        yield from reader.batches(self._session, query, typed, schema, 65536, self.table)
+
+    # --- publishing -----------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Run a block in one transaction, in which nobody else writes the target.
+
+        Readers go on; writers wait for its end. Without that, a row that somebody writes between
+        the merge and its proof would fail the proof.
+        """
+        relation = self._relation()
+        with self._session.transaction():
+            if relation is not None:
+                self._session.execute(f"SET LOCAL lock_timeout = {_WRITERS_WAIT_MS}")
+                self._session.execute(
+                    f"LOCK TABLE {relation.qualified} IN SHARE ROW EXCLUSIVE MODE"
+                )
+                self._session.execute("SET LOCAL lock_timeout = 0")
+            yield
+
+    def swap(self, shadow: str, names: run_module.TemporaryNames) -> int:
+        """Put the shadow in the target's place; return the rows replaced."""
+        relation = self._relation()
+        built = self._shadows.pop(shadow)
+        try:
+            return swap_module.swap(self._session, relation, built, self.table)
+        finally:
+            self._forget()
+
+    def drop(self, name: str) -> None:
+        """Drop a temporary table if it is there; works after a stop and a failed load, too."""
+        self._loader.forget(name)
+        self._shadows.pop(name, None)
+        self._typed.pop(name, None)
+        self._session.execute(f"DROP TABLE IF EXISTS {self.qualified(name)}", can_stop=False)
+
+    # --- the lock -------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def lock(self, run_id: str, wait_s: float) -> Iterator[None]:
+        """Hold the advisory lock of schema and table."""
+        self._session.execute(
+            "SELECT set_config('application_name', %s, false)", [f"tmg_etl {run_id}"]
+        )
+        with self._lock.held(run_id, wait_s):
+            yield
+
+    def check_lock(self) -> None:
+        """Ask the server whether the lock's connection still holds it."""
+        self._loader.finish()
+        self._lock.check(self._session)
+
+    def sweep(self, names: run_module.TemporaryNames) -> list[str]:
+        """Drop what runs left beside this target; return the names."""
+        self._loader.abandon()
+        prefixes = [names.prefix(kind_name, self.table) for kind_name in _KINDS]
+        found = self._session.rows(
+            "SELECT c.relname FROM pg_catalog.pg_class AS c"
+            " JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace"
+            " WHERE n.nspname = %s AND c.relkind = 'r'"
+            " AND EXISTS (SELECT 1 FROM unnest(%s::text[]) AS p WHERE starts_with(c.relname, p))"
+            " ORDER BY c.relname",
+            [self._schema, prefixes],
+        )
+        names_found = [str(name) for (name,) in found]
+        for name in names_found:
+            self._drop_leftover(name)
+        return names_found
+
+    def _drop_leftover(self, name: str) -> None:
+        def attempt() -> None:
+            self._session.execute(f"DROP TABLE IF EXISTS {self.qualified(name)}")
+
+        self._session.patiently(attempt, f"removing {name}, which an earlier run left")
+
+    def close(self) -> None:
+        """Close the main connection; the lock's ends with its block."""
+        self._session.close()
