@@ -16,7 +16,7 @@ from tmg_etl.ledger import store
 CONFIG = """\
 connections:
   lake: {type: files, url: lake/}
-  serving: {type: sqlite, url: "sqlite:///serving.db"}
+  serving: {type: duckdb, url: "duckdb:///serving.duckdb"}
   out: {type: files, url: out/}
 packages: [cli_sample]
 defaults: {lock_wait_s: 0.2}

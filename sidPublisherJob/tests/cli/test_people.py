@@ -61,8 +61,8 @@ def test_show_masks_secrets(
     people: process.Runner, config: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     url = "mysql://me:${PASSWORD}@db/sid"
-    config.write_text(config.read_text().replace('"sqlite:///serving.db"}', f'"{url}"}}'))
-    config.write_text(config.read_text().replace("type: sqlite", "type: mysql"))
+    text = config.read_text().replace("duckdb:///serving.duckdb", url)
+    config.write_text(text.replace("type: duckdb", "type: mysql"))
     done = people("config", "show", config, env={"PASSWORD": "geheim"})
     assert (done.code, done.err) == (0, "")
     assert "geheim" not in done.out

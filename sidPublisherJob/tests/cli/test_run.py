@@ -5,11 +5,11 @@ import pathlib
 import re
 import shutil
 import signal
-import sqlite3
 import time
 from collections.abc import Callable
 from typing import Any
 
+import duckdb
 import pytest
 
 from tests.cli import process
@@ -255,9 +255,8 @@ def test_declared_transfer_is_published_and_published_again(
     second = json.loads(pipeline("20130131", "dim", "truncate", config).out)
     assert second["fingerprint_source"] in first.out
     assert second["rows_read"] == 3
-    with sqlite3.connect(config.parent / "serving.db") as database:
-        rows = database.execute("SELECT id, name, born FROM dim ORDER BY id").fetchall()
-    database.close()
+    with duckdb.connect(config.parent / "serving.duckdb", read_only=True) as database:
+        rows = database.execute("SELECT id, name, born::text FROM dim ORDER BY id").fetchall()
     assert rows == [(1, "Ada", "2013-01-01"), (2, "Grace", "2013-01-02"), (3, "Ида", "2013-01-02")]
 
 
@@ -284,10 +283,7 @@ def test_plan_writes_nothing(pipeline: process.Runner, config: pathlib.Path) -> 
     assert lines[0].startswith("transfer  dim ")
     assert lines[-1] == "nothing was written"
     assert not (config.parent / ".tmg_etl").exists()
-    if (config.parent / "serving.db").exists():
-        with sqlite3.connect(config.parent / "serving.db") as database:
-            assert database.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
-        database.close()
+    assert not (config.parent / "serving.duckdb").exists()
 
 
 def test_plan_as_json(
