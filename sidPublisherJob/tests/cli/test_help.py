@@ -1,6 +1,7 @@
 """The promises of `pipeline --help`: its text, its speed, and wrong arguments in one line."""
 
 import json
+import os
 import pathlib
 import statistics
 import subprocess
@@ -157,19 +158,23 @@ def test_only_click_is_imported_before_the_arguments_are_parsed(
     assert imported - set(sys.stdlib_module_names) == {"click", "tmg_etl"}
 
 
-def test_help_and_usage_errors_answer_in_under_300_milliseconds() -> None:
-    def seconds(*arguments: str) -> float:
-        started = time.perf_counter()
-        subprocess.run(
-            [*process.PIPELINE, *arguments],
-            env=process.environ(),
-            capture_output=True,
-            check=False,
-        )
-        return time.perf_counter() - started
+def answer_s(*arguments: str) -> tuple[float, float]:
+    """Seconds that a call of the command takes: of the processor, and on the wall."""
+    before, started = os.times(), time.perf_counter()
+    subprocess.run(
+        [*process.PIPELINE, *arguments], env=process.environ(), capture_output=True, check=False
+    )
+    wall_s, after = time.perf_counter() - started, os.times()
+    used_s = after.children_user - before.children_user
+    return used_s + after.children_system - before.children_system, wall_s
 
-    assert statistics.median(seconds("--help") for _ in range(7)) < 0.3
-    assert statistics.median(seconds("2013", "d", "delta", "c") for _ in range(7)) < 0.3
+
+@pytest.mark.parametrize("arguments", [("--help",), ("2013", "dim", "delta", "config.yaml")])
+def test_help_and_usage_errors_answer_in_under_300_milliseconds(arguments: tuple[str, ...]) -> None:
+    used_s, wall_s = zip(*(answer_s(*arguments) for _ in range(9)), strict=True)
+    assert statistics.median(used_s) < 0.3
+    # Other tests share the processors: only the fastest answer was not kept waiting by them.
+    assert min(wall_s) < 0.3
 
 
 GOOD = ("20130131", "dim", "delta", "config.yaml")

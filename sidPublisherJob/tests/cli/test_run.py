@@ -78,8 +78,8 @@ def test_text_is_for_people(pipeline: process.Runner, config: pathlib.Path) -> N
     )
 
 
-def test_delta_names_the_window(pipeline: process.Runner, config: pathlib.Path) -> None:
-    done = pipeline(
+def test_delta_names_the_window(pipeline_here: process.Runner, config: pathlib.Path) -> None:
+    done = pipeline_here(
         "20130131", "sample", "delta", config, "--delta_start_date", "20130101", "--verify", "off"
     )
     assert done.code == 0
@@ -111,10 +111,10 @@ def test_delta_names_the_window(pipeline: process.Runner, config: pathlib.Path) 
     ],
 )
 def test_failure_ends_with_one_line_and_its_exit_code(
-    pipeline: process.Runner, sample: Sample, failure: str, code: int, line: str
+    pipeline_here: process.Runner, sample: Sample, failure: str, code: int, line: str
 ) -> None:
     config = sample(fail=failure)
-    done = pipeline(*RUN, config, "--log-format", "text")
+    done = pipeline_here(*RUN, config, "--log-format", "text")
     assert (done.code, done.out, done.error) == (code, "", line)
     assert ("Traceback" in done.err) is (code == 70)
     assert "geheim" not in done.err
@@ -122,9 +122,9 @@ def test_failure_ends_with_one_line_and_its_exit_code(
 
 @pytest.mark.parametrize(("failure", "code"), [("data", 65), ("bug", 70)])
 def test_failure_in_json_is_the_last_line(
-    pipeline: process.Runner, sample: Sample, failure: str, code: int
+    pipeline_here: process.Runner, sample: Sample, failure: str, code: int
 ) -> None:
-    done = pipeline(*RUN, sample(fail=failure))
+    done = pipeline_here(*RUN, sample(fail=failure))
     assert (done.code, done.out) == (code, "")
     last = done.log[-1]
     check_line(last)
@@ -135,28 +135,30 @@ def test_failure_in_json_is_the_last_line(
 
 
 def test_cleanup_failure_is_a_warning_of_a_run_that_succeeded(
-    pipeline: process.Runner, sample: Sample
+    pipeline_here: process.Runner, sample: Sample
 ) -> None:
     config = sample(cleanup=True)
-    done = pipeline(*RUN, config, "--log-format", "text")
+    done = pipeline_here(*RUN, config, "--log-format", "text")
     assert done.code == 0
     assert done.out.splitlines()[-1] == "  warning  the cleanup failed: the cleanup is stuck"
-    summary = json.loads(pipeline(*RUN, config).out)
+    summary = json.loads(pipeline_here(*RUN, config).out)
     assert summary["severity"] == "WARNING"
     assert summary["warnings"] == ["the cleanup failed: the cleanup is stuck"]
 
 
-def test_cleanup_failure_does_not_hide_the_error(pipeline: process.Runner, sample: Sample) -> None:
-    done = pipeline(*RUN, sample(cleanup=True, fail="data"), "--log-format", "text")
+def test_cleanup_failure_does_not_hide_the_error(
+    pipeline_here: process.Runner, sample: Sample
+) -> None:
+    done = pipeline_here(*RUN, sample(cleanup=True, fail="data"), "--log-format", "text")
     assert done.code == 65
     assert "error: the cleanup failed: the cleanup is stuck" in done.err
     assert done.error == "pipeline: error: the data is bad; correct it"
 
 
 def test_ledger_failure_is_a_warning_of_a_run_that_succeeded(
-    pipeline: process.Runner, config: pathlib.Path
+    pipeline_here: process.Runner, config: pathlib.Path
 ) -> None:
-    done = pipeline(*RUN, config, "--env", "broken", "--log-format", "text")
+    done = pipeline_here(*RUN, config, "--env", "broken", "--log-format", "text")
     assert done.code == 0
     assert done.out.splitlines()[-1].startswith("  warning  the ledger could not be written: ")
 
@@ -260,24 +262,26 @@ def test_declared_transfer_is_published_and_published_again(
     assert rows == [(1, "Ada", "2013-01-01"), (2, "Grace", "2013-01-02"), (3, "Ида", "2013-01-02")]
 
 
-def test_delta_publishes_the_window_only(pipeline: process.Runner, config: pathlib.Path) -> None:
-    day = json.loads(pipeline("20130102", "fact", "delta", config).out)
+def test_delta_publishes_the_window_only(
+    pipeline_here: process.Runner, config: pathlib.Path
+) -> None:
+    day = json.loads(pipeline_here("20130102", "fact", "delta", config).out)
     assert (day["rows_read"], day["rows_inserted"]) == (2, 2)
-    done = pipeline("20130102", "fact", "delta", config, "--delta-start-date", "20130101")
+    done = pipeline_here("20130102", "fact", "delta", config, "--delta-start-date", "20130101")
     both = json.loads(done.out)
     assert (both["rows_read"], both["rows_inserted"], both["rows_unchanged"]) == (3, 1, 2)
 
 
-def test_verify_count_says_counts(pipeline: process.Runner, config: pathlib.Path) -> None:
-    done = pipeline(
+def test_verify_count_says_counts(pipeline_here: process.Runner, config: pathlib.Path) -> None:
+    done = pipeline_here(
         *("20130131", "dim", "truncate", config, "--verify", "count", "--log-format", "text")
     )
     assert "  proof    counts equal: source 3 rows = target 3 rows" in done.out
 
 
-def test_plan_writes_nothing(pipeline: process.Runner, config: pathlib.Path) -> None:
+def test_plan_writes_nothing(pipeline_here: process.Runner, config: pathlib.Path) -> None:
     shutil.rmtree(config.parent / ".tmg_etl")
-    done = pipeline("20130131", "dim", "truncate", config, "--plan")
+    done = pipeline_here("20130131", "dim", "truncate", config, "--plan")
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
     assert lines[0].startswith("transfer  dim ")
@@ -287,9 +291,9 @@ def test_plan_writes_nothing(pipeline: process.Runner, config: pathlib.Path) -> 
 
 
 def test_plan_as_json(
-    pipeline: process.Runner, people: process.Runner, config: pathlib.Path
+    pipeline_here: process.Runner, people: process.Runner, config: pathlib.Path
 ) -> None:
-    done = pipeline("20130131", "dim", "truncate", config, "--plan", "--log-format", "json")
+    done = pipeline_here("20130131", "dim", "truncate", config, "--plan", "--log-format", "json")
     assert (done.code, done.err) == (0, "")
     plan = json.loads(done.out)
     assert (plan["transfer"], plan["write_mode"], plan["creates"]) == ("dim", "truncate", True)
@@ -312,13 +316,13 @@ def test_plan_as_json(
     ],
 )
 def test_mistakes_of_the_caller_are_one_line(
-    pipeline: process.Runner,
+    pipeline_here: process.Runner,
     config: pathlib.Path,
     arguments: tuple[str, ...],
     code: int,
     pattern: str,
 ) -> None:
-    done = pipeline("20130131", arguments[0], arguments[1], config, *arguments[2:])
+    done = pipeline_here("20130131", arguments[0], arguments[1], config, *arguments[2:])
     assert (done.code, done.out) == (code, "")
     last = done.log[-1]
     assert last["exit_code"] == code
@@ -327,15 +331,19 @@ def test_mistakes_of_the_caller_are_one_line(
     assert "stack_trace" not in last
 
 
-def test_missing_config_names_the_place(pipeline: process.Runner, tmp_path: pathlib.Path) -> None:
-    done = pipeline(*RUN, tmp_path / "none.yaml", "--log-format", "text")
+def test_missing_config_names_the_place(
+    pipeline_here: process.Runner, tmp_path: pathlib.Path
+) -> None:
+    done = pipeline_here(*RUN, tmp_path / "none.yaml", "--log-format", "text")
     assert (done.code, done.out) == (78, "")
     assert done.err.startswith(f"pipeline: error: {tmp_path}/none.yaml: ")
     assert len(done.err.splitlines()) == 1
 
 
-def test_malformed_config_names_the_line(pipeline: process.Runner, tmp_path: pathlib.Path) -> None:
+def test_malformed_config_names_the_line(
+    pipeline_here: process.Runner, tmp_path: pathlib.Path
+) -> None:
     (tmp_path / "bad.yaml").write_text("transfers:\n  a: [\n")
-    done = pipeline(*RUN, tmp_path / "bad.yaml", "--plan")
+    done = pipeline_here(*RUN, tmp_path / "bad.yaml", "--plan")
     assert (done.code, done.out) == (78, "")
     assert re.match(rf"pipeline: error: {tmp_path}/bad\.yaml:\d+: ", done.err)

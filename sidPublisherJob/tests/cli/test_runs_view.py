@@ -71,7 +71,6 @@ RUN                 STARTED (UTC)        TRANSFER     MODE      DAYS            
 20261121120705fe79  2026-11-21 12:07:05  fact_flight  delta     20130101-20131231  succeeded  8.0 s
   336,776 read, 300,000 inserted, 0 updated, 0 deleted, 42,097 rows/s, proof: equal 00c0ffee
 20261121120600aaaa  2026-11-21 12:06:00  dim_plane    truncate  20131231           failed     1.0 s
-  proof: -
   error: the source planes is empty and would wipe the target
   cleanup: OSError: \\x1b[2J"""
 

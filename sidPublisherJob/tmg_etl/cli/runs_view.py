@@ -32,7 +32,8 @@ def table(runs: Sequence[record.Record], *, width: int | None) -> str:
     lines = _aligned(rows)
     if width is not None and max(map(len, lines)) > width:
         lines = _aligned([row[: len(_LEFT) + 1] for row in rows])
-        lines[1:] = [f"{line}\n  {_counts(run)}" for line, run in zip(lines[1:], runs, strict=True)]
+        for number, run in enumerate(runs, start=1):
+            lines[number] += "".join(f"\n  {text}" for text in _counts(run))
     for number, run in enumerate(runs, start=1):
         lines[number] += "".join(f"\n  {text}" for text in _troubles(run))
     return "\n".join(lines)
@@ -77,8 +78,8 @@ def _cells(run: record.Record) -> tuple[str, ...]:
     )
 
 
-def _counts(run: record.Record) -> str:
-    """Return the numbers of a run as a phrase, for terminals that are too narrow for columns."""
+def _counts(run: record.Record) -> list[str]:
+    """Return the numbers of a run in one line, none if nothing is known."""
     counts = {
         "read": run.rows_read,
         "inserted": run.rows_inserted,
@@ -88,8 +89,9 @@ def _counts(run: record.Record) -> str:
     parts = [f"{number:,} {name}" for name, number in counts.items() if number is not None]
     if run.rows_per_s is not None:
         parts.append(f"{run.rows_per_s:,.0f} rows/s")
-    parts.append(f"proof: {_proof(run)}")
-    return ", ".join(parts)
+    if run.is_verified is not None:
+        parts.append(f"proof: {_proof(run)}")
+    return [", ".join(parts)] if parts else []
 
 
 def _proof(run: record.Record) -> str:
