@@ -1,6 +1,7 @@
 """Runs of `pipeline` in processes of their own: log lines, summary, failures, signals."""
 
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -177,9 +178,9 @@ def test_secrets_of_the_config_are_in_no_line(
         assert "gehe" not in done.err + done.out
 
 
-def wait_for(path: pathlib.Path) -> None:
+def wait_for(path: pathlib.Path, word: str) -> None:
     deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and "starts" not in path.read_text():
+    while time.monotonic() < deadline and word not in path.read_text():
         time.sleep(0.02)
 
 
@@ -193,7 +194,7 @@ def test_signal_stops_at_the_next_batch(
         log.open("w") as stream,
         process.start(process.PIPELINE, *RUN, config, stderr=stream) as running,
     ):
-        wait_for(log)
+        wait_for(log, "starts")
         running.send_signal(number)
         assert running.wait(timeout=20) == code
         assert running.stdout is not None
@@ -201,6 +202,40 @@ def test_signal_stops_at_the_next_batch(
     last = json.loads(log.read_text().splitlines()[-1])
     assert last["message"] == f"pipeline: stopped by {number.name}"
     assert (last["severity"], last["status"]) == ("WARNING", "stopped")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signal_before_the_run_starts_ends_in_order(
+    tmp_path: pathlib.Path, number: signal.Signals, code: int
+) -> None:
+    # Reading a config from a pipe waits until someone writes.
+    config = tmp_path / "config.yaml"
+    os.mkfifo(config)
+    with process.start(process.PIPELINE, *RUN, config) as running:
+        with config.open("w"):
+            running.send_signal(number)
+            assert running.wait(timeout=20) == code
+        assert running.stderr is not None
+        last = json.loads(running.stderr.read())
+    assert last["message"] == f"pipeline: stopped by {number.name}"
+    assert last["exit_code"] == code
+
+
+def test_second_run_on_one_target_waits_and_is_told_to_come_again(
+    pipeline_here: process.Runner, sample: Sample, tmp_path: pathlib.Path
+) -> None:
+    config = sample(batches=1000, batch_s=0.05, rows=100_000, say="begun")
+    log = tmp_path / "log"
+    with (
+        log.open("w") as stream,
+        process.start(process.PIPELINE, *RUN, config, stderr=stream) as running,
+    ):
+        wait_for(log, "said: begun")
+        done = pipeline_here(*RUN, config, "--log-format", "text")
+        running.terminate()
+        running.wait(timeout=20)
+    assert (done.code, done.out) == (75, "")
+    assert "locked" in done.error
 
 
 def test_reader_of_the_summary_may_go_away(config: pathlib.Path) -> None:
