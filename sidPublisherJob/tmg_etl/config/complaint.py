@@ -12,6 +12,8 @@ import pydantic_core
 
 from tmg_etl.config import model, problem, strict, tree
 
+_Model = typing.TypeVar("_Model", bound=strict.Strict)
+
 _QUOTE = 'put quotes around it: "…"'
 _EXPECTED = {
     "string": ("a text", _QUOTE),
@@ -33,16 +35,23 @@ _BOUNDS = {
 
 def validate(root: tree.Node) -> tuple[model.Config | None, list[problem.Problem]]:
     """Return the typed config and no problems, or None and what is wrong with its values."""
+    return validate_as(root, model.Config)
+
+
+def validate_as(root: tree.Node, kind: type[_Model]) -> tuple[_Model | None, list[problem.Problem]]:
+    """Return a file of another `kind` typed and no problems, or None and what is wrong with it."""
     try:
-        return model.Config.model_validate(root.plain()), []
+        return kind.model_validate(root.plain()), []
     except pydantic.ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
         return None, [_word(root, found) for found in details]
 
 
-def unknown_keys(root: tree.Node) -> list[problem.Problem]:
-    """Return one problem for each key that no model knows."""
-    return list(_unknown(root, model.Config, ()))
+def unknown_keys(
+    root: tree.Node, kind: type[strict.Strict] = model.Config
+) -> list[problem.Problem]:
+    """Return one problem for each key that no model below `kind` knows."""
+    return list(_unknown(root, kind, ()))
 
 
 def keys(kind: type[strict.Strict]) -> dict[str, pydantic.fields.FieldInfo]:
