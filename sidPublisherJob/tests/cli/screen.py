@@ -84,10 +84,12 @@ class Seen:
     frames: list[str]
 
 
-def run(command: list[str], *, env: dict[str, str], timeout_s: float = 60) -> Seen:
+def run(
+    command: list[str], *, env: dict[str, str], columns: int = COLUMNS, timeout_s: float = 60
+) -> Seen:
     """Run `command` with stderr on a terminal and stdout on a pipe."""
     master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, columns, 0, 0))
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=slave, env=env
     )

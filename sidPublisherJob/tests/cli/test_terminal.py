@@ -13,9 +13,11 @@ TERM = {"TERM": "xterm-256color"}
 Sample = Callable[..., pathlib.Path]
 
 
-def show(config: pathlib.Path, *options: str, **env: str) -> screen.Seen:
+def show(
+    config: pathlib.Path, *options: str, columns: int = screen.COLUMNS, **env: str
+) -> screen.Seen:
     command = [*process.PIPELINE, *RUN, str(config), *options]
-    return screen.run(command, env=process.environ(**{**TERM, **env}))
+    return screen.run(command, env=process.environ(**{**TERM, **env}), columns=columns)
 
 
 def test_phases_are_drawn_and_stay_on_the_screen(sample: Sample) -> None:
@@ -35,6 +37,17 @@ def test_rows_are_counted_while_they_are_read(sample: Sample) -> None:
     numbers = sorted({int(number.replace(",", "")) for number in counted})
     assert len(numbers) > 4
     assert numbers[-1] == 10_000
+
+
+def test_a_narrow_terminal_shows_numbers_and_no_bar(sample: Sample) -> None:
+    seen = show(sample(rows=123_456_789, batches=3, batch_s=0.1), columns=60)
+    assert re.fullmatch(r"read +123,456,789 rows +[\d,]+ rows/s +0\.\d s", seen.screen.lines[0])
+
+
+def test_a_terminal_without_utf8_shows_a_plain_bar(sample: Sample) -> None:
+    seen = show(sample(batch_s=0.05), PYTHONIOENCODING="ascii")
+    assert seen.raw.isascii()
+    assert re.match(r"read +-+ +1,000 rows ", seen.screen.lines[0])
 
 
 def test_log_lines_stand_above_the_phases(sample: Sample) -> None:

@@ -16,6 +16,7 @@ from tmg_etl.cli import meter, quantity
 
 _REFRESHES_PER_S = 8
 _BAR_COLUMNS = 24
+_COLUMNS_FOR_BAR = 80  # below that the numbers would be cut
 
 
 class LiveProgress:
@@ -69,12 +70,16 @@ class LiveProgress:
 
     def _render(self) -> rich.table.Table:
         table = rich.table.Table.grid(padding=(0, 2))
-        table.add_column(width=max(len(phase) for phase in run.Phase))
-        table.add_column(width=_BAR_COLUMNS)
+        width = max(len(phase) for phase in run.Phase)
+        table.add_column(width=width, min_width=width, no_wrap=True)
+        has_bar = self._console.width >= _COLUMNS_FOR_BAR
+        if has_bar:
+            table.add_column(width=_BAR_COLUMNS)
         for _ in ("rows", "rate", "time"):
             table.add_column(justify="right", no_wrap=True)
         for phase in self._meter.phases():
-            table.add_row(*_cells(self._meter.read(phase)))
+            name, bar, *numbers = _cells(self._meter.read(phase))
+            table.add_row(name, *([bar] if has_bar else []), *numbers)
         return table
 
 
