@@ -1,5 +1,6 @@
 """CSV: what each byte sequence means, and how each fault is named."""
 
+import contextlib
 import datetime
 import decimal
 import gzip
@@ -12,43 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.connectors.files_kit import UTC, column, opened, rows, written
 from tmg_etl import errors
-from tmg_etl.config import model
-from tmg_etl.connectors import base, files
-
-DAY = datetime.date(2024, 5, 6)
-UTC = datetime.UTC
-
-
-def source(
-    folder: pathlib.Path, content: bytes | str, name: str = "t.csv", **spec: object
-) -> base.Source:
-    data = content.encode() if isinstance(content, str) else content
-    (folder / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
-    return opened(folder, **spec)
-
-
-def opened(folder: pathlib.Path, **spec: object) -> base.Source:
-    connection = files.FilesConnection(
-        model.FilesConnection(type="files", name="lake", url=str(folder)), folder
-    )
-    options = {"connection": "lake", **({} if "path" in spec else {"table": "t"}), **spec}
-    return connection.open_source(model.SourceSpec.model_validate(options), DAY)
-
-
-def rows(found: base.Source, **options: object) -> list[dict[str, object]]:
-    batches = list(found.read(found.schema().names, **options))  # type: ignore[arg-type]
-    for batch in batches:
-        assert batch.schema.equals(found.schema(), check_metadata=True)
-    return [row for batch in batches for row in batch.to_pylist()]
-
-
-def column(found: base.Source, name: str = "a") -> list[object]:
-    return [row[name] for row in rows(found)]
+from tmg_etl.connectors import base
 
 
 def typed(folder: pathlib.Path, kind: str, *texts: str) -> list[object]:
-    found = source(
+    found = written(
         folder, "\n".join(["a,b", *(f"{text},x" for text in texts), ""]), columns={"a": kind}
     )
     return column(found)
@@ -62,7 +33,10 @@ def refused(folder: pathlib.Path, kind: str, text: str) -> str:
 
 
 def test_unquoted_empty_is_null_and_quoted_empty_is_the_empty_text(tmp_path: pathlib.Path) -> None:
-    assert rows(source(tmp_path, 'a,b\n,""\n"",\n')) == [{"a": None, "b": ""}, {"a": "", "b": None}]
+    assert rows(written(tmp_path, 'a,b\n,""\n"",\n')) == [
+        {"a": None, "b": ""},
+        {"a": "", "b": None},
+    ]
 
 
 @pytest.mark.parametrize(
@@ -89,12 +63,12 @@ def test_unquoted_empty_is_null_and_quoted_empty_is_the_empty_text(tmp_path: pat
 def test_text_is_kept_byte_by_byte(
     tmp_path: pathlib.Path, content: str, expected: list[tuple[str, str]]
 ) -> None:
-    found = source(tmp_path, content, columns={"a": "string", "b": "string"})
+    found = written(tmp_path, content, columns={"a": "string", "b": "string"})
     assert [(row["a"], row["b"]) for row in rows(found)] == expected
 
 
 def test_header_with_newlines_in_quotes(tmp_path: pathlib.Path) -> None:
-    found = source(tmp_path, '"a\nz","b,""c"\n1,2\n')
+    found = written(tmp_path, '"a\nz","b,""c"\n1,2\n')
     assert rows(found) == [{"a\nz": 1, 'b,"c': 2}]
 
 
@@ -118,7 +92,7 @@ def test_no_gzip_inside_names_the_file(tmp_path: pathlib.Path) -> None:
 
 def test_options(tmp_path: pathlib.Path) -> None:
     options = {"delimiter": ";", "quote": "'", "null_values": ["", "NULL", "\\N"]}
-    found = source(tmp_path, "a;b\n'x;''y';NULL\n\\N;'NULL'\n;''\n", csv=options)
+    found = written(tmp_path, "a;b\n'x;''y';NULL\n\\N;'NULL'\n;''\n", csv=options)
     assert rows(found) == [
         {"a": "x;'y", "b": None},
         {"a": None, "b": "NULL"},
@@ -127,24 +101,24 @@ def test_options(tmp_path: pathlib.Path) -> None:
 
 
 def test_escape_takes_the_next_character(tmp_path: pathlib.Path) -> None:
-    found = source(tmp_path, 'a,b\n"x\\"y",u\\,v\n', csv={"escape": "\\"})
+    found = written(tmp_path, 'a,b\n"x\\"y",u\\,v\n', csv={"escape": "\\"})
     assert rows(found) == [{"a": 'x"y', "b": "u,v"}]
 
 
 def test_no_quote(tmp_path: pathlib.Path) -> None:
-    found = source(tmp_path, 'a|b\n"x|y"\n', csv={"quote": None, "delimiter": "|"})
+    found = written(tmp_path, 'a|b\n"x|y"\n', csv={"quote": None, "delimiter": "|"})
     assert rows(found) == [{"a": '"x', "b": 'y"'}]
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "cp1252"])
 def test_encodings(tmp_path: pathlib.Path, encoding: str) -> None:
     content = 'a,b\n"é\nü",1\n'.encode(encoding)
-    found = source(tmp_path, content, csv={"encoding": encoding})
+    found = written(tmp_path, content, csv={"encoding": encoding})
     assert rows(found) == [{"a": "é\nü", "b": 1}]
 
 
 def test_one_column_keeps_null_rows(tmp_path: pathlib.Path) -> None:
-    assert column(source(tmp_path, 'a\n1\n\n2\n""\n', columns={"a": "string"})) == [
+    assert column(written(tmp_path, 'a\n1\n\n2\n""\n', columns={"a": "string"})) == [
         "1",
         None,
         "2",
@@ -153,7 +127,7 @@ def test_one_column_keeps_null_rows(tmp_path: pathlib.Path) -> None:
 
 
 def test_without_header(tmp_path: pathlib.Path) -> None:
-    assert rows(source(tmp_path, "1,x\n2,y\n", csv={"header": False})) == [
+    assert rows(written(tmp_path, "1,x\n2,y\n", csv={"header": False})) == [
         {"f0": 1, "f1": "x"},
         {"f0": 2, "f1": "y"},
     ]
@@ -164,34 +138,34 @@ def test_without_header(tmp_path: pathlib.Path) -> None:
 
 
 def test_an_empty_file_without_header_has_no_rows(tmp_path: pathlib.Path) -> None:
-    found = source(tmp_path, "", csv={"header": False}, columns={"id": "int16"})
+    found = written(tmp_path, "", csv={"header": False}, columns={"id": "int16"})
     assert rows(found) == []
 
 
 def test_an_empty_file_with_header_is_refused(tmp_path: pathlib.Path) -> None:
     with pytest.raises(errors.DataError, match=r"t\.csv:1: the file is empty"):
-        source(tmp_path, "")
+        written(tmp_path, "")
 
 
 def test_faulty_headers(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(errors.DataError, match="t.csv:1: the name of column 2 is empty"):
-        source(tmp_path, "a,,c\n1,2,3\n")
-    with pytest.raises(errors.DataError, match="t.csv:1: the column 'a' occurs twice"):
-        source(tmp_path, "a,b,a\n1,2,3\n")
+    with pytest.raises(errors.DataError, match=r"t\.csv:1: the name of column 2 is empty"):
+        written(tmp_path, "a,,c\n1,2,3\n")
+    with pytest.raises(errors.DataError, match=r"t\.csv:1: the column 'a' occurs twice"):
+        written(tmp_path, "a,b,a\n1,2,3\n")
 
 
 def test_faults_name_the_line(tmp_path: pathlib.Path) -> None:
     head = 'a,b\n"x\ny",1\nz,2\n'
     with pytest.raises(errors.DataError, match=r"t\.csv:5: found 1 values, expected 2: 'q'"):
-        rows(source(tmp_path, head + "q\n"))
+        rows(written(tmp_path, head + "q\n"))
     with pytest.raises(errors.DataError, match=r"t\.csv:5: found 3 values, expected 2"):
-        rows(source(tmp_path, head + "q,r,s\n"))
+        rows(written(tmp_path, head + "q,r,s\n"))
     with pytest.raises(errors.DataError, match=r"t\.csv:5: the bytes b'\\xff' are no utf8"):
-        rows(source(tmp_path, head.encode() + b"q,\xff\n"))
+        rows(written(tmp_path, head.encode() + b"q,\xff\n"))
     with pytest.raises(errors.DataError, match=r"t\.csv:5: the file ends within quotes"):
-        rows(source(tmp_path, head + 'q,"r\ns,3\n'))
+        rows(written(tmp_path, head + 'q,"r\ns,3\n'))
     with pytest.raises(errors.DataError, match=r"t\.csv:5: column 'b': 'r' is no int64"):
-        rows(source(tmp_path, head + "q,r\n", columns={"b": "int64"}))
+        rows(written(tmp_path, head + "q,r\n", columns={"b": "int64"}))
 
 
 def test_a_value_unlike_the_first_block_names_line_column_value_and_remedy(
@@ -199,7 +173,7 @@ def test_a_value_unlike_the_first_block_names_line_column_value_and_remedy(
 ) -> None:
     block = "".join(f"{number},{'x' * 90}\n" for number in range(60_000))
     assert len(block) > 5 << 20
-    found = source(tmp_path, f"a,b\n{block}N/A,y\n")
+    found = written(tmp_path, f"a,b\n{block}N/A,y\n")
     assert found.schema().field("a").type == pa.int64()
     with pytest.raises(errors.DataError) as caught:
         rows(found)
@@ -210,7 +184,7 @@ def test_a_value_unlike_the_first_block_names_line_column_value_and_remedy(
 
 def test_a_record_larger_than_a_block(tmp_path: pathlib.Path) -> None:
     long = "y\n" * (3 << 20)
-    found = source(tmp_path, f'a,b\n1,x\n2,"{long}"\n3,z\n')
+    found = written(tmp_path, f'a,b\n1,x\n2,"{long}"\n3,z\n')
     assert [(row["a"], len(str(row["b"]))) for row in rows(found)] == [(1, 1), (2, 6 << 20), (3, 1)]
 
 
@@ -243,7 +217,7 @@ def test_a_record_larger_than_a_block(tmp_path: pathlib.Path) -> None:
     ],
 )
 def test_inference(tmp_path: pathlib.Path, texts: list[str], kind: pa.DataType) -> None:
-    found = source(tmp_path, "a,b\n" + "".join(f"{text},1\n" for text in texts))
+    found = written(tmp_path, "a,b\n" + "".join(f"{text},1\n" for text in texts))
     assert found.schema().field("a").type == kind
 
 
@@ -270,7 +244,11 @@ def test_inference(tmp_path: pathlib.Path, texts: list[str], kind: pa.DataType) 
         ("time", "23:59:59.999999", datetime.time(23, 59, 59, 999999)),
         ("time", "10:00:00.5000000", datetime.time(10, 0, 0, 500000)),
         ("timestamp", "0001-01-01T00:00:00", datetime.datetime(1, 1, 1)),
-        ("timestamp", "9999-12-31 23:59:59.999999", datetime.datetime.max),
+        (
+            "timestamp",
+            "9999-12-31 23:59:59.999999",
+            datetime.datetime(9999, 12, 31, 23, 59, 59, 999999),
+        ),
         (
             "timestamp",
             "2024-01-01 00:00:00.123456000",
@@ -328,17 +306,17 @@ def test_declared_values_that_do_not_fit(tmp_path: pathlib.Path, kind: str, text
 
 
 def test_json_columns_are_marked(tmp_path: pathlib.Path) -> None:
-    found = source(tmp_path, "a\n{}\n", columns={"a": "json"})
+    found = written(tmp_path, "a\n{}\n", columns={"a": "json"})
     assert base.is_json(found.schema().field("a"))
 
 
 def test_a_declared_column_that_is_not_there(tmp_path: pathlib.Path) -> None:
     with pytest.raises(errors.ConfigError, match="did you mean 'amount'"):
-        source(tmp_path, "amount,b\n1,2\n", columns={"amuont": "int64"})
+        written(tmp_path, "amount,b\n1,2\n", columns={"amuont": "int64"})
 
 
 def test_columns_are_read_in_the_order_asked_for(tmp_path: pathlib.Path) -> None:
-    found = source(tmp_path, "a,b,c\n1,x,2024-01-01\n2,y,2024-01-02\n")
+    found = written(tmp_path, "a,b,c\n1,x,2024-01-01\n2,y,2024-01-02\n")
     batches = list(found.read(["c", "a"]))
     assert [batch.schema.names for batch in batches] == [["c", "a"]]
     day = datetime.date(2024, 1, 2)
@@ -351,7 +329,7 @@ def test_columns_are_read_in_the_order_asked_for(tmp_path: pathlib.Path) -> None
 
 
 def test_batches_are_no_larger_than_asked_for(tmp_path: pathlib.Path) -> None:
-    found = source(tmp_path, "a\n" + "".join(f"{number}\n" for number in range(1000)))
+    found = written(tmp_path, "a\n" + "".join(f"{number}\n" for number in range(1000)))
     sizes = [batch.num_rows for batch in found.read(["a"], batch_rows=300)]
     assert sizes == [300, 300, 300, 100]
 
@@ -365,10 +343,10 @@ def test_files_with_other_columns_are_united_by_name(tmp_path: pathlib.Path) -> 
 
 
 def test_a_file_that_grows_is_a_temporary_error(tmp_path: pathlib.Path) -> None:
-    found = source(tmp_path, "a,b\n1,2\n")
+    found = written(tmp_path, "a,b\n1,2\n")
     with (tmp_path / "t.csv").open("a") as file:
         file.write("3")
-    with pytest.raises(errors.TemporaryError, match="the lake changed under the run: t.csv"):
+    with pytest.raises(errors.TemporaryError, match=r"the lake changed under the run: t\.csv"):
         rows(found)
 
 
@@ -396,7 +374,5 @@ def test_random_bytes_end_in_rows_or_a_clear_error(tmp_path: pathlib.Path) -> No
     alphabet = [*string.printable.encode()[:40], *b'",\n\r\n",', 0xFF, 0xC3, 0]
     for _ in range(150):
         content = bytes(generator.choices(alphabet, k=generator.randrange(1, 60)))
-        try:
-            rows(source(tmp_path, content))
-        except errors.DataError as error:
-            assert "t.csv" in str(error)
+        with contextlib.suppress(errors.DataError):
+            rows(written(tmp_path, content))

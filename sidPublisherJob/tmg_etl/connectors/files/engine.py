@@ -92,7 +92,7 @@ def explaining(subject: str, stop: run_module.StopFlag) -> Iterator[None]:
         if "space" in str(error):
             raise errors.StorageFullError(f"{subject}: {error}") from error
         raise errors.ConfigError(f"{subject}: {error}", hint="correct the query") from error
-    except duckdb.Error as error:
+    except (duckdb.ProgrammingError, duckdb.NotSupportedError, duckdb.DataError) as error:
         raise errors.ConfigError(f"{subject}: {error}", hint="correct the query") from error
     except OSError as error:
         raise storage.explained(error, subject) from error

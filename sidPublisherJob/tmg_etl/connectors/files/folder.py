@@ -23,10 +23,12 @@ from tmg_etl.connectors.files import location, storage
 
 MANIFEST = "_tmg_etl.json"
 _VERSION = 1
-_ROW_GROUP_ROWS = 128 * 1024
+#: Rows of a row group: large enough to compress well, small enough to be skipped usefully.
+ROW_GROUP_ROWS = 128 * 1024
 # Of Arrow's memory: very wide rows make smaller row groups, so that memory stays bounded.
 _ROW_GROUP_BYTES = 64 << 20
-_PART_BYTES = 256 << 20
+#: Size at which the next file is begun.
+PART_BYTES = 256 << 20
 
 
 class Writer:
@@ -36,13 +38,21 @@ class Writer:
         folder: to be made; its parent exists.
         schema: of the files.
         run_id: part of their names.
+        part_bytes: size at which the next file is begun.
+        row_group_rows: least rows of a row group; it is written when a batch reaches them.
     """
 
     def __init__(
-        self, folder: pathlib.Path, schema: pa.Schema, run_id: str, part_bytes: int = _PART_BYTES
+        self,
+        folder: pathlib.Path,
+        schema: pa.Schema,
+        run_id: str,
+        *,
+        part_bytes: int = PART_BYTES,
+        row_group_rows: int = ROW_GROUP_ROWS,
     ) -> None:
         self.folder, self.schema, self._run_id = folder, schema, run_id
-        self._part_bytes = part_bytes
+        self._part_bytes, self._row_group_rows = part_bytes, row_group_rows
         self.files: list[dict[str, Any]] = []
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = self._pending_bytes = 0
@@ -60,7 +70,7 @@ class Writer:
         self._pending.append(batch)
         self._pending_rows += batch.num_rows
         self._pending_bytes += batch.nbytes
-        if self._pending_rows >= _ROW_GROUP_ROWS or self._pending_bytes >= _ROW_GROUP_BYTES:
+        if self._pending_rows >= self._row_group_rows or self._pending_bytes >= _ROW_GROUP_BYTES:
             self._flush()
 
     def _flush(self) -> None:

@@ -191,18 +191,24 @@ def _infer(name: str, values: list[Any]) -> pa.Field:
     if types <= {int, _Real}:
         return text.infer(pa.array([_written(value) for value in values], pa.string()), name)
     if types in ({list}, {dict}):
-        try:
-            kind = kinds.base_field(
-                pa.field(name, pa.infer_type([_plain(value) for value in values])), name
-            ).type
-        except (pa.ArrowException, OverflowError, TypeError, errors.ConfigError):
-            return base.json_field(name)
-        return base.json_field(name) if _is_hollow(kind) else pa.field(name, kind)
+        return _infer_nested(name, values)
     raise errors.ConfigError(
         f"the column {name!r} holds values of several types:"
         f" {', '.join(sorted(_name(kind) for kind in types))}",
         hint=f"declare it in the source: `columns: {{{name}: json}}`, or string",
     )
+
+
+def _infer_nested(name: str, values: list[Any]) -> pa.Field:
+    """Return the field of lists or structs that are of one type throughout; else JSON."""
+    try:
+        kind = pa.infer_type([_plain(value) for value in values])
+        field = kinds.base_field(pa.field(name, kind), name)
+        # infer_type looks at the first value of a list only.
+        _nested(values, field)
+    except (pa.ArrowException, OverflowError, TypeError, errors.ConfigError, text.RefusedError):
+        return base.json_field(name)
+    return base.json_field(name) if _is_hollow(field.type) else field
 
 
 def _is_text(values: list[str]) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import difflib
+import json
 import pathlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -89,13 +90,14 @@ class _Session:
         )
 
     def _tables(self) -> list[str]:
-        import duckdb
-
-        try:
-            return sorted(self._database.get_table_names(self.query))
-        except duckdb.IOException:
-            # The query opens files of its own, and they are missing: running it will say so.
-            return []
+        """Return the names that the query uses as tables, those of its WITH clauses too."""
+        found = self._database.execute("SELECT json_serialize_sql($1)", [self.query]).fetchall()
+        tree = json.loads(found[0][0])
+        if tree["error"]:
+            raise errors.ConfigError(
+                f"{self._name}: query: {tree['error_message']}", hint="write one SELECT"
+            )
+        return sorted(set(_named_tables(tree)))
 
     def _add(self, table: str) -> None:
         if not location.is_table(self._root, table):
@@ -131,6 +133,17 @@ class _Session:
     def close(self) -> None:
         """Drop everything."""
         self._stack.close()
+
+
+def _named_tables(tree: Any) -> Iterator[str]:
+    """Yield the tables of a serialized statement."""
+    if isinstance(tree, dict):
+        if tree.get("type") == "BASE_TABLE":
+            yield tree["table_name"]
+        tree = list(tree.values())
+    if isinstance(tree, list):
+        for part in tree:
+            yield from _named_tables(part)
 
 
 def _is_plain(found: source.FilesSource) -> bool:
@@ -183,6 +196,8 @@ class QuerySource(base.Source):
         self._from = f"{sql.as_subquery(query)} AS _tmg_query"
         try:
             with self._session.cursor() as cursor:
+                # In a subquery DuckDB gives the second of two equal names another one.
+                _refuse_twice(cursor.sql(query).columns, f"{connection}: query")
                 found = cursor.sql(f"SELECT * FROM {self._from} LIMIT 0").to_arrow_table().schema
             self._schema = _based(found, f"{connection}: query")
         except BaseException:
@@ -234,12 +249,16 @@ class QuerySource(base.Source):
         self._session.close()
 
 
-def _based(schema: pa.Schema, where: str) -> pa.Schema:
-    twice = [name for name in schema.names if schema.names.count(name) > 1]
+def _refuse_twice(names: Sequence[str], where: str) -> None:
+    twice = [name for name in names if list(names).count(name) > 1]
     if twice:
         raise errors.ConfigError(
             f"{where}: the column {twice[0]!r} occurs more than once", hint="rename one with AS"
         )
+
+
+def _based(schema: pa.Schema, where: str) -> pa.Schema:
+    _refuse_twice(schema.names, where)
     return pa.schema([kinds.base_field(field, where) for field in schema])
 
 
@@ -271,13 +290,9 @@ def rows(
     def named(match: re.Match[str]) -> str:
         return f"${match[1]}" if match[1] in parameters else match[0]
 
-    def nulled(match: re.Match[str]) -> str:
-        return "NULL" if match[1] in parameters else match[0]
-
     statement = _TOKEN.sub(named, query)
     today = datetime.datetime.now(datetime.UTC).date()
-    # DuckDB looks for tables only in a statement without parameters.
-    session = _Session(root, _TOKEN.sub(nulled, query), today, connection, stop)
+    session = _Session(root, statement, today, connection, stop)
     try:
         with session.cursor() as cursor:
             found = cursor.sql(statement, params=dict(parameters)).to_arrow_table()

@@ -119,7 +119,8 @@ def open_binary(path: str) -> BinaryIO:
 
 def explained(error: OSError, subject: str) -> errors.TmgEtlError:
     """Return the error that stands for a failed operation on `subject`."""
-    reason = error.strerror or str(error)
+    # pyarrow's text repeats the path.
+    reason = os.strerror(error.errno) if error.errno is not None else str(error)
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return errors.AccessError(
             f"{subject}: {reason}", hint="grant this user access to the files"

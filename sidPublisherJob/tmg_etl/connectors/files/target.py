@@ -42,6 +42,8 @@ class FilesTarget(base.Target):
         self, root: pathlib.Path, table: str, connection: str, stop: run_module.StopFlag
     ) -> None:
         self.table = table
+        #: Sizes of what `create` writes; see `folder.Writer`.
+        self.part_bytes, self.row_group_rows = folder.PART_BYTES, folder.ROW_GROUP_ROWS
         self._subject = f"{connection}: {table}"
         self._stop = stop
         self._place = root / table
@@ -136,7 +138,13 @@ class FilesTarget(base.Target):
         run_id = name.rpartition("_")[2]
         with self._explaining():
             self._place.parent.mkdir(parents=True, exist_ok=True)
-            self._writers[name] = folder.Writer(self._folder(name), pa.schema(fields), run_id)
+            self._writers[name] = folder.Writer(
+                self._folder(name),
+                pa.schema(fields),
+                run_id,
+                part_bytes=self.part_bytes,
+                row_group_rows=self.row_group_rows,
+            )
 
     def create_shadow(self, name: str, indexes: Sequence[base.Index]) -> None:
         """Make a hidden folder for the columns of the table in place."""
