@@ -145,28 +145,28 @@ def test_fingerprint_is_the_sum_of_the_documented_row_text(loaded):
     assert found == postgres_kit.hash_of(lines)
 
 
-@pytest.mark.parametrize("column", NAMES)
-def test_changing_one_cell_changes_the_fingerprint(loaded, column):
+def test_changing_any_cell_changes_the_fingerprint(loaded):
     url, rows = loaded
-    with postgres_kit.opened(url) as target:
-
-        def of_table() -> base.Fingerprint:
-            return target.fingerprint("t", NAMES, base.Selection(), hashes=True)
-
-        sent = postgres_kit.fingerprint(rows)
-        changes = {
-            "id": "99", "bool": "false", "text": "text || ' '", "bytes": "bytes || '\\x00'",
-            "date": "date - 1", "time": "time - interval '1 microsecond'",
-            "ts": "ts - interval '1 microsecond'", "tz": "tz - interval '1 microsecond'",
-            "doc": "'{}'", "f32": "1", "f64": "f64 / 2", "wide": "wide - 1e-38",
-            "dec": '"dec" - 1e-10',
-        }  # fmt: skip
-        value = changes.get(column, f'"{column}" - 1')
-        postgres_kit.run_sql(url, f'UPDATE t SET "{column}" = {value} WHERE id = 1')
-        assert of_table() != sent
-        if column != "id":
-            postgres_kit.run_sql(url, f'UPDATE t SET "{column}" = NULL WHERE id = 1')
-            assert of_table() != sent
+    changes = {
+        "id": "99", "bool": "false", "text": "text || ' '", "bytes": "bytes || '\\x00'",
+        "date": "date - 1", "time": "time - interval '1 microsecond'",
+        "ts": "ts - interval '1 microsecond'", "tz": "tz - interval '1 microsecond'",
+        "doc": "'{}'", "f32": "1", "f64": "f64 / 2", "wide": "wide - 1e-38",
+        "dec": '"dec" - 1e-10',
+    }  # fmt: skip
+    with postgres_kit.opened(url) as target, postgres_kit.raw(url) as connection:
+        connection.execute("CREATE TABLE saved AS TABLE t")
+        for column in NAMES:
+            for value in (changes.get(column, f'"{column}" - 1'), "NULL"):
+                if column == "id" and value == "NULL":
+                    continue
+                connection.execute(f'UPDATE t SET "{column}" = {value} WHERE id = 1')
+                found = target.fingerprint("t", NAMES, base.Selection(), hashes=True)
+                assert found != postgres_kit.fingerprint(rows), (column, value)
+                connection.execute("TRUNCATE t")
+                connection.execute("INSERT INTO t TABLE saved")
+        found = target.fingerprint("t", NAMES, base.Selection(), hashes=True)
+        assert found == postgres_kit.fingerprint(rows)
 
 
 def test_null_and_empty_and_escapes_are_told_apart(postgres_url):
@@ -346,7 +346,7 @@ def test_names_of_any_kind_work(postgres_url):
                 schema.names,
                 key,
                 [],
-                f"\"{column}\" LIKE 'z%'".replace(column, column.replace('"', '""')),
+                f"{target.quote(column)} LIKE 'z%'",
             )
         assert changes == base.Changes(updated=1)
         described = target.describe()

@@ -280,7 +280,7 @@ UNION ALL (SELECT DISTINCT 'privileges granted by ' || a.grantor::regrole
     FROM pg_class AS c LEFT JOIN pg_attribute AS t ON t.attrelid = c.oid AND t.attacl IS NOT NULL,
     LATERAL (SELECT * FROM aclexplode(c.relacl) UNION ALL SELECT * FROM aclexplode(t.attacl)) AS a
     WHERE c.oid = {oid} AND a.grantor <> c.relowner)
-UNION ALL (SELECT DISTINCT pg_describe_object(classid, objid, 0) || ' depends on it'
+UNION ALL (SELECT DISTINCT pg_describe_object(classid, objid, objsubid) || ' depends on it'
     FROM pg_depend WHERE deptype = 'n'
     AND ((refclassid = 'pg_class'::regclass AND refobjid = {oid})
         OR (refclassid = 'pg_type'::regclass AND refobjid IN (
