@@ -53,8 +53,8 @@ HIGH = [2, False, 127, 32767, 2**31 - 1, 2**63 - 1, 255, 65535, 2**32 - 1, 2**64
         datetime.datetime(9999, 12, 31, 23, 59, 59, 999999),
         datetime.datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC), "[]"]  # fmt: skip
 NULL = [3, *[None] * 20]
-PLAIN = [4, True, 1, 1, 1, 1, 1, 1, 1, 1, 1.5, 1e15, D("1.5000000000"), D("-0.5"), "\\N", b"\x00\xff",
-         datetime.date(2024, 2, 29), datetime.time(10, 0, 0, 500000),
+PLAIN = [4, True, 1, 1, 1, 1, 1, 1, 1, 1, 1.5, 1e15, D("1.5000000000"), D("-0.5"), "\\N",
+         b"\x00\xff", datetime.date(2024, 2, 29), datetime.time(10, 0, 0, 500000),
          datetime.datetime(2024, 2, 29, 10, 0, 0, 500000),
          datetime.datetime(2024, 2, 29, 10, 0, tzinfo=UTC), '"x"']  # fmt: skip
 
@@ -128,7 +128,7 @@ def _plain(value: object, field: pa.Field) -> object:
     if field.name == "tz":
         return value.replace(tzinfo=UTC)
     if isinstance(value, datetime.timedelta):
-        return (datetime.datetime.min + value).time()
+        return (datetime.datetime(1, 1, 1) + value).time()
     return value
 
 
@@ -348,7 +348,8 @@ def test_existing_columns_of_rare_types_are_loaded_and_proved(url: str) -> None:
     )
     values = [7, True, 511, 1999, "a", "x,y", datetime.datetime(1, 1, 1),
               datetime.datetime(2024, 1, 1, 0, 0, 0, 120000), datetime.time(1, 2, 3),
-              datetime.datetime(2024, 7, 1, tzinfo=UTC), 1.5, D("1.50"), "aü€", 16777215]  # fmt: skip
+              datetime.datetime(2024, 7, 1, tzinfo=UTC), 1.5, D("1.50"), "aü€",
+              16777215]  # fmt: skip
     with mysql_kit.opened(url) as target:
         schema = target.describe().schema
         target.create_shadow("s", [])

@@ -120,6 +120,15 @@ def read(session: session_module.Session, database: str, name: str) -> Entry | N
     )
 
 
+def exists(session: session_module.Session, database: str, name: str) -> bool:
+    """Return whether there is a table, view or sequence of that name."""
+    found = session.rows(
+        "SELECT 1 FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s",
+        (database, name),
+    )
+    return bool(found)
+
+
 def json_columns(session: session_module.Session, database: str, name: str) -> frozenset[str]:
     """Return the text columns that a CHECK holds to be JSON documents."""
     if session.is_mariadb:

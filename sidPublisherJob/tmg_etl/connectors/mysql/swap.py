@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from tmg_etl import errors
 from tmg_etl.connectors.mysql import session as session_module
@@ -19,7 +19,10 @@ _PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
 
 
 def rename(
-    main: session_module.Session, pairs: list[tuple[str, str]], is_done: str, table: str
+    main: session_module.Session,
+    pairs: list[tuple[str, str]],
+    is_done: Callable[[], bool],
+    table: str,
 ) -> None:
     """Rename tables in one atomic step, however busy they are.
 
@@ -27,7 +30,7 @@ def rename(
         main: a connection to the server; the step itself gets a connection of its own, which a
             late ``KILL`` cannot confuse with another statement.
         pairs: old and new name, qualified.
-        is_done: a query that returns 1 when the step has been made.
+        is_done: asks the server whether the step has been made.
         table: as the user names it.
 
     Raises:
@@ -42,7 +45,7 @@ def rename(
             _attempt(main, sql)
         except errors.TemporaryError as busy:
             # Killed while it waited, or, rarely, in the very moment when it was done.
-            if main.value(is_done):
+            if is_done():
                 return
             if time.monotonic() > deadline:
                 raise errors.TemporaryError(

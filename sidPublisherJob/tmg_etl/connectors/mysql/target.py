@@ -361,29 +361,28 @@ class MySQLTarget(sql.SqlTarget):
     def swap(self, shadow: str, names: run_module.TemporaryNames) -> int:
         """Put the shadow in the target's place by one RENAME."""
         target, place = self.qualified(self.table), self.qualified(shadow)
-        is_done = (
-            "SELECT NOT EXISTS (SELECT 1 FROM information_schema.TABLES"
-            f" WHERE TABLE_SCHEMA = {self._literal(self._database)}"
-            f" AND TABLE_NAME = {self._literal(shadow)})"
-        )
+
+        def is_renamed() -> bool:
+            return not catalogue.exists(self._session, self._database, shadow)
+
         self._entries.pop(self.table, None)
         entry = self._entry(self.table)
         try:
             if entry is None:
-                swap.rename(self._session, [(place, target)], is_done, self.table)
+                swap.rename(self._session, [(place, target)], is_renamed, self.table)
                 return 0
             if entry.next_number is not None:
                 # Lower than the rows' own it is ignored.
                 self.run(f"ALTER TABLE {place} AUTO_INCREMENT = {entry.next_number}")
             old = names.table("old", self.table)
             pairs = [(target, self.qualified(old)), (place, target)]
-            swap.rename(self._session, pairs, is_done, self.table)
-            return self._drop_replaced(old, shadow, is_done)
+            swap.rename(self._session, pairs, is_renamed, self.table)
+            return self._drop_replaced(old, shadow)
         finally:
             self._forget(self.table)
             self._forget(shadow)
 
-    def _drop_replaced(self, old: str, shadow: str, is_done: str) -> int:
+    def _drop_replaced(self, old: str, shadow: str) -> int:
         """Count and drop the replaced table; return its rows.
 
         Raises:
@@ -405,10 +404,6 @@ class MySQLTarget(sql.SqlTarget):
                 hint="write `publish: diff`; the target is unchanged",
             ) from referenced
         return replaced
-
-    def _literal(self, text: str) -> str:
-        literal: str = self._session.connection.literal(text)
-        return literal
 
     def close(self) -> None:
         """Hang up."""
