@@ -1,0 +1,200 @@
+"""What DuckDB's catalogue says of a table, and how to make one like it."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+
+from tmg_etl import errors
+from tmg_etl.connectors import base
+from tmg_etl.connectors.duckdb import database, source
+
+# ``CREATE TABLE schema.name(``, each part quoted where DuckDB finds that it must be.
+_IDENTIFIER = r'(?:"(?:[^"]|"")*"|[^\s."(]+)'
+_CREATE = re.compile(
+    rf"CREATE TABLE (?:{_IDENTIFIER}\.)*(?P<name>{_IDENTIFIER})\s*(?P<body>\(.*)", re.DOTALL
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Definition:
+    """Everything that a copy of a table needs.
+
+    Attributes:
+        name: as the catalogue writes it; identifiers ignore case.
+        table: the description.
+        body: columns and constraints, what follows the name in CREATE TABLE.
+        comments: statements' ends after ``COMMENT ON``: the object with ``{table}`` for the
+            table's name, and the text.
+        index_statements: CREATE INDEX of each secondary index, and its comment or None.
+    """
+
+    name: str
+    table: base.Table
+    body: str
+    comments: tuple[tuple[str, str], ...]
+    index_statements: tuple[tuple[str, str, str | None], ...]
+
+
+class Catalog:
+    """The tables of one schema.
+
+    Args:
+        session: where to ask.
+        schema: whose tables.
+    """
+
+    def __init__(self, session: database.Session, schema: str) -> None:
+        self._session = session
+        self._schema = schema
+
+    def names(self, prefix: str) -> list[str]:
+        """Return the tables whose names start with `prefix`."""
+        found = self._session.rows(
+            "SELECT table_name FROM duckdb_tables() WHERE database_name = current_database()"
+            " AND schema_name = ? AND starts_with(table_name, ?) ORDER BY 1",
+            [self._schema, prefix],
+        )
+        return [str(row[0]) for row in found]
+
+    def index_owner(self, index: str) -> str | None:
+        """Return the table that has an index of that name; names are one space in a schema."""
+        found = self._session.rows(
+            "SELECT table_name FROM duckdb_indexes() WHERE database_name = current_database()"
+            " AND lower(schema_name) = lower(?) AND lower(index_name) = lower(?)",
+            [self._schema, index],
+        )
+        return str(found[0][0]) if found else None
+
+    def definition(self, table: str) -> Definition | None:
+        """Return what is known of a table, or None when there is none.
+
+        Raises:
+            errors.ConfigError: there is a view of that name.
+        """
+        found = self._session.rows(
+            "SELECT table_name, sql, comment, estimated_size FROM duckdb_tables()"
+            " WHERE database_name = current_database()"
+            " AND lower(schema_name) = lower(?) AND lower(table_name) = lower(?)",
+            [self._schema, table],
+        )
+        if not found:
+            self._refuse_view(table)
+            return None
+        name, statement, comment, rows = found[0]
+        match = _CREATE.match(statement)
+        if match is None:
+            raise errors.ConfigError(f"{table}: DuckDB describes it as {statement!r}, unreadable")
+        body = match["body"].rstrip().rstrip(";")
+        columns, column_comments = self._columns(name)
+        primary, unique, blockers = self._constraints(name)
+        blockers += _self_references(match["name"], body)
+        indexes, unique_indexes = self._indexes(name)
+        comments = [("TABLE {table}", comment)] if comment is not None else []
+        description = base.Table(
+            columns=columns,
+            primary_key=primary,
+            unique_keys=(*unique, *unique_indexes),
+            indexes=tuple(index[0] for index in indexes),
+            row_estimate=int(rows) if rows is not None else None,
+            swap_blockers=tuple(blockers),
+        )
+        return Definition(name, description, body, (*comments, *column_comments), tuple(indexes))
+
+    def _refuse_view(self, table: str) -> None:
+        if self._session.rows(
+            "SELECT 1 FROM duckdb_views() WHERE database_name = current_database()"
+            " AND lower(schema_name) = lower(?) AND lower(view_name) = lower(?)",
+            [self._schema, table],
+        ):
+            raise errors.ConfigError(f"the target {table} is a view, not a table")
+
+    def _columns(self, table: str) -> tuple[tuple[base.Column, ...], tuple[tuple[str, str], ...]]:
+        found = self._session.rows(
+            "SELECT column_name, is_nullable, column_default IS NOT NULL, is_generated, comment"
+            " FROM duckdb_columns() WHERE database_name = current_database()"
+            " AND schema_name = ? AND table_name = ? ORDER BY column_index",
+            [self._schema_of(table), table],
+        )
+        relation = f"{source.quote(self._schema)}.{source.quote(table)}"
+        carriers = source.read_carriers(
+            self._session, relation, {name: bool(null) for name, null, *_ in found}
+        )
+        by_name = {carrier.field.name: carrier for carrier in carriers}
+        columns = tuple(
+            base.Column(
+                by_name[name].field,
+                by_name[name].native,
+                has_default=bool(default) and not generated,
+                is_generated=bool(generated),
+            )
+            for name, _, default, generated, _ in found
+        )
+        comments = tuple(
+            (f"COLUMN {{table}}.{source.quote(name).replace('{', '{{').replace('}', '}}')}", text)
+            for name, *_, text in found
+            if text is not None
+        )
+        return columns, comments
+
+    def _schema_of(self, table: str) -> str:
+        """Return the schema as the catalogue writes it."""
+        found = self._session.rows(
+            "SELECT schema_name FROM duckdb_tables() WHERE database_name = current_database()"
+            " AND lower(schema_name) = lower(?) AND table_name = ?",
+            [self._schema, table],
+        )
+        return str(found[0][0])
+
+    def _constraints(self, table: str) -> tuple[tuple[str, ...], list[tuple[str, ...]], list[str]]:
+        found = self._session.rows(
+            "SELECT constraint_type, constraint_column_names, table_name, referenced_table,"
+            " constraint_name FROM duckdb_constraints()"
+            " WHERE database_name = current_database() AND lower(schema_name) = lower(?)"
+            " AND (table_name = ? OR lower(referenced_table) = lower(?))",
+            [self._schema, table, table],
+        )
+        primary: tuple[str, ...] = ()
+        unique: list[tuple[str, ...]] = []
+        blockers: list[str] = []
+        for kind, columns, owner, referenced, name in found:
+            if kind == "FOREIGN KEY" and str(referenced).lower() == table.lower():
+                blockers.append(f"referenced by foreign key {name} of table {owner}")
+            elif kind == "FOREIGN KEY":
+                blockers.append(f"has the foreign key {name} to table {referenced}")
+            elif kind == "PRIMARY KEY" and owner == table:
+                primary = tuple(columns)
+            elif kind == "UNIQUE" and owner == table:
+                unique.append(tuple(columns))
+        return primary, unique, blockers
+
+    def _indexes(
+        self, table: str
+    ) -> tuple[list[tuple[str, str, str | None]], list[tuple[str, ...]]]:
+        found = self._session.rows(
+            "SELECT index_name, sql, comment, is_unique, expressions FROM duckdb_indexes()"
+            " WHERE database_name = current_database() AND lower(schema_name) = lower(?)"
+            " AND table_name = ? ORDER BY index_name",
+            [self._schema, table],
+        )
+        names = {name.lower(): name for name in self._column_names(table)}
+        unique = []
+        for _, _, _, is_unique, expressions in found:
+            columns = [part.strip().strip("\"'") for part in str(expressions)[1:-1].split(",")]
+            # An index over an expression says nothing about its columns.
+            if is_unique and all(column.lower() in names for column in columns):
+                unique.append(tuple(names[column.lower()] for column in columns))
+        return [(name, statement, comment) for name, statement, comment, *_ in found], unique
+
+    def _column_names(self, table: str) -> Sequence[str]:
+        relation = f"{source.quote(self._schema)}.{source.quote(table)}"
+        return self._session.table(f"SELECT * FROM {relation} LIMIT 0").schema.names
+
+
+def _self_references(written: str, body: str) -> list[str]:
+    """Return why a table that names itself in a check cannot be built under another name."""
+    text = re.sub(r"'(?:[^']|'')*'", "''", body)
+    if re.search(rf'(?<![\w".]){re.escape(written)}\.', text, re.IGNORECASE):
+        return ["a constraint or generated column refers to the table by its own name"]
+    return []
