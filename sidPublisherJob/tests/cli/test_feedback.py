@@ -4,6 +4,7 @@ import datetime
 import io
 import json
 import logging
+import re
 import time
 import warnings
 from typing import Any
@@ -107,7 +108,7 @@ def test_phase_without_rows_tells_its_time() -> None:
         voice.progress.begin(run.Phase.INDEX)
         voice.progress.end(run.Phase.INDEX)
     (line,) = json_lines(stream)
-    assert line["message"] == "index: 0.0 s"
+    assert re.fullmatch(r"index: \d\.\d s", line["message"])
     assert (line["rows"], line["rows_per_s"], line["total_rows"]) == (0, None, None)
 
 
@@ -115,12 +116,12 @@ def test_lines_come_during_a_phase_that_counts_nothing() -> None:
     stream = io.StringIO()
     with json_feedback(stream, interval_s=0.05) as voice:
         voice.progress.begin(run.Phase.INDEX)
-        time.sleep(0.32)
+        time.sleep(0.6)
         voice.progress.end(run.Phase.INDEX)
     lines = json_lines(stream)
     assert [line["is_finished"] for line in lines[-1:]] == [True]
     assert not any(line["is_finished"] for line in lines[:-1])
-    assert 2 <= len(lines) - 1 <= 6
+    assert 2 <= len(lines) - 1 <= 12
 
 
 def test_a_phase_that_is_resumed_often_is_not_written_often() -> None:

@@ -66,13 +66,13 @@ def test_text_is_for_people(pipeline: process.Runner, config: pathlib.Path) -> N
     assert done.code == 0
     start, read, publish = done.err.splitlines()
     assert re.fullmatch(r"\d\d:\d\d:\d\dZ sample: run \w{26} starts, truncate, 2013-01-31", start)
-    assert re.fullmatch(r"\d\d:\d\d:\d\dZ read: 1,000 rows, [\d,]+ rows/s, 0\.\d s", read)
-    assert re.fullmatch(r"\d\d:\d\d:\d\dZ publish: 0\.0 s", publish)
+    assert re.fullmatch(r"\d\d:\d\d:\d\dZ read: 1,000 rows, [\d,]+ rows/s, [\d.]+ s", read)
+    assert re.fullmatch(r"\d\d:\d\d:\d\dZ publish: [\d.]+ s", publish)
     head, why, rows, took, proof = done.out.splitlines()
     assert head == "sample: published by swap, truncate, 2013-01-31"
     assert why == "  why      the sample says so"
     assert rows == "  rows     1,000 read, 1,000 inserted, 0 updated"
-    assert re.fullmatch(r"  time     \d\.\d s, [\d,]+ rows/s", took)
+    assert re.fullmatch(r"  time     [\d.]+ s, [\d,]+ rows/s", took)
     assert proof == (
         "  proof    fingerprint equal: "
         "source 1,000 rows 0x00000000000000ff = target 1,000 rows 0x00000000000000ff"

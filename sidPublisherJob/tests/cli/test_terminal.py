@@ -25,8 +25,8 @@ def test_phases_are_drawn_and_stay_on_the_screen(sample: Sample) -> None:
     assert seen.exit_code == 0
     assert seen.stdout.splitlines()[0] == "sample: published by swap, truncate, 2013-01-31"
     read, publish, *rest = seen.screen.lines
-    assert re.fullmatch(r"read +━+ +10,000 rows +[\d,]+ rows/s +1\.\d s", read)
-    assert re.fullmatch(r"publish +0\.3 s", publish)
+    assert re.fullmatch(r"read +━+ +10,000 rows +[\d,]+ rows/s +[\d.]+ s", read)
+    assert re.fullmatch(r"publish +[\d.]+ s", publish)
     assert rest == [""]
     assert seen.screen.is_cursor_shown
 
@@ -41,7 +41,7 @@ def test_rows_are_counted_while_they_are_read(sample: Sample) -> None:
 
 def test_a_narrow_terminal_shows_numbers_and_no_bar(sample: Sample) -> None:
     seen = show(sample(rows=123_456_789, batches=3, batch_s=0.1), columns=60)
-    assert re.fullmatch(r"read +123,456,789 rows +[\d,]+ rows/s +0\.\d s", seen.screen.lines[0])
+    assert re.fullmatch(r"read +123,456,789 rows +[\d,]+ rows/s +[\d.]+ s", seen.screen.lines[0])
 
 
 def test_a_terminal_without_utf8_shows_a_plain_bar(sample: Sample) -> None:
@@ -96,8 +96,8 @@ def test_plain_lines_where_nothing_should_be_drawn(
     assert "\x1b" not in seen.raw
     start, read, publish, *rest = seen.screen.lines
     assert re.fullmatch(r"\d\d:\d\d:\d\dZ sample: run \w{26} starts, truncate, 2013-01-31", start)
-    assert re.fullmatch(r"\d\d:\d\d:\d\dZ read: 1,000 rows, [\d,]+ rows/s, 0\.0 s", read)
-    assert re.fullmatch(r"\d\d:\d\d:\d\dZ publish: 0\.0 s", publish)
+    assert re.fullmatch(r"\d\d:\d\d:\d\dZ read: 1,000 rows, [\d,]+ rows/s, [\d.]+ s", read)
+    assert re.fullmatch(r"\d\d:\d\d:\d\dZ publish: [\d.]+ s", publish)
     assert rest == [""]
     assert seen.stdout.startswith("sample: published by swap")
 
