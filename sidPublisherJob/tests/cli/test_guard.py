@@ -109,6 +109,21 @@ def test_sigterm_outside_a_run_ends_in_order(capsys: pytest.CaptureFixture[str])
 
 
 @click.command()
+def terminate_too_late() -> int:
+    """End this process after its work is done."""
+    guard.settle()
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGINT)
+    return 0
+
+
+def test_a_late_signal_does_not_change_the_exit_code() -> None:
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    assert guard.main(terminate_too_late, "p", []) == 0
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+@click.command()
 def lose_a_server() -> int:
     """Fail as a socket to a database does."""
     raise BrokenPipeError(32, "Broken pipe")

@@ -85,6 +85,7 @@ def _execute(request: Request, voice: feedback.Feedback) -> int:
             extra={"version": __version__.__version__, "config_location": config.location},
         )
     outcome = pipeline.execute()
+    guard.settle()
     voice.close_progress()
     result = summary.Summary(
         request.transfer_name, request.window, request.write_mode, verify, outcome

@@ -18,6 +18,8 @@ import click
 from tmg_etl import errors
 from tmg_etl.cli import argument, output
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 
 class Reporter(Protocol):
     """Where failures are written; `tmg_etl.cli.feedback.Feedback` is one."""
@@ -149,6 +151,13 @@ def print_error(line: str) -> None:
         output.silence(sys.stderr)
 
 
+def settle() -> None:
+    """Ignore signals from now on: what happened is decided, and the exit code must say it."""
+    if threading.current_thread() is threading.main_thread():
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
+
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
     """Have SIGTERM raise, so that it ends in order also before and after a run.
@@ -162,8 +171,10 @@ def _terminable() -> Iterator[None]:
     def stop(number: int, frame: types.FrameType | None) -> None:
         raise errors.Stopped(number)
 
-    previous = signal.signal(signal.SIGTERM, stop)
+    previous = {number: signal.getsignal(number) for number in _SIGNALS}
+    signal.signal(signal.SIGTERM, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
