@@ -241,7 +241,11 @@ def shorten(value: object, limit: int = 120) -> str:
 def render_key(key: dict[str, object] | None) -> str:
     """Return a row's key as ``(column=value, …)``."""
     items = (key or {}).items()
-    return "(" + ", ".join(f"{name}={shorten(str(value), 60)}" for name, value in items) + ")"
+    return "(" + ", ".join(f"{name}={_cell(value)}" for name, value in items) + ")"
+
+
+def _cell(value: object) -> str:
+    return "null" if value is None else shorten(str(value), 60)
 
 
 def exit_code_of(error: BaseException | None) -> int:

@@ -139,6 +139,13 @@ def load_class(transfer: model.Transfer, packages: Sequence[str]) -> type[etl.TM
             where=where,
             hint="install its package where the pipeline runs",
         ) from error
+    except Exception as error:
+        # Whatever a module raises while it is imported: a syntax error, an unset variable.
+        raise errors.ConfigError(
+            f"cannot import {module_name!r}: {type(error).__name__}: {error}",
+            where=where,
+            hint="correct the module",
+        ) from error
     if not (inspect.isclass(found) and issubclass(found, etl.TMGETL)):
         raise errors.ConfigError(
             f"{transfer.pipeline!r} is no subclass of tmg_etl.TMGETL", where=where
