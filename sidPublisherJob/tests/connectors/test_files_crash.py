@@ -42,19 +42,22 @@ def publish(folder, version):
 
 folder, rounds = pathlib.Path(sys.argv[1]), int(sys.argv[2])
 chance = random.Random(rounds)
-usual_s = 0.0
+def inode():
+    return (folder / "t").stat().st_ino if (folder / "t").exists() else None
+
 for number in range(rounds):
+    before = inode()
     child = os.fork()
     if child == 0:
         version = number * 1000
         while True:
             publish(folder, version)
             version += 1
+    # One replacement is let through, and the next one is killed somewhere.
     began = time.monotonic()
-    while not (folder / "t").exists():
+    while inode() == before:
         time.sleep(0.001)
-    usual_s = usual_s or min(time.monotonic() - began, 0.15)
-    time.sleep(chance.uniform(0, 2 * usual_s))
+    time.sleep(chance.uniform(0, 1.5 * min(time.monotonic() - began, 0.2)))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
 """
@@ -80,7 +83,7 @@ def seen(place: pathlib.Path) -> tuple[int, int] | None:
 
 @pytest.mark.slow
 def test_readers_never_see_a_missing_or_partial_folder(tmp_path: pathlib.Path) -> None:
-    command = [sys.executable, "-c", _HARNESS, str(tmp_path), "12"]
+    command = [sys.executable, "-c", _HARNESS, str(tmp_path), "10"]
     place = tmp_path / "t"
     found: set[tuple[int, int]] = set()
     reads = 0
@@ -97,7 +100,7 @@ def test_readers_never_see_a_missing_or_partial_folder(tmp_path: pathlib.Path) -
     assert state is not None
     assert all(rows == 500 + version % 500 for version, rows in {*found, state})
     assert reads > 10
-    assert len({version // 1000 for version, _ in found}) > 3
+    assert len({version // 1000 for version, _ in found}) > 2
     # The next run removes what the killed ones left, and publishes.
     target = files_kit.connection(tmp_path).open_target("t")
     names = run_module.TemporaryNames(run_module.new_run_id())

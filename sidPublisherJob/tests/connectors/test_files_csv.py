@@ -168,6 +168,11 @@ def test_faults_name_the_line(tmp_path: pathlib.Path) -> None:
         rows(written(tmp_path, head + "q,r\n", columns={"b": "int64"}))
 
 
+def test_line_ends_of_old_macs_are_named(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(errors.DataError, match=r"t\.csv:1: .*new-line character"):
+        written(tmp_path, "a,b\r1,2\r")
+
+
 def test_a_value_unlike_the_first_block_names_line_column_value_and_remedy(
     tmp_path: pathlib.Path,
 ) -> None:

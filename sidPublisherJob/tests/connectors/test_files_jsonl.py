@@ -1,9 +1,11 @@
 """JSON lines: exact numbers, inferred and declared types, and how each fault is named."""
 
+import contextlib
 import datetime
 import decimal
 import json
 import pathlib
+import random
 
 import pyarrow as pa
 import pytest
@@ -166,7 +168,7 @@ def test_a_bad_line_is_named(tmp_path: pathlib.Path, bad: str, message: str) -> 
 
 
 def test_bad_utf8_names_the_line(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(errors.DataError, match=r"t\.jsonl:2: the bytes b'\\xff' are no utf8"):
+    with pytest.raises(errors.DataError, match=r"t\.jsonl:2: the bytes b'\\xff' are no UTF-8"):
         rows(written(tmp_path, b'{"a": "x"}\n{"a": "\xff"}\n', "t.jsonl"))
 
 
@@ -195,6 +197,46 @@ def test_a_cut_off_gzip_names_the_file(tmp_path: pathlib.Path) -> None:
     (tmp_path / "t.jsonl.gz").write_bytes(data[:-9])
     with pytest.raises(errors.DataError, match=r"t\.jsonl\.gz: the compressed file is cut off"):
         rows(opened(tmp_path))
+
+
+def test_random_lines_end_in_rows_or_a_clear_error(tmp_path: pathlib.Path) -> None:
+    generator = random.Random(20240506)
+    cells = [
+        *(
+            "1",
+            "-0.0",
+            "1e999",
+            "9" * 40,
+            "NaN",
+            "true",
+            "null",
+            '"x"',
+            '"\\ud800"',
+            '"2024-01-01"',
+        ),
+        *(
+            "[1, 2.5]",
+            "[1, 1e999]",
+            f"[1.5, {'9' * 400}]",
+            '["x", "\\udc00"]',
+            "{}",
+            '{"b": {"c": 1}}',
+        ),
+        *(
+            '{"b": "\\ud800"}',
+            '{"\\ud800": 1}',
+            "[[], [1]]",
+            "[null]",
+            "[{}, {}]",
+            '"\\u0000"',
+            "{,",
+        ),
+    ]
+    for _ in range(200):
+        names = generator.choices(["a", "b", "\\ud800"], [6, 6, 1], k=6)
+        objects = (f'{{"{name}": {generator.choice(cells)}}}' for name in names)
+        with contextlib.suppress(errors.DataError, errors.ConfigError):
+            rows(lines(tmp_path, *objects))
 
 
 _TEXT = st.text(st.characters(codec="utf-8"), max_size=10)

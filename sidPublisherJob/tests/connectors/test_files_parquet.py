@@ -153,6 +153,15 @@ def test_moments_outside_the_calendar(tmp_path: pathlib.Path) -> None:
         column(opened(tmp_path))
 
 
+def test_text_that_is_no_utf8(tmp_path: pathlib.Path) -> None:
+    broken = pa.Array.from_buffers(pa.string(), 1, [None, *pa.array([b"\xff"]).buffers()[1:]])
+    write(tmp_path, broken)
+    with pytest.raises(
+        errors.DataError, match=r"t\.parquet: column 'a' holds text that is no UTF-8"
+    ):
+        column(opened(tmp_path))
+
+
 def test_int96_far_and_fine(tmp_path: pathlib.Path) -> None:
     far = [datetime.datetime(1, 1, 1), MOMENT, None, datetime.datetime(9999, 12, 31, 23, 59, 59, 1)]
     write(tmp_path, pa.array(far, US), use_deprecated_int96_timestamps=True)
@@ -161,6 +170,18 @@ def test_int96_far_and_fine(tmp_path: pathlib.Path) -> None:
     fine = pa.array([0, 1_000_001], pa.timestamp("ns"))
     write(tmp_path, fine, use_deprecated_int96_timestamps=True)
     with pytest.raises(errors.DataError, match="finer than microseconds: after 1970-01-01"):
+        column(opened(tmp_path))
+
+
+def test_int96_in_lists_and_structs(tmp_path: pathlib.Path) -> None:
+    far = datetime.datetime(9999, 1, 1)
+    kind = pa.struct([("l", pa.list_(US)), ("f", pa.float64())])
+    values = [{"l": [far, None, MOMENT], "f": 1.5}, None, {"l": None, "f": None}]
+    write(tmp_path, pa.array(values, kind), use_deprecated_int96_timestamps=True)
+    assert column(opened(tmp_path)) == values
+    fine = pa.array([[1_000_001]], pa.list_(pa.timestamp("ns")))
+    write(tmp_path, fine, use_deprecated_int96_timestamps=True)
+    with pytest.raises(errors.DataError, match="finer than microseconds"):
         column(opened(tmp_path))
 
 

@@ -3,13 +3,15 @@
 import datetime
 import decimal
 import pathlib
+import threading
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.connectors.files_kit import connection, opened, rows
+from tests.connectors.files_kit import DAY, connection, opened, rows
 from tmg_etl import errors
+from tmg_etl.config import model
 from tmg_etl.connectors import base
 
 
@@ -154,6 +156,19 @@ def test_exact_values_survive_the_copy_into_the_engine(tmp_path: pathlib.Path) -
     pq.write_table(table, tmp_path / "odd.parquet")
     with opened(tmp_path, query="SELECT * FROM odd") as found:
         assert rows(found) == table.to_pylist()
+
+
+def test_a_stop_ends_a_long_query(lake: pathlib.Path) -> None:
+    one = connection(lake)
+    spec = model.SourceSpec(
+        connection="lake", query="SELECT sum(range) AS n FROM range(10000000000000)"
+    )
+    with one.open_source(spec, DAY) as found:
+        timer = threading.Timer(0.2, one.stop.set, [15])
+        timer.start()
+        with pytest.raises(errors.Stopped):
+            rows(found)
+        timer.join()
 
 
 def test_small_queries_for_pipelines(lake: pathlib.Path) -> None:

@@ -10,6 +10,7 @@ whose values are of several types must be declared; `string` and `json` take any
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -39,7 +40,7 @@ class _MisfitError(Exception):
 _DECODER = json.JSONDecoder(parse_float=_Real, parse_constant=_Real)
 
 
-def _objects(file: location.File, encoding: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _objects(file: location.File) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield line number and object of each line that is not blank.
 
     Raises:
@@ -49,7 +50,7 @@ def _objects(file: location.File, encoding: str) -> Iterator[tuple[int, dict[str
     try:
         with storage.open_binary(file.path) as stream:
             for number, line in enumerate(stream, 1):
-                raw = line.decode(encoding)
+                raw = line.decode()
                 stripped = (raw.removeprefix("\ufeff") if number == 1 else raw).strip()
                 if stripped:
                     yield number, _object(stripped, file, number)
@@ -57,7 +58,7 @@ def _objects(file: location.File, encoding: str) -> Iterator[tuple[int, dict[str
         file.check_unchanged()
         bad = error.object[error.start : error.end]
         raise errors.DataError(
-            f"{file.name}:{number}: the bytes {bad!r} are no {encoding}",
+            f"{file.name}:{number}: the bytes {bad!r} are no UTF-8",
             hint="write the file as UTF-8",
         ) from error
     except EOFError as error:
@@ -110,7 +111,7 @@ class JsonLinesFormat:
         limit = max(_SAMPLE_LINES_OF_FILE, _SAMPLE_LINES // len(files))
         found: dict[str, list[Any]] = {name: [] for name in self._declared(files[0])}
         for file in files:
-            lines = _objects(file, self._spec.csv.encoding)
+            lines = _objects(file)
             for _, (_, line) in zip(range(limit), lines, strict=False):
                 for key, value in line.items():
                     found.setdefault(key, []).append(value)
@@ -122,6 +123,11 @@ class JsonLinesFormat:
         return [name for name in self._spec.columns if name not in partitions]
 
     def _field(self, name: str, values: list[Any]) -> pa.Field:
+        if not _is_text([name]):
+            raise errors.DataError(
+                f"the key {name!r} is no text: it holds half of a surrogate pair",
+                hint="correct the files",
+            )
         if name in self._spec.columns:
             return kinds.declared_field(name, self._spec.columns[name])
         return _infer(name, [value for value in values if value is not None])
@@ -137,7 +143,7 @@ class JsonLinesFormat:
         known = frozenset(self._schema.names)
         numbers: list[int] = []
         rows: list[dict[str, Any]] = []
-        for number, row in _objects(file, self._spec.csv.encoding):
+        for number, row in _objects(file):
             if not row.keys() <= known:
                 self._refuse_key(file, number, next(key for key in row if key not in known))
             numbers.append(number)
@@ -206,7 +212,7 @@ def _infer_nested(name: str, values: list[Any]) -> pa.Field:
         field = kinds.base_field(pa.field(name, kind), name)
         # infer_type looks at the first value of a list only.
         _nested(values, field)
-    except (pa.ArrowException, OverflowError, TypeError, errors.ConfigError, text.RefusedError):
+    except (ValueError, TypeError, OverflowError, errors.ConfigError, text.RefusedError):
         return base.json_field(name)
     return base.json_field(name) if _is_hollow(field.type) else field
 
@@ -305,15 +311,17 @@ def _nested(values: list[Any], field: pa.Field) -> pa.Array:
     for index, value in enumerate(values):
         try:
             exact.append(_fitted(value, field.type))
-        except (_MisfitError, ValueError):
+        except (_MisfitError, OverflowError):
             raise text.RefusedError(index, _document(value)) from None
+    # Of these, Arrow's own errors and that of half a surrogate pair are kinds.
+    misfits = (ValueError, TypeError, OverflowError)
     try:
         return pa.array(exact, field.type)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+    except misfits:
         for index, value in enumerate(exact):
             try:
                 pa.array([value], field.type)
-            except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+            except misfits:
                 raise text.RefusedError(index, _document(values[index])) from None
         raise
 
@@ -335,6 +343,10 @@ def _fitted(value: Any, kind: pa.DataType) -> Any:
         raise _MisfitError
     if pa.types.is_string(kind) is not (type(value) is str):
         raise _MisfitError
-    if pa.types.is_floating(kind) and isinstance(value, int) and int(float(value)) != value:
+    if not pa.types.is_floating(kind):
+        return value
+    number = float(value)
+    is_cut = isinstance(value, int) and int(number) != value
+    if is_cut or (math.isinf(number) and "inf" not in str(value).lower()):
         raise _MisfitError
-    return float(value) if pa.types.is_floating(kind) else value
+    return number

@@ -158,12 +158,26 @@ def to_base(array: pa.Array, field: pa.Field, where: str) -> pa.Array:
             if pa.types.is_temporal(array.type)
             else None,
         ) from error
+    if pa.types.is_string(result.type) and not _is_utf8(result):
+        raise errors.DataError(
+            f"{where}: column {field.name!r} holds text that is no UTF-8",
+            hint="write it to the file as UTF-8, or as bytes",
+        )
     outside = outside_calendar(result)
     if outside is not None:
         raise errors.DataError(
             f"{where}: column {field.name!r} holds a moment outside the years 1 to 9999: {outside}"
         )
     return result
+
+
+def _is_utf8(array: pa.StringArray) -> bool:
+    # Parquet readers take bytes for text as the file says; whoever uses them finds out.
+    try:
+        array.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def _cast(array: pa.Array, kind: pa.DataType) -> pa.Array:

@@ -31,7 +31,7 @@ def explaining(file: location.File) -> Iterator[None]:
     """Turn what reading a Parquet file raises into an error that names it."""
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         # A file that was being written is no broken file.
         file.check_unchanged()
         if isinstance(error, OSError) and error.errno is not None:
@@ -150,8 +150,9 @@ class ParquetFormat:
 
 def _is_plain(found: pa.Field, based: pa.Field) -> bool:
     kind = found.type
-    is_odd = base.is_json(based) or pa.types.is_nested(kind) or pa.types.is_decimal256(kind)
-    return kind == based.type and not is_odd
+    # Times are with or without zone for DuckDB, by a flag that Arrow does not look at.
+    odd = (pa.types.is_nested, pa.types.is_decimal256, pa.types.is_time)
+    return kind == based.type and not base.is_json(based) and not any(is_(kind) for is_ in odd)
 
 
 def _paths(parquet: pq.ParquetFile, columns: Sequence[str]) -> list[str]:
@@ -244,6 +245,7 @@ class _Int96:
             for index in range(len(schema))
             if schema.column(index).physical_type == "INT96" and tops[index] in columns
         ]
+        self._names = list(dict.fromkeys(self._names))
         self._parquet: pq.ParquetFile | None = None
         if self._names:
             self._parquet = opened(file, "us")
@@ -265,12 +267,23 @@ class _Int96:
         coarse = next(self._batches)
         for name in self._names:
             fine, whole = batch.column(name), coarse.column(name)
-            if pa.types.is_timestamp(whole.type):
-                self._check(name, fine, whole)
-                batch = batch.set_column(batch.schema.get_field_index(name), name, whole)
+            self._check(name, fine, whole)
+            batch = batch.set_column(batch.schema.get_field_index(name), name, whole)
         return batch
 
     def _check(self, name: str, fine: pa.Array, whole: pa.Array) -> None:
+        if pa.types.is_struct(fine.type):
+            for inner in zip(fine.flatten(), whole.flatten(), strict=True):
+                self._check(name, *inner)
+        elif pa.types.is_map(fine.type):
+            self._check(name, fine.keys, whole.keys)
+            self._check(name, fine.items, whole.items)
+        elif pa.types.is_nested(fine.type):
+            self._check(name, fine.flatten(), whole.flatten())
+        elif pa.types.is_timestamp(fine.type) and fine.type != whole.type:
+            self._check_moments(name, fine, whole)
+
+    def _check_moments(self, name: str, fine: pa.Array, whole: pa.Array) -> None:
         # Both wrap around at 64 bit in the same way, and their difference is right again.
         nanoseconds, microseconds = fine.cast(pa.int64()), whole.cast(pa.int64())
         lost = pc.not_equal(nanoseconds, pc.multiply(microseconds, 1000))

@@ -45,14 +45,13 @@ def root_of(url: str, folder: pathlib.Path) -> pathlib.Path:
     Raises:
         errors.ConfigError: an object store.
     """
-    scheme, mark, rest = url.partition("://")
+    scheme, mark, _ = url.partition("://")
     if mark and scheme.lower() != "file":
         raise errors.ConfigError(
             f"this version reads and writes local files only, not {scheme}://",
             hint="copy or mount the files, and give their folder as `url`",
         )
     path = urllib.parse.unquote(urllib.parse.urlsplit(url).path) if mark else url
-    del rest
     # normpath and not resolve: a link in the path stays the user's name for the place.
     return pathlib.Path(os.path.normpath(folder.absolute() / pathlib.Path(path).expanduser()))
 
@@ -130,6 +129,14 @@ def explained(error: OSError, subject: str) -> errors.TmgEtlError:
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EISDIR):
         return errors.ConfigError(f"{subject}: {reason}", hint="correct the path")
     return errors.TemporaryError(f"{subject}: {reason}")
+
+
+def make_folder(folder: pathlib.Path) -> None:
+    """Make a folder and those above it that are missing, and have their names on the disk."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for place in missing:
+        sync(place.parent)
 
 
 def sync(path: pathlib.Path) -> None:

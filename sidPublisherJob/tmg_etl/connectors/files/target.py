@@ -61,7 +61,7 @@ class FilesTarget(base.Target):
     def lock(self, run_id: str, wait_s: float) -> Iterator[None]:
         """Hold a lock file beside the folder; see `filelock`."""
         with self._explaining():
-            self._place.parent.mkdir(parents=True, exist_ok=True)
+            storage.make_folder(self._place.parent)
         with self._lock.hold(run_id, wait_s, self._stop):
             yield
 
@@ -137,7 +137,7 @@ class FilesTarget(base.Target):
         ]
         run_id = name.rpartition("_")[2]
         with self._explaining():
-            self._place.parent.mkdir(parents=True, exist_ok=True)
+            storage.make_folder(self._place.parent)
             self._writers[name] = folder.Writer(
                 self._folder(name),
                 pa.schema(fields),
