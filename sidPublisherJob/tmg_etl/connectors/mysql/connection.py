@@ -137,10 +137,19 @@ class MySQLConnection(base.Connection):
             kinds = [type_module.kind_of(item, place=str(session.place)) for item in descriptors]
             columns = list(zip(*rows, strict=True)) or [()] * len(kinds)
             schema = pa.schema([kind.field.with_nullable(True) for kind in kinds])
-            arrays = [_array(kind, cells) for kind, cells in zip(kinds, columns, strict=True)]
+            arrays = [self._array(kind, cells) for kind, cells in zip(kinds, columns, strict=True)]
             return pa.Table.from_arrays(arrays, schema=schema)
         finally:
             session.close()
+
+    def _array(self, kind: type_module.Kind, cells: tuple[bytes | None, ...]) -> pa.Array:
+        try:
+            return _array(kind, cells)
+        except (pa.ArrowInvalid, ValueError) as failure:
+            raise errors.DataError(
+                f"connection {self.name!r}: the column {kind.field.name!r} of a query holds what is"
+                f" no {kind.field.type}: {failure}"
+            ) from failure
 
     def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> int:
         """Run one statement in a transaction of its own; return the rows it touched."""
@@ -187,6 +196,9 @@ def _array(kind: type_module.Kind, cells: tuple[bytes | None, ...]) -> pa.Array:
         numbers = [None if cell is None else int.from_bytes(cell, "big") for cell in cells]
         return pa.array(numbers, pa.uint64()).cast(arrow)
     texts = pa.array([None if cell is None else cell.decode() for cell in cells], pa.string())
+    if pa.types.is_time(arrow):
+        clock = [None if cell is None else cell.decode() for cell in cells]
+        return pa.array([item and datetime.time.fromisoformat(item) for item in clock], arrow)
     if pa.types.is_timestamp(arrow):
         return texts.cast(pa.timestamp("us")).cast(arrow)
     return texts.cast(arrow)

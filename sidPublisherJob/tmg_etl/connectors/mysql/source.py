@@ -17,7 +17,7 @@ from pyarrow import csv
 
 from tmg_etl import errors
 from tmg_etl.connectors import base, sql
-from tmg_etl.connectors.mysql import catalogue
+from tmg_etl.connectors.mysql import catalogue, stream
 from tmg_etl.connectors.mysql import session as session_module
 from tmg_etl.connectors.mysql import type as type_module
 
@@ -154,110 +154,138 @@ def read_rows(
         what: for messages.
     """
     parser = _Parser(kinds, what)
-    line = type_module.csv_row(kinds, expressions)
+    is_raw = [pa.types.is_binary(kind.field.type) for kind in kinds]
+    columns = list(zip(kinds, expressions, is_raw, strict=True))
+    line = type_module.csv_row(
+        [kind for kind, _, raw in columns if not raw],
+        [expression for _, expression, raw in columns if not raw],
+    )
+    selected = ", ".join([line, *(expression for _, expression, raw in columns if raw)])
     first_row = 0
-    with session.cancelling(), session.translating():
-        for values in session.connection.text_rows(
-            f"SELECT {line} FROM {clause}", batch_rows, _BATCH_BYTES
+    with _abandonable(session), session.cancelling(), session.translating():
+        for packets in session.connection.packets(
+            f"SELECT {selected} FROM {clause}", batch_rows, _BATCH_BYTES
         ):
-            yield parser.parse(values, first_row)
-            first_row += len(values)
+            yield parser.parse(packets, first_row)
+            first_row += len(packets)
+
+
+@contextlib.contextmanager
+def _abandonable(session: session_module.Session) -> Iterator[None]:
+    """Make the connection usable again when its rows were not read to the end."""
+    try:
+        yield
+    finally:
+        if session.connection.is_busy and session.connection.open:
+            with contextlib.suppress(errors.TmgEtlError):
+                session.cancel()
+                session.connection.drain()
 
 
 class _Parser:
-    """Types lines of CSV."""
+    """Types rows: a line of CSV each, followed by the values of the binary columns."""
 
     def __init__(self, kinds: Sequence[type_module.Kind], what: str) -> None:
         self._what = what
         self._schema = pa.schema([kind.field for kind in kinds])
+        self._typed = [field for field in self._schema if not pa.types.is_binary(field.type)]
         # By number: two expressions may have one name.
-        self._names = [str(number) for number in range(len(kinds))]
         self._types = {
-            name: _parsed_type(kind.field.type)
-            for name, kind in zip(self._names, kinds, strict=True)
+            str(number): _parsed_type(field.type) for number, field in enumerate(self._typed)
         }
-        self._parse_options = csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False)
+        self._raw_columns = len(self._schema) - len(self._typed)
 
-    def parse(self, values: Sequence[bytes | None], first_row: int) -> pa.RecordBatch:
-        """Return the batch of some lines.
+    def parse(self, packets: Sequence[bytes], first_row: int) -> pa.RecordBatch:
+        """Return the batch of some rows.
 
         Raises:
             errors.DataError: a line was too long for the server, or a value is not of its type.
         """
-        if None in values:
+        lines: Sequence[bytes | None]
+        raw: list[Sequence[bytes | None]] = []
+        if self._raw_columns:
+            lines, *others = zip(*map(stream.cells, packets), strict=True)
+            raw = list(others)
+        else:
+            lines = stream.only_cells(packets)
+        if None in lines:
             raise errors.DataError(
-                f"{self._what}: row {first_row + values.index(None) + 1} is longer as text than"
+                f"{self._what}: row {first_row + lines.index(None) + 1} is longer as text than"
                 " the server's max_allowed_packet",
                 hint="raise max_allowed_packet on the server, or leave the long column out",
             )
-        text = b"\n".join([*values, b""])  # type: ignore[list-item]
+        typed = iter(self._typed_arrays(lines, first_row))
+        untyped = iter(raw)
+        arrays = [
+            pa.array(next(untyped), field.type) if pa.types.is_binary(field.type) else next(typed)
+            for field in self._schema
+        ]
+        return pa.record_batch(arrays, schema=self._schema)
+
+    def _typed_arrays(self, lines: Sequence[bytes | None], first_row: int) -> list[pa.Array]:
+        if not self._typed:
+            return []
+        text = b"\n".join([*lines, b""])  # type: ignore[list-item]
         try:
-            table = self._read(text, self._types)
-            arrays = [
-                self._finished(column, field)
-                for column, field in zip(table.columns, self._schema, strict=True)
+            return [
+                _finished(column, field)
+                for column, field in zip(_read(text, self._types).columns, self._typed, strict=True)
             ]
         except pa.ArrowInvalid as failure:
             raise self._diagnosed(text, first_row, failure) from failure
-        return pa.record_batch(arrays, schema=self._schema)
 
-    def _read(self, text: bytes, types: dict[str, pa.DataType]) -> pa.Table:
-        return csv.read_csv(
-            pa.BufferReader(text),
-            read_options=csv.ReadOptions(
-                column_names=self._names, use_threads=False, block_size=len(text) + 1
-            ),
-            parse_options=self._parse_options,
-            convert_options=csv.ConvertOptions(
-                column_types=types,
-                null_values=[""],
-                true_values=["1"],
-                false_values=["0"],
-                strings_can_be_null=True,
-                quoted_strings_can_be_null=False,
-            ),
-        )
-
-    def _finished(self, column: pa.ChunkedArray, field: pa.Field) -> pa.Array:
-        array = column.combine_chunks()
-        if isinstance(array, pa.ChunkedArray):  # what an empty one combines to
-            array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], field.type)
-        if pa.types.is_date(field.type) or pa.types.is_timestamp(field.type):
-            smallest = pc.min(array)
-            if smallest.is_valid and pc.year(smallest).as_py() < 1:
-                raise pa.ArrowInvalid("a date before the year 1")
-        return array.cast(field.type)
-
-    def _diagnosed(self, text: bytes, first_row: int, failure: pa.ArrowInvalid) -> errors.DataError:
+    def _diagnosed(self, text: bytes, first_row: int, failure: Exception) -> errors.DataError:
         """Return the error that names the first value that is not of its type."""
-        table = self._read(text, dict.fromkeys(self._names, pa.binary()))
-        for name, field in zip(self._names, self._schema, strict=True):
-            column = table.column(name).combine_chunks()
-            for row, value in enumerate(column):
-                if value.is_valid and not self._fits(value.as_py(), name, field):
+        table = _read(text, dict.fromkeys(self._types, pa.binary()))
+        for name, field in zip(self._types, self._typed, strict=True):
+            if pa.types.is_string(field.type):
+                continue
+            for row, value in enumerate(table.column(name).to_pylist()):
+                if value is not None and not _fits(value, self._types[name], field):
                     return errors.DataError(
                         f"{self._what}: the column {field.name!r} holds"
-                        f" {errors.shorten(value.as_py().decode(errors='replace'))} in row"
+                        f" {errors.shorten(value.decode(errors='replace'))} in row"
                         f" {first_row + row + 1}, which is not a {field.type}",
                         hint=_advice(field.type),
                     )
         return errors.DataError(f"{self._what}: {failure}")
 
-    def _fits(self, value: bytes, name: str, field: pa.Field) -> bool:
-        if pa.types.is_string(field.type) or pa.types.is_binary(field.type):
-            return True
-        try:
-            table = csv.read_csv(
-                pa.BufferReader(value + b"\n"),
-                read_options=csv.ReadOptions(column_names=[name], use_threads=False),
-                convert_options=csv.ConvertOptions(
-                    column_types={name: self._types[name]}, true_values=["1"], false_values=["0"]
-                ),
-            )
-            self._finished(table.column(0), field)
-        except pa.ArrowInvalid:
-            return False
-        return True
+
+def _read(text: bytes, types: dict[str, pa.DataType]) -> pa.Table:
+    return csv.read_csv(
+        pa.BufferReader(text),
+        read_options=csv.ReadOptions(
+            column_names=list(types), use_threads=False, block_size=len(text) + 1
+        ),
+        parse_options=csv.ParseOptions(
+            quote_char=type_module.QUOTE, newlines_in_values=True, ignore_empty_lines=False
+        ),
+        convert_options=csv.ConvertOptions(
+            column_types=types,
+            null_values=[""],
+            true_values=["1"],
+            false_values=["0"],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        ),
+    )
+
+
+def _finished(column: pa.ChunkedArray, field: pa.Field) -> pa.Array:
+    array = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
+    if pa.types.is_date(field.type) or pa.types.is_timestamp(field.type):
+        smallest = pc.min(array)
+        if smallest.is_valid and pc.year(smallest).as_py() < 1:
+            raise pa.ArrowInvalid("a date before the year 1")
+    return array.cast(field.type)
+
+
+def _fits(value: bytes, kind: pa.DataType, field: pa.Field) -> bool:
+    try:
+        _finished(_read(value + b"\n", {"0": kind}).column(0), field)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def _parsed_type(kind: pa.DataType) -> pa.DataType:

@@ -6,6 +6,7 @@ hostile one may answer any statement with the request for any file.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,8 @@ UPLOAD_BYTES = 256 * 1024
 #: Bytes that one system call reads; PyMySQL's own 8 KiB cost a call for every sixty rows.
 _READ_BYTES = 256 * 1024
 _LONGEST_PACKET = 0xFFFFFF
+#: Bytes of a value's length, by the byte before it.
+_LENGTH_BYTES = {0xFC: 2, 0xFD: 3, 0xFE: 8}
 _SERVER_LOST = 2013
 _HANDSHAKE_S = 30
 #: Seconds of silence, seconds between probes, number of probes, until a peer counts as dead.
@@ -62,6 +65,8 @@ class StreamConnection(_Connection):
     _force_close: Callable[[], None]
 
     def __init__(self, **settings: Any) -> None:
+        #: Whether rows of `packets` are still to come.
+        self.is_busy = False
         self._token: bytes | None = None
         self._payload = memoryview(b"")
         super().__init__(
@@ -137,51 +142,57 @@ class StreamConnection(_Connection):
             self.decoders, self.use_unicode = decoders, use_unicode
         return getattr(self._result, "fields", []), self._result.rows or ()
 
-    def text_rows(self, statement: str, rows: int, size: int) -> Iterator[list[bytes | None]]:
-        """Yield the values of a query with one column, undecoded.
-
-        A list ends at `rows` values, or when its values have more than `size` bytes.
+    def packets(self, statement: str, rows: int, size: int) -> Iterator[list[bytes]]:
+        """Yield the rows of a query as the packets that they came in; see `only_cells` and `cells`.
 
         A tight loop over the socket's buffer: PyMySQL's own cursor costs five times as much for
-        each row. The connection is busy until the last list; None is null.
+        each row. The connection is busy until the last list.
+
+        Args:
+            statement: the query.
+            rows: a list has at most so many rows,
+            size: and ends after that many bytes.
         """
-        bytes_left = size
         self.query(statement, unbuffered=True)
-        result = self._result
-        read = self._rfile.read
-        values: list[bytes | None] = []
-        while True:
-            header = read(4)
-            if len(header) < 4:
-                raise self._lost()
-            length = header[0] | header[1] << 8 | header[2] << 16
-            packet = read(length)
-            if length == _LONGEST_PACKET or len(packet) < length:
-                packet = self._continued(packet, length)
-            first = packet[0]
-            if first < 0xFB:
-                values.append(packet[1:])
-            elif first == 0xFC:
-                values.append(packet[3:])
-            elif first == 0xFD:
-                values.append(packet[4:])
-            elif first == 0xFB:
-                values.append(None)
-            elif first == 0xFE and length < 9:
-                break
-            elif first == 0xFE:
-                values.append(packet[9:])
-            else:
-                result.unbuffered_active = False
-                protocol.MysqlPacket(packet, self.encoding).raise_for_error()
-            bytes_left -= length
-            if len(values) >= rows or bytes_left < 0:
-                yield values
-                values, bytes_left = [], size
-        result.unbuffered_active = False
-        result.connection = None
-        if values:
-            yield values
+        # Else its `__del__` would wait for the rest of the rows, or for a socket that is gone.
+        self._result.unbuffered_active, self._result.connection = False, None
+        self.is_busy = True
+        packets: list[bytes] = []
+        bytes_left = size
+        while (packet := self._next_row()) is not None:
+            packets.append(packet)
+            bytes_left -= len(packet)
+            if len(packets) >= rows or bytes_left < 0:
+                yield packets
+                packets, bytes_left = [], size
+        if packets:
+            yield packets
+
+    def drain(self) -> None:
+        """Read what is left of a query that was killed."""
+        with contextlib.suppress(pymysql.err.MySQLError):
+            while self.is_busy and self._next_row() is not None:
+                pass
+
+    def _next_row(self) -> bytes | None:
+        """Return the packet of the next row, or None after the last."""
+        header = self._rfile.read(4)
+        if len(header) < 4:
+            raise self._lost()
+        length = header[0] | header[1] << 8 | header[2] << 16
+        packet: bytes = self._rfile.read(length)
+        if length == _LONGEST_PACKET or len(packet) < length:
+            packet = self._continued(packet, length)
+        first = packet[0]
+        if first < 0xFE:
+            return packet
+        if first == 0xFF:
+            self.is_busy = False
+            protocol.MysqlPacket(packet, self.encoding).raise_for_error()
+        if len(packet) < 9:
+            self.is_busy = False
+            return None
+        return packet
 
     def _continued(self, packet: bytes, size: int) -> bytes:
         """Return a packet with the parts that follow it: one part holds at most 16 MiB - 1."""
@@ -198,5 +209,35 @@ class StreamConnection(_Connection):
             parts.append(self._rfile.read(size))
 
     def _lost(self) -> pymysql.err.OperationalError:
+        self.is_busy = False
         self._force_close()
         return pymysql.err.OperationalError(_SERVER_LOST, "Lost connection during query")
+
+
+def only_cells(packets: Sequence[bytes]) -> list[bytes | None]:
+    """Return the value of each row of a query with one column; None is null."""
+    return [packet[1:] if packet[0] < 0xFB else _cell(packet, packet[0]) for packet in packets]
+
+
+def _cell(packet: bytes, first: int) -> bytes | None:
+    return None if first == 0xFB else packet[_LENGTH_BYTES[first] + 1 :]
+
+
+def cells(packet: bytes) -> list[bytes | None]:
+    """Return the values of one row; None is null."""
+    found: list[bytes | None] = []
+    place = 0
+    while place < len(packet):
+        first = packet[place]
+        place += 1
+        if first == 0xFB:
+            found.append(None)
+            continue
+        length = first
+        if first > 0xFB:
+            width = _LENGTH_BYTES[first]
+            length = int.from_bytes(packet[place : place + width], "little")
+            place += width
+        found.append(packet[place : place + length])
+        place += length
+    return found

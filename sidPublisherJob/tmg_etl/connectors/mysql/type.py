@@ -96,6 +96,9 @@ _CREATED = {
 }
 #: (precision, scale); MariaDB would take a scale of 38, MySQL does not.
 MAX_DECIMAL = (65, 30)
+#: What quotes text that is read. REPLACE takes time by the square of its matches: a megabyte of
+#: JSON with the usual quote took half a minute. This character is in no text to speak of.
+QUOTE = "\x01"
 #: Added for a row whose text is too long to be hashed; no sum of hashes reaches it.
 TOO_LONG = 10**30
 
@@ -226,7 +229,8 @@ def canonical(kind: Kind, expression: str) -> str:
     if pa.types.is_binary(arrow):
         return f"HEX({expression})"
     if pa.types.is_string(arrow):
-        text = f"CONVERT({expression} USING utf8mb4)"
+        # A binary collation halves the time of REPLACE.
+        text = f"CONVERT({expression} USING utf8mb4) COLLATE utf8mb4_bin"
         return rf"REPLACE(REPLACE({text}, '\\', '\\\\'), '\t', '\\t')"
     if kind.fraction < 6:
         name = "TIME" if pa.types.is_time(arrow) else "DATETIME"
@@ -249,25 +253,22 @@ def row_hash(text: str) -> str:
 
 
 def csv_cell(kind: Kind, expression: str) -> str:
-    """Return SQL for a value as a CSV cell: null is empty, text and bytes are quoted."""
-    arrow = kind.field.type
+    """Return SQL for a value, not bytes, as a CSV cell: null is empty, text is quoted."""
     if kind.is_number_like:
         return f"IFNULL({expression} + 0, '')"
-    if pa.types.is_floating(arrow):
+    if pa.types.is_floating(kind.field.type):
         return f"IFNULL({expression} + 0e0, '')"
-    if pa.types.is_binary(arrow) or pa.types.is_string(arrow):
+    if pa.types.is_string(kind.field.type):
         # As bytes: REPLACE compares by collation else, which measured 20 % slower.
-        text = expression
-        if pa.types.is_string(arrow):
-            text = f"CONVERT({expression} USING utf8mb4)"
-        quoted = f"""REPLACE(CAST({text} AS BINARY), '"', '""')"""
-        return f"""IFNULL(CONCAT('"', {quoted}, '"'), '')"""
+        text = f"CAST(CONVERT({expression} USING utf8mb4) AS BINARY)"
+        doubled = f"REPLACE({text}, x'01', x'0101')"
+        return f"IFNULL(CONCAT(x'01', {doubled}, x'01'), '')"
     return f"IFNULL({expression}, '')"
 
 
 def csv_row(kinds: Sequence[Kind], expressions: Sequence[str]) -> str:
-    """Return SQL for a row as one line of CSV; null when it exceeds max_allowed_packet."""
+    """Return SQL for columns as one line of CSV; null when it exceeds max_allowed_packet."""
     cells = ", ".join(
         csv_cell(kind, expression) for kind, expression in zip(kinds, expressions, strict=True)
     )
-    return f"CONCAT_WS(',', {cells})"
+    return f"CONCAT_WS(',', {cells})" if cells else "''"
