@@ -7,8 +7,11 @@ import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+import pyarrow as pa
+
+from tmg_etl import run as run_module
 from tmg_etl.config import model
 from tmg_etl.connectors import base, files
 
@@ -66,3 +69,39 @@ def unprivileged(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     finally:
         os.seteuid(0)
         shutil.rmtree(place)
+
+
+class Publisher:
+    """Goes the way of a truncate, as the transfer layer does."""
+
+    def __init__(self, folder: pathlib.Path, table: str = "t") -> None:
+        self.root, self.table = folder, table
+        self.target = connection(folder).open_target(table)
+        self.names = run_module.TemporaryNames(run_module.new_run_id())
+        self.shadow = self.names.table("shadow", table)
+
+    def stage(self, data: pa.Table, key: Sequence[str] = (), batch_rows: int = 1000) -> None:
+        self.target.create(self.shadow, data.schema, key, [])
+        self.load(data, key, batch_rows)
+
+    def load(self, data: pa.Table, key: Sequence[str] = (), batch_rows: int = 1000) -> None:
+        first = 0
+        for batch in data.to_batches(max_chunksize=batch_rows):
+            taken = self.target.load(self.shadow, base.Batch(batch, None, first), key)
+            assert taken == batch.num_rows
+            first += batch.num_rows
+        self.target.finish_load(self.shadow, key)
+
+    def publish(self, data: pa.Table, key: Sequence[str] = ()) -> int:
+        with self.target.lock(self.names.run_id, 0):
+            self.target.sweep(self.names)
+            if self.target.describe() is None:
+                self.stage(data, key)
+            else:
+                self.target.create_shadow(self.shadow, [])
+                self.load(data, key)
+            self.target.check_lock()
+            replaced = self.target.swap(self.shadow, self.names)
+            self.target.drop(self.shadow)
+        self.target.close()
+        return replaced

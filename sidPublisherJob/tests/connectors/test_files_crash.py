@@ -83,7 +83,7 @@ def seen(place: pathlib.Path) -> tuple[int, int] | None:
 
 @pytest.mark.slow
 def test_readers_never_see_a_missing_or_partial_folder(tmp_path: pathlib.Path) -> None:
-    command = [sys.executable, "-c", _HARNESS, str(tmp_path), "10"]
+    command = [sys.executable, "-c", _HARNESS, str(tmp_path), "6"]
     place = tmp_path / "t"
     found: set[tuple[int, int]] = set()
     reads = 0
