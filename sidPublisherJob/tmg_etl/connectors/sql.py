@@ -107,6 +107,10 @@ class SqlTarget(base.Target):
         """Return the condition that two cells of one column differ in any byte."""
         return f"{left} IS DISTINCT FROM {right}"
 
+    def ordered(self, column: str, value: str) -> str:
+        """Return `value`, an expression over `column`, such that it orders as its type does."""
+        return value
+
     @abc.abstractmethod
     def row_identity(self, table: str, columns: Sequence[str]) -> str:
         """Return an expression that is equal for two rows if and only if all `columns` are.
@@ -351,7 +355,8 @@ class SqlTarget(base.Target):
         newer, equal_so_far = [], "1 = 1"
         for name in order_by:
             held, staged = f"{table}.{self.quote(name)}", f"{source}.{self.quote(name)}"
-            greater = f"({held} > {staged} OR ({held} IS NOT NULL AND {staged} IS NULL))"
+            later = f"{self.ordered(name, held)} > {self.ordered(name, staged)}"
+            greater = f"({later} OR ({held} IS NOT NULL AND {staged} IS NULL))"
             newer.append(f"({equal_so_far} AND {greater})")
             equal_so_far += f" AND {self.same(held, staged)}"
         match = " AND ".join(
@@ -364,7 +369,9 @@ class SqlTarget(base.Target):
         )
 
     def _latest_first(self, order_by: Sequence[str]) -> str:
-        return ", ".join(f"{self.quote(name)} DESC{self.nulls_last}" for name in order_by)
+        return ", ".join(
+            f"{self.ordered(name, self.quote(name))} DESC{self.nulls_last}" for name in order_by
+        )
 
     def _refuse_ties(
         self, staging: str, columns: Sequence[str], key: Sequence[str], order_by: Sequence[str]
