@@ -189,7 +189,7 @@ class Catalog:
 
     def _column_names(self, table: str) -> Sequence[str]:
         relation = f"{source.quote(self._schema)}.{source.quote(table)}"
-        return self._session.table(f"SELECT * FROM {relation} LIMIT 0").schema.names
+        return list(self._session.table(f"SELECT * FROM {relation} LIMIT 0").schema.names)
 
 
 def _self_references(written: str, body: str) -> list[str]:

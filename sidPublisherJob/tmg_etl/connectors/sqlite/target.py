@@ -1,0 +1,400 @@
+"""A table of a SQLite file as a target: built aside, proved by reading back, swapped or merged."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from tmg_etl import errors
+from tmg_etl import run as run_module
+from tmg_etl.connectors import base, filelock, sql
+from tmg_etl.connectors.sqlite import catalog, database, datatype, definition, load, source
+
+_KINDS = ("shadow", "stage", "latest", "old")
+_SCAN_ROWS = 65_536
+
+
+class SQLiteTarget(sql.SqlTarget):
+    """One table of a SQLite file.
+
+    A swap is one transaction: the old table is renamed away, the shadow takes its name, the old
+    one is dropped, and the indexes that were built beside get their names. Views and triggers of
+    other tables that mention the name mean the new table.
+
+    Args:
+        location: the file; opened for writing by `lock`, else for reading when it is needed.
+        table: the target's name; its case is ignored, as SQLite does.
+        stop: interrupts statements.
+    """
+
+    capabilities = base.Capabilities(
+        ingest=base.Ingest.ARROW,
+        proof=base.Proof.READ_BACK,
+        has_nan=False,
+        has_infinity=True,
+        has_negative_zero=False,
+    )
+
+    def __init__(self, location: database.Location, table: str, stop: run_module.StopFlag) -> None:
+        self.table = table
+        self._session = database.Session(location, stop)
+        self._known: catalog.Definition | None = None
+        # What a table that is being built will need: the indexes to create, by the name they get.
+        self._indexes: dict[str, dict[str, str]] = {}
+        self._extra: dict[str, pa.Schema] = {}
+        path = filelock.lock_path(location.path, table.lower())
+        self._lock = filelock.FileLock(path, f"{table} of {location.path}")
+
+    # --- the driver -----------------------------------------------------------------------------
+
+    def run(self, statement: str, parameters: Sequence[Any] = ()) -> int:
+        """Execute a statement; return the rows it touched."""
+        return self._opened().run(statement, parameters)
+
+    def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return all rows of a small query."""
+        return self._opened().rows(statement, parameters)
+
+    def _opened(self) -> database.Session:
+        if not self._session.is_open:
+            self._session.open()
+        return self._session
+
+    # --- clauses of the dialect -----------------------------------------------------------------
+
+    def same(self, left: str, right: str) -> str:
+        """Return the condition that two values are equal, null equal to null."""
+        return f"{left} IS {right}"
+
+    def differs(self, field: pa.Field, left: str, right: str) -> str:
+        """Return the condition that two cells differ in any byte, whatever the collation."""
+        return f"{left} COLLATE BINARY IS NOT {right} COLLATE BINARY"
+
+    def ordered(self, column: str, value: str) -> str:
+        """Return the value with the order of its type: decimals are stored as text."""
+        fields = [self._fields(name) for name in (self.table, *self._extra)]
+        kinds = [known[column].type for known in fields if column in known]
+        if kinds and pa.types.is_decimal(kinds[0]):
+            return f"{value} COLLATE {database.DECIMAL_ORDER}"
+        return value
+
+    def row_identity(self, table: str, columns: Sequence[str]) -> str:
+        """Return the storage classes and bytes of all columns."""
+        pieces = []
+        for column in columns:
+            name = self.quote(column)
+            pieces.append(
+                f"CASE typeof({name}) WHEN 'null' THEN '-' WHEN 'integer' THEN 'i' || {name}"
+                f" WHEN 'real' THEN 'r' || quote({name})"
+                f" ELSE substr(typeof({name}), 1, 1) || hex({name}) END"
+            )
+        return " || ';' || ".join(pieces)
+
+    def hash_sum(self, table: str, alias: str, columns: Sequence[str]) -> str:
+        """Refuse: rows are read back (`base.Proof.READ_BACK`), and hashed like what was sent."""
+        raise NotImplementedError("SQLite computes no fingerprints; its rows are read back")
+
+    def prepare_keys(self, staging: str, key: Sequence[str]) -> None:
+        """Index a staging table by its key."""
+        self.run(
+            f"CREATE INDEX {self.quote(staging + '_key')} ON {self.quote(staging)}"
+            f" ({self.names(key)})"
+        )
+
+    def _rewrite_latest(
+        self, staging: str, columns: Sequence[str], key: Sequence[str], order_by: Sequence[str]
+    ) -> int:
+        """Delete all but the latest version; a copy would lose declared types and collations."""
+        keys = self.names(key)
+        return self.run(
+            f"DELETE FROM {self.quote(staging)} WHERE rowid NOT IN (SELECT _tmg_id FROM"
+            f" (SELECT rowid AS _tmg_id, ROW_NUMBER() OVER (PARTITION BY {keys}"
+            f" ORDER BY {self._latest_first(order_by) or keys}) AS _tmg_version"
+            f" FROM {self.quote(staging)}) WHERE _tmg_version = 1)"
+        )
+
+    # --- lock and leftovers ---------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def lock(self, run_id: str, wait_s: float) -> Iterator[None]:
+        """Hold the target for this run, and the file open for writing."""
+        with self._lock.hold(run_id, wait_s, self._session.stop):
+            self._session.open(writable=True)
+            self._known = None
+            yield
+
+    def check_lock(self) -> None:
+        """Ask the file system whether this run still holds the lock."""
+        self._lock.check()
+
+    def sweep(self, names: run_module.TemporaryNames) -> list[str]:
+        """Drop the temporary tables of every run beside this target."""
+        found = [
+            name
+            for kind in _KINDS
+            for name in catalog.names(self._opened(), names.prefix(kind, self.table))
+        ]
+        for name in found:
+            self.drop(name)
+        return found
+
+    # --- tables ---------------------------------------------------------------------------------
+
+    def describe(self) -> base.Table | None:
+        """Return what SQLite knows of the target."""
+        found = self._definition()
+        return found.table if found else None
+
+    def _definition(self) -> catalog.Definition | None:
+        if self._known is None:
+            if not self._session.is_open and not self._session.location.path.exists():
+                return None
+            self._known = catalog.read(self._opened(), self.table)
+        return self._known
+
+    def _existing(self) -> catalog.Definition:
+        found = self._definition()
+        if found is None:
+            raise errors.ConfigError(f"{self._session.subject} has no table {self.table}")
+        return found
+
+    def _fields(self, name: str) -> dict[str, pa.Field]:
+        """Return the fields of the target's columns, and of those that only `name` has."""
+        table = self.describe()
+        known = {column.name: column.field for column in table.columns} if table else {}
+        return known | {field.name: field for field in self._extra.get(name, ())}
+
+    def planned(self, schema: pa.Schema, key: Sequence[str]) -> base.Table:
+        """Return what `create` would make of `schema`."""
+        columns = []
+        for field in schema:
+            native = datatype.created(field, self.table)
+            nullable = field.nullable and field.name not in key
+            planned = datatype.declared(field.name, native, nullable=nullable)
+            assert planned is not None
+            columns.append(base.Column(planned, native))
+        return base.Table(tuple(columns), primary_key=tuple(key))
+
+    def create(
+        self, name: str, schema: pa.Schema, key: Sequence[str], indexes: Sequence[base.Index]
+    ) -> None:
+        """Create a table with `key` as its primary key."""
+        planned = self.planned(schema, key)
+        lines = [
+            f"{self.quote(column.name)} {column.native}"
+            f"{'' if column.field.nullable else ' NOT NULL'}"
+            for column in planned.columns
+        ]
+        if key:
+            lines.append(f"PRIMARY KEY ({self.names(key)})")
+        self._remember(name, (), indexes)
+        self._extra[name] = planned.schema
+        self.run(f"CREATE TABLE {self.quote(name)} ({', '.join(lines)})")
+
+    def create_shadow(self, name: str, indexes: Sequence[base.Index]) -> None:
+        """Create an empty copy of the target."""
+        found = self._existing()
+        have = {index.lower() for index in found.table.indexes}
+        self._remember(
+            name, found.indexes, [index for index in indexes if index.name.lower() not in have]
+        )
+        self.run(f"CREATE TABLE {self.quote(name)} {definition.body(found.sql)}")
+
+    def _remember(
+        self,
+        name: str,
+        existing: Sequence[tuple[str, str]],
+        indexes: Sequence[base.Index],
+    ) -> None:
+        statements = dict(existing)
+        for index in indexes:
+            if catalog.has_object(self._opened(), "index", index.name):
+                raise errors.ConfigError(
+                    f"{self.table}: the index name {index.name!r} is taken by another table",
+                    hint="index names are unique in a SQLite file; rename it in the transfer",
+                )
+            unique = "UNIQUE " if index.unique else ""
+            statements[index.name] = (
+                f"CREATE {unique}INDEX {self.quote(index.name)} ON {self.quote(self.table)}"
+                f" ({self.names(index.columns)})"
+            )
+        self._indexes[name] = statements
+
+    def create_staging(self, name: str, columns: Sequence[str], extra: pa.Schema) -> None:
+        """Create an empty table with columns of the target and others."""
+        found = self._existing()
+        natives = {column.name: column.native for column in found.table.columns}
+        lines = []
+        for column in columns:
+            collation = found.collations.get(column.lower())
+            suffix = f" COLLATE {self.quote(collation)}" if collation else ""
+            lines.append(f"{self.quote(column)} {natives[column]}{suffix}")
+        lines += [
+            f"{self.quote(field.name)} {datatype.created(field, self.table)}" for field in extra
+        ]
+        self._extra[name] = self.planned(extra, ()).schema
+        self.run(f"CREATE TABLE {self.quote(name)} ({', '.join(lines)})")
+
+    def add_columns(self, schema: pa.Schema) -> None:
+        """Add nullable columns to the target."""
+        with self.transaction():
+            for field in schema:
+                self.run(
+                    f"ALTER TABLE {self.quote(self.table)} ADD COLUMN {self.quote(field.name)}"
+                    f" {datatype.created(field, self.table)}"
+                )
+        self._known = None
+
+    def drop(self, name: str) -> None:
+        """Drop a temporary table if it is there, also when a stop was asked for."""
+        if self._session.is_open and self._session.is_writable:
+            with database.explained(self._session.subject):
+                self._session.connection.execute(f"DROP TABLE IF EXISTS {self.quote(name)}")
+        self._indexes.pop(name, None)
+        self._extra.pop(name, None)
+
+    # --- loading --------------------------------------------------------------------------------
+
+    def load(self, name: str, batch: base.Batch, key: Sequence[str]) -> int:
+        """Append a batch in a transaction of its own.
+
+        Readers are kept out only while its pages are written at the commit.
+        """
+        columns = batch.arrow.schema.names
+        marks = ", ".join("?" * len(columns))
+        statement = f"INSERT INTO {self.quote(name)} ({self.names(columns)}) VALUES ({marks})"
+        rows = load.Rows(batch.arrow)
+        session = self._opened()
+        try:
+            with session.transaction(), session.stop.cancelling(session.connection.interrupt):
+                session.connection.executemany(statement, rows)
+        except sqlite3.IntegrityError as error:
+            raise load.explain(error, batch, rows.taken - 1, self.table, key) from error
+        except sqlite3.Error as error:
+            session.stop.check()
+            raise database.translate(error, session.subject) from error
+        return int(batch.arrow.num_rows)
+
+    def finish_load(self, name: str, key: Sequence[str]) -> None:
+        """Build the secondary indexes, under names of their own."""
+        for position, (index, statement) in enumerate(self._indexes.get(name, {}).items()):
+            built = self.quote(self._built(name, position))
+            try:
+                with self.transaction():
+                    self.run(definition.index_sql(statement, built, self.quote(name)))
+            except errors.DataError as error:
+                raise self._refused_index(name, index, position, error) from error
+        if catalog.has_object(self._opened(), "table", "sqlite_stat1"):
+            self.run(f"ANALYZE {self.quote(name)}")
+
+    def _built(self, name: str, position: int) -> str:
+        return f"{name}_{position}"
+
+    def _refused_index(
+        self, name: str, index: str, position: int, error: errors.DataError
+    ) -> errors.DataError:
+        planned = definition.index_columns(self._indexes[name][index])
+        found = []
+        if planned:
+            listed = self.names(planned)
+            filled = " AND ".join(f"{self.quote(column)} IS NOT NULL" for column in planned)
+            found = self.rows(
+                f"SELECT {listed} FROM {self.quote(name)} WHERE {filled}"
+                f" GROUP BY {listed} HAVING COUNT(*) > 1 LIMIT 1"
+            )
+        if not found:
+            return errors.DataError(f"{self.table}: the index {index} was refused: {error.message}")
+        return errors.DuplicateKeyError(
+            self.table,
+            dict(zip(planned, found[0], strict=True)),
+            reason=f"the unique index {index} refuses it",
+        )
+
+    # --- proof and publish ----------------------------------------------------------------------
+
+    def scan(
+        self, name: str, columns: Sequence[str], selection: base.Selection
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a table as its columns are described."""
+        clause, alias = self.selected(name, selection)
+        fields = self._fields(name)
+        schema = pa.schema([fields[column] for column in columns])
+        listed = self.names(columns, alias)
+        chunks = self._opened().chunks(f"SELECT {listed} FROM {clause}", _SCAN_ROWS)
+        yield from source.batches(chunks, schema, self.table)
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Run a block in one transaction."""
+        with self._opened().transaction():
+            yield
+
+    def swap(self, shadow: str, names: run_module.TemporaryNames) -> int:
+        """Put the shadow in the target's place."""
+        found = self._definition()
+        old = names.table("old", self.table)
+        name = self.quote(found.name if found else self.table)
+        replaced = 0
+        try:
+            with self.transaction():
+                if found is not None:
+                    replaced = int(self.rows(f"SELECT COUNT(*) FROM {name}")[0][0])
+                    self._keep_sequence(found, shadow)
+                    self.run(f"ALTER TABLE {name} RENAME TO {self.quote(old)}")
+                self.run(f"ALTER TABLE {self.quote(shadow)} RENAME TO {name}")
+                if found is not None:
+                    self.run(f"DROP TABLE {self.quote(old)}")
+                self._name_indexes(shadow)
+        finally:
+            self._known = None
+            # The driver's connection forgets what it knew of a schema that was rolled back.
+            self._session.connection.execute("PRAGMA writable_schema = RESET")
+        self._indexes.pop(shadow, None)
+        self._extra.pop(shadow, None)
+        return replaced
+
+    def _keep_sequence(self, found: catalog.Definition, shadow: str) -> None:
+        """Let AUTOINCREMENT go on after the largest key that the old table ever had."""
+        if not definition.has_autoincrement(found.sql):
+            return
+        last = self.rows("SELECT seq FROM sqlite_sequence WHERE name = ?", [found.name])
+        if not last:
+            return
+        changed = self.run(
+            "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", [last[0][0], shadow]
+        )
+        if not changed:
+            self.run("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", [shadow, last[0][0]])
+
+    def _name_indexes(self, shadow: str) -> None:
+        """Give the indexes their names.
+
+        SQLite has no statement for it; editing the schema table in a transaction is what its own
+        RENAME does. Building them here instead would hold the write lock, and all their pages in
+        memory, for as long as that takes.
+
+        Source: https://www.sqlite.org/pragma.html#pragma_writable_schema
+        """
+        statements = self._indexes.get(shadow, {})
+        if not statements:
+            return
+        self.run("PRAGMA writable_schema = ON")
+        has_statistics = catalog.has_object(self._session, "table", "sqlite_stat1")
+        for position, (index, statement) in enumerate(statements.items()):
+            built = self._built(shadow, position)
+            self.run(
+                "UPDATE sqlite_schema SET name = ?, sql = ? WHERE type = 'index' AND name = ?",
+                [index, statement, built],
+            )
+            if has_statistics:
+                self.run("UPDATE sqlite_stat1 SET idx = ? WHERE idx = ?", [index, built])
+        # Reads the schema again, within the transaction.
+        self.run("PRAGMA writable_schema = RESET")
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._session.close()
