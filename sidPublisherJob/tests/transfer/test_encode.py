@@ -36,6 +36,8 @@ def text_of(array: pa.Array, text: base.TextFormat = FORMAT) -> list[str]:
         (pa.array([Decimal("1E-10")], pa.decimal128(20, 10)), ["0.0000000001"]),
         (pa.array([Decimal(0)], pa.decimal256(65, 30)), ["0." + "0" * 30]),
         (pa.array([0.1, 1e20, 1e-7, math.nan]), ["0.1", "1e+20", "1e-07", "NaN"]),
+        (pa.array([9999999999.5, 1e10, 123456789012345.6, 1e15]),
+         ["9999999999.5", "10000000000", "123456789012345.6", "1e+15"]),
         (pa.array([0.1], pa.float32()), ["0.10000000149011612"]),
         (pa.array([datetime.date(1, 1, 1), datetime.date(9999, 12, 31)]),
          ["0001-01-01", "9999-12-31"]),

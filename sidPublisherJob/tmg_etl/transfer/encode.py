@@ -149,8 +149,9 @@ def _floats(array: pa.Array, style: number.Style) -> pa.StringArray:
     texts = doubles.cast(pa.string())
     size = pc.abs(doubles)
     plain = pc.or_kleene(
-        pc.equal(size, 0.0), pc.and_(pc.greater_equal(size, 1e-4), pc.less(size, 1e15))
+        pc.equal(size, 0.0), pc.and_(pc.greater_equal(size, 1e-4), pc.less(size, 1e10))
     )
+    # From 1e10 on Arrow writes an exponent, where databases do not yet.
     # NaN compares false and so is not plain; null stays null.
     if pc.all(plain, skip_nulls=True).as_py() in (True, None):
         return texts
