@@ -1,10 +1,11 @@
-"""Batches into a table that nobody else sees, by ``COPY … FROM STDIN (FREEZE)``.
+"""Batches into a table that nobody else sees, by ``COPY … FROM STDIN``.
 
-One transaction holds all batches of a table. The server then writes the rows frozen: nothing has to
-visit them again for visibility or wraparound, and a reader whose own transaction is older than the
-swap sees the new rows where it would see an empty table otherwise. ``FREEZE`` asks for a table that
-was created or truncated in the same transaction; truncating is chosen, because creating a copy in
-it would lock the target for the length of the load. The time of a load is the same.
+One transaction holds all batches of a shadow, which is written with ``FREEZE``: nothing has to
+visit the rows again for visibility or wraparound, and a reader whose own transaction is older than
+the swap sees the new rows where it would see an empty table otherwise. ``FREEZE`` asks for a table
+that was created or truncated in the same transaction; truncating is chosen, because creating a copy
+in it would lock the target for the length of the load. The time of a load is the same. Staged rows
+are never read by others: each batch is committed.
 """
 
 from __future__ import annotations
@@ -42,17 +43,29 @@ class Loader:
         self._session = session
         self._table = table
         self._loading: str | None = None
-        self._is_frozen = False
         self._loaded: set[str] = set()
 
-    def load(self, name: str, qualified: str, batch: base.Batch, key: Sequence[str]) -> int:
-        """Append a batch; return the rows that the server took."""
+    def load(
+        self, name: str, qualified: str, batch: base.Batch, key: Sequence[str], *, freezes: bool
+    ) -> int:
+        """Append a batch; return the rows that the server took.
+
+        Args:
+            name: the table.
+            qualified: the same with its schema, quoted.
+            batch: the rows.
+            key: key columns, for the message of a refused row.
+            freezes: whether the table will be read by others.
+        """
         if self._loading != name:
             self.finish()
-            self._begin(name, qualified)
+            # Rows that an earlier transaction loaded stay; those that follow are written plainly.
+            if freezes and name not in self._loaded:
+                self._begin(name, qualified)
+            self._loaded.add(name)
         assert batch.text is not None
         columns = ", ".join(quote(column) for column in batch.arrow.schema.names)
-        options = " (FREEZE)" if self._is_frozen else ""
+        options = " (FREEZE)" if self._loading else ""
         statement = f"COPY {qualified} ({columns}) FROM STDIN{options}"
         try:
             with self._session.stop.cancelling(self._session.cancel):
@@ -70,15 +83,11 @@ class Loader:
     def _begin(self, name: str, qualified: str) -> None:
         self._session.execute("BEGIN")
         self._loading = name
-        # Rows that an earlier transaction loaded stay; those that follow are written plainly.
-        self._is_frozen = name not in self._loaded
-        self._loaded.add(name)
-        if self._is_frozen:
-            try:
-                self._session.execute(f"TRUNCATE {qualified}")
-            except BaseException:
-                self.abandon()
-                raise
+        try:
+            self._session.execute(f"TRUNCATE {qualified}")
+        except BaseException:
+            self.abandon()
+            raise
 
     def finish(self) -> None:
         """Commit what was loaded, if anything was."""
@@ -152,7 +161,8 @@ def find_duplicate(
     names = ", ".join(map(quote, columns))
     with contextlib.suppress(errors.TmgEtlError):
         found = session.rows(
-            f"SELECT {names} FROM {qualified} GROUP BY {names} HAVING count(*) > 1 LIMIT 1"
+            f"SELECT {names} FROM {qualified} GROUP BY {names} HAVING count(*) > 1"
+            f" ORDER BY {names} LIMIT 1"
         )
         if found:
             return dict(zip(columns, found[0], strict=True))

@@ -12,6 +12,8 @@ from tmg_etl.connectors.postgres import catalog, handover
 from tmg_etl.connectors.postgres import session as session_module
 from tmg_etl.connectors.postgres import shadow as shadow_module
 
+_VACUUM_WAIT_MS = 5_000
+
 
 def swap(
     session: session_module.Session,
@@ -48,6 +50,12 @@ def swap(
 
     def attempt() -> None:
         locked = handover.prepare(session, now, shadow)
+        # The server takes the table from an autovacuum for whoever waits a second (its
+        # deadlock_timeout), which is longer than readers may be kept waiting: this lock, which
+        # readers and writers do not notice, sends it away.
+        session.execute(f"SET LOCAL lock_timeout = {_VACUUM_WAIT_MS}")
+        session.execute(f"LOCK TABLE ONLY {now.qualified} IN SHARE UPDATE EXCLUSIVE MODE")
+        session.execute(f"SET LOCAL lock_timeout = {session_module.LOCK_ATTEMPT_MS}")
         session.execute(f"LOCK TABLE ONLY {now.qualified} IN ACCESS EXCLUSIVE MODE")
         current = catalog.find(session, shadow.schema, table)
         if current is None or current.oid != now.oid:

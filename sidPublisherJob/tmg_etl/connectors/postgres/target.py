@@ -244,7 +244,8 @@ class PostgresTarget(sql.SqlTarget):
 
     def load(self, name: str, batch: base.Batch, key: Sequence[str]) -> int:
         """Append a batch by ``COPY``; return the rows that the server says it took."""
-        return self._loader.load(name, self.qualified(name), batch, key)
+        freezes = name in self._shadows
+        return self._loader.load(name, self.qualified(name), batch, key, freezes=freezes)
 
     def finish_load(self, name: str, key: Sequence[str]) -> None:
         """Build keys, indexes and foreign keys; refresh the planner's statistics."""
