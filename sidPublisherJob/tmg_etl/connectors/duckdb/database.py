@@ -253,7 +253,8 @@ class Session:
         """Return all rows of a query, as DuckDB makes them."""
         cursor = self.cursor
         with failure.explained(self.subject, self.stop), self.stop.cancelling(cursor.interrupt):
-            relation = cursor.sql(sql, params=parameters or None)
+            # None for a statement without a result, whatever the annotations of the driver say.
+            relation: Any = cursor.sql(sql, params=parameters or None)
             return pa.table({}) if relation is None else relation.to_arrow_table()
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:

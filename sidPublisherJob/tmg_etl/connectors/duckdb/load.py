@@ -1,95 +1,148 @@
-"""Finding the row that DuckDB refused: it names the fault, but neither row nor key."""
+"""Inserting Arrow batches, and finding the row that DuckDB refused.
+
+DuckDB names the fault of a refused row, but neither the row nor its key. They are found by loading
+ever shorter heads of the batch and undoing that.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import duckdb
 import pyarrow as pa
 
 from tmg_etl import errors
 from tmg_etl.connectors import base
-from tmg_etl.connectors.duckdb import failure
+from tmg_etl.connectors.duckdb import database, failure, source
 
-REJECTIONS = frozenset(
+_INCOMING = "_tmg_incoming"
+_REJECTIONS = frozenset(
     {"Conversion", "Constraint", "Out of Range", "Invalid Input", "Mismatch Type", "Type Mismatch"}
 )
 
 
-def first_refused(rows: int, accepts: Callable[[int], bool]) -> int:
-    """Return the first row that a load refuses.
+class Loader:
+    """Fills one table.
 
     Args:
-        rows: how many there are; loading all of them failed.
-        accepts: whether the first so many rows can be loaded; undoes the attempt.
+        session: where it is; no transaction is open.
+        table: its qualified name.
+        subject: the target's name, for messages.
+        known: the target as described; None when it is new.
     """
-    low, high = 0, rows
-    while high - low > 1:
-        middle = (low + high) // 2
-        if accepts(middle):
-            low = middle
-        else:
-            high = middle
-    return low
 
+    def __init__(
+        self, session: database.Session, table: str, subject: str, known: base.Table | None
+    ) -> None:
+        self._session = session
+        self._table = table
+        self._subject = subject
+        self._known = known
 
-def explain(
-    error: duckdb.Error,
-    batch: base.Batch,
-    row: int,
-    table: base.Table | None,
-    name: str,
-    key: Sequence[str],
-    accepts_cell: Callable[[pa.RecordBatch, str], bool],
-) -> errors.DataError:
-    """Return the error for a refused row.
+    def load(self, batch: base.Batch, key: Sequence[str]) -> int:
+        """Insert a batch in a transaction of its own; return the rows that DuckDB took.
 
-    Args:
-        error: what DuckDB said of it.
-        batch: the rows.
-        row: index of the refused one.
-        table: the target as described; None when it is new.
-        name: the table as messages name it.
-        key: key columns.
-        accepts_cell: whether one column of a one-row batch fits the column of that name.
-    """
-    text = failure.text_of(error)
-    found = batch.key_of(row, key)
-    if failure.kind_of(error) == "Constraint":
-        if "NOT NULL" in text:
-            return _null(batch, row, table, name, key, text)
-        if "duplicate key" in text.lower() or "unique" in text.lower():
-            return errors.DuplicateKeyError(name, found, reason=text)
-        return errors.ValueRejectedError(name, column=None, key=found, reason=text)
-    one = batch.arrow.slice(row, 1)
-    for column in batch.arrow.schema.names:
-        if not accepts_cell(one, column):
-            value = one.column(column)[0].as_py()
-            return errors.ValueRejectedError(
-                name, column=column, value=value, key=found, reason=text
-            )
-    return errors.ValueRejectedError(name, column=None, key=found, reason=text)
+        Raises:
+            errors.DataError: a row is refused; names its key.
+        """
+        try:
+            with failure.explained(self._session.subject, self._session.stop):
+                return self._insert(batch.arrow)
+        except errors.TmgEtlError as error:
+            cause = error.__cause__
+            if isinstance(cause, duckdb.Error) and failure.kind_of(cause) in _REJECTIONS:
+                raise self._refusal(batch, key, cause) from cause
+            raise
 
+    def _insert(self, rows: pa.RecordBatch) -> int:
+        cursor = self._session.cursor
+        cursor.register(_INCOMING, rows)
+        try:
+            with self._session.stop.cancelling(cursor.interrupt):
+                cursor.execute(self._insertion(rows))
+                return int(cursor.fetchall()[0][0])
+        finally:
+            cursor.unregister(_INCOMING)
 
-def _null(
-    batch: base.Batch,
-    row: int,
-    table: base.Table | None,
-    name: str,
-    key: Sequence[str],
-    text: str,
-) -> errors.DataError:
-    empty = [
-        column
-        for column in batch.arrow.schema.names
-        if not batch.arrow.column(column)[row].is_valid
-    ]
-    for column in empty:
-        if column in key:
-            return errors.NullKeyError(name, column, batch.key_of(row, ()))
-    described = [table.column(column) for column in empty] if table else []
-    required = [column.name for column in described if column and not column.field.nullable]
-    refused = required[0] if required else (text.rpartition(".")[2] or None)
-    return errors.ValueRejectedError(
-        name, column=refused, key=batch.key_of(row, key), reason="null is not allowed"
-    )
+    def _insertion(self, rows: pa.RecordBatch) -> str:
+        names = ", ".join(source.quote(name) for name in rows.schema.names)
+        return f"INSERT INTO {self._table} ({names}) SELECT {names} FROM {_INCOMING}"
+
+    def _refusal(
+        self, batch: base.Batch, key: Sequence[str], error: duckdb.Error
+    ) -> errors.DataError:
+        low, high = 0, batch.arrow.num_rows
+        while high - low > 1:
+            middle = (low + high) // 2
+            refused = self._tried(batch.arrow.slice(0, middle))
+            if refused is None:
+                low = middle
+            else:
+                high, error = middle, refused
+        return self._explained(error, batch, low, key)
+
+    def _tried(self, rows: pa.RecordBatch) -> duckdb.Error | None:
+        """Insert rows and undo it; return the error if they were refused."""
+        cursor = self._session.cursor
+        cursor.register(_INCOMING, rows)
+        cursor.execute("BEGIN TRANSACTION")
+        try:
+            cursor.execute(self._insertion(rows))
+        except duckdb.Error as error:
+            return error
+        finally:
+            # A failed transaction must end before anything else can be said to DuckDB.
+            cursor.execute("ROLLBACK")
+            cursor.unregister(_INCOMING)
+        return None
+
+    def _explained(
+        self, error: duckdb.Error, batch: base.Batch, row: int, key: Sequence[str]
+    ) -> errors.DataError:
+        text = failure.text_of(error)
+        found = batch.key_of(row, key)
+        if failure.kind_of(error) == "Constraint":
+            if "NOT NULL" in text:
+                return self._null(batch, row, key, text)
+            if "duplicate key" in text.lower():
+                return errors.DuplicateKeyError(self._subject, found, reason=text)
+            return errors.ValueRejectedError(self._subject, column=None, key=found, reason=text)
+        one = batch.arrow.slice(row, 1)
+        column = next((name for name in one.schema.names if not self._fits(one, name)), None)
+        value = one.column(column)[0].as_py() if column else None
+        return errors.ValueRejectedError(
+            self._subject, column=column, value=value, key=found, reason=text
+        )
+
+    def _null(self, batch: base.Batch, row: int, key: Sequence[str], text: str) -> errors.DataError:
+        names = batch.arrow.schema.names
+        empty = [name for name in names if not batch.arrow.column(name)[row].is_valid]
+        for name in empty:
+            if name in key:
+                return errors.NullKeyError(self._subject, name, batch.key_of(row, ()))
+        described = [self._known.column(name) for name in empty] if self._known else []
+        required = [column.name for column in described if column and not column.field.nullable]
+        return errors.ValueRejectedError(
+            self._subject,
+            column=required[0] if required else text.rpartition(".")[2] or None,
+            key=batch.key_of(row, key),
+            reason="null is not allowed",
+        )
+
+    def _fits(self, row: pa.RecordBatch, column: str) -> bool:
+        """Return whether a cell can be cast to its column's type."""
+        kinds = {
+            carrier.field.name: carrier.native
+            for carrier in source.read_carriers(self._session, self._table)
+        }
+        cursor = self._session.cursor
+        cursor.register(_INCOMING, row.select([column]))
+        try:
+            cursor.execute(
+                f"SELECT CAST({source.quote(column)} AS {kinds[column]}) IS NULL FROM {_INCOMING}"
+            ).fetchall()
+        except duckdb.Error:
+            return False
+        finally:
+            cursor.unregister(_INCOMING)
+        return True

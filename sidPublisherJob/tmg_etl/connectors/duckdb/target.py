@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 
 from tmg_etl import errors
@@ -16,7 +15,6 @@ from tmg_etl.connectors import base, filelock, sql
 from tmg_etl.connectors.duckdb import catalog, database, datatype, failure, load, memorylock, source
 
 _KINDS = ("shadow", "stage", "latest", "old")
-_INCOMING = "_tmg_incoming"
 # By type, a value that no two equal but different values are; see `DuckDBTarget._update`.
 _THIRD_VALUES = {
     "DOUBLE": "5e-324",
@@ -156,6 +154,7 @@ class DuckDBTarget(sql.SqlTarget):
 
     def sweep(self, names: run_module.TemporaryNames) -> list[str]:
         """Drop the temporary tables of every run beside this target."""
+        self._session.open(writable=True)
         found = [
             name for kind in _KINDS for name in self._catalog.names(names.prefix(kind, self.table))
         ]
@@ -301,72 +300,9 @@ class DuckDBTarget(sql.SqlTarget):
         """
         if batch.arrow.num_rows == 0:
             return 0
-        try:
-            with failure.explained(self._session.subject, self._session.stop):
-                return self._insert(name, batch.arrow)
-        except errors.TmgEtlError as error:
-            cause = error.__cause__
-            if isinstance(cause, duckdb.Error) and failure.kind_of(cause) in load.REJECTIONS:
-                raise self._refusal(name, batch, key, cause) from cause
-            raise
-
-    def _insert(self, name: str, rows: pa.RecordBatch) -> int:
-        cursor = self._opened().cursor
-        cursor.register(_INCOMING, rows)
-        try:
-            with self._session.stop.cancelling(cursor.interrupt):
-                cursor.execute(self._insertion(name, rows))
-                return int(cursor.fetchall()[0][0])
-        finally:
-            cursor.unregister(_INCOMING)
-
-    def _insertion(self, name: str, rows: pa.RecordBatch) -> str:
-        names = self.names(rows.schema.names)
-        return f"INSERT INTO {self.qualified(name)} ({names}) SELECT {names} FROM {_INCOMING}"
-
-    def _refusal(
-        self, name: str, batch: base.Batch, key: Sequence[str], error: duckdb.Error
-    ) -> errors.DataError:
-        def accepts(rows: int) -> bool:
-            nonlocal error
-            cursor = self._session.cursor
-            cursor.register(_INCOMING, batch.arrow.slice(0, rows))
-            cursor.execute("BEGIN TRANSACTION")
-            try:
-                cursor.execute(self._insertion(name, batch.arrow))
-            except duckdb.Error as refused:
-                error = refused
-                return False
-            finally:
-                # A failed transaction must end before anything else can be said to DuckDB.
-                cursor.execute("ROLLBACK")
-                cursor.unregister(_INCOMING)
-            return True
-
-        row = load.first_refused(batch.arrow.num_rows, accepts)
         known = self._known.table if self._known else None
-        return load.explain(error, batch, row, known, self.table, key, self._accepts_cell(name))
-
-    def _accepts_cell(self, name: str) -> Any:
-        kinds = {
-            carrier.field.name: carrier.native
-            for carrier in source.read_carriers(self._opened(), self.qualified(name))
-        }
-
-        def accepts(row: pa.RecordBatch, column: str) -> bool:
-            cursor = self._session.cursor
-            cursor.register(_INCOMING, row.select([column]))
-            try:
-                cursor.execute(
-                    f"SELECT CAST({self.quote(column)} AS {kinds[column]}) IS NULL FROM {_INCOMING}"
-                ).fetchall()
-            except duckdb.Error:
-                return False
-            finally:
-                cursor.unregister(_INCOMING)
-            return True
-
-        return accepts
+        loader = load.Loader(self._opened(), self.qualified(name), self.table, known)
+        return loader.load(batch, key)
 
     def finish_load(self, name: str, key: Sequence[str]) -> None:
         """Check what the unique indexes will refuse; the swap builds the indexes."""

@@ -133,10 +133,11 @@ class SQLiteTarget(sql.SqlTarget):
 
     def sweep(self, names: run_module.TemporaryNames) -> list[str]:
         """Drop the temporary tables of every run beside this target."""
+        self._session.open(writable=True)
         found = [
             name
             for kind in _KINDS
-            for name in catalog.names(self._opened(), names.prefix(kind, self.table))
+            for name in catalog.names(self._session, names.prefix(kind, self.table))
         ]
         for name in found:
             self.drop(name)
