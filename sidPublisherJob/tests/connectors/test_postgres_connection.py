@@ -130,6 +130,13 @@ def test_settings_of_the_user_do_not_change_texts(postgres_url):
     assert plain[0] == postgres_kit.hash_of([line])
 
 
+def test_server_notices_a_client_that_was_killed(postgres_url):
+    found = postgres_kit.connect(postgres_url).query(
+        "SELECT current_setting('client_connection_check_interval') AS a"
+    )
+    assert found.to_pylist() == [{"a": "5s"}]
+
+
 def test_read_only_target_is_an_access_error(postgres_url):
     postgres_kit.run_sql(postgres_url, "CREATE TABLE t (id bigint)")
     options = {"options": "-c default_transaction_read_only=on"}

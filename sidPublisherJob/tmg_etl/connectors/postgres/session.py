@@ -105,6 +105,10 @@ class Session:
             " JOIN pg_catalog.pg_settings AS s ON lower(s.name) = lower(v.name)",
             can_stop=False,
         )
+        # A server that builds an index for a client that was killed should notice and let the next
+        # run in. Servers before 14 and those on Windows cannot.
+        with contextlib.suppress(errors.TmgEtlError):
+            self.execute("SET client_connection_check_interval = '5s'", can_stop=False)
 
     @contextlib.contextmanager
     def guarded(self, *, can_stop: bool = True) -> Iterator[None]:
