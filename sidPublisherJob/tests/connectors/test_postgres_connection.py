@@ -61,10 +61,11 @@ def test_failed_statement_is_undone(postgres_url):
     assert connection.query("SELECT * FROM t").num_rows == 0
 
 
-def test_cleanup_statement_runs_after_a_stop(postgres_url):
+def test_cleanup_statements_run_after_a_stop(postgres_url):
     connection = postgres_kit.connect(postgres_url)
     connection.execute("CREATE TABLE t (id int)")
     connection.stop.set(15)
+    assert connection.query("SELECT * FROM t").num_rows == 0
     connection.execute("DROP TABLE t")
 
 
@@ -286,3 +287,40 @@ def test_each_sqlstate_has_its_error(code, kind):
 def test_fault_of_this_program_stays_what_it_is():
     assert error_module.translate(psycopg.errors.InternalError_("x"), "y") is None
     assert error_module.translate(psycopg.ProgrammingError("x"), "y") is None
+
+
+def test_ordinary_user_can_publish_what_it_owns(postgres_url):
+    role, group = f"plain_{postgres_url[-8:]}", f"group_{postgres_url[-8:]}"
+    facts = psycopg.conninfo.conninfo_to_dict(postgres_url)
+    url = f"postgresql://{role}:x@{facts['host']}:{facts['port']}/{facts['dbname']}"
+    postgres_kit.run_sql(
+        postgres_url,
+        f"CREATE ROLE {role} LOGIN PASSWORD 'x'; CREATE ROLE {group}; GRANT {group} TO {role};"
+        f"GRANT CREATE ON SCHEMA public TO {role}, {group};"
+        f"CREATE TABLE t (id bigint PRIMARY KEY, s serial); ALTER TABLE t OWNER TO {group};"
+        "INSERT INTO t VALUES (5)",
+    )
+    schema = pa.schema([("id", pa.int64()), ("s", pa.int32())])
+    try:
+        with postgres_kit.opened(url) as target, target.lock("run", 0):
+            described = target.describe()
+            assert described is not None
+            assert described.swap_blockers == ()
+            rows = postgres_kit.records(schema, [1, 1], [2, 2])
+            shadow = postgres_kit.fill_shadow(target, rows, ["id"])
+            target.check_lock()
+            assert target.swap(shadow, postgres_kit.NAMES) == 1
+            staging = postgres_kit.stage(target, postgres_kit.records(schema, [3, 3]))
+            with target.transaction():
+                assert target.upsert(staging, schema.names, ["id"], [], None).inserted == 1
+            assert target.sweep(postgres_kit.NAMES) == [staging]
+        found = postgres_kit.run_sql(
+            postgres_url,
+            "INSERT INTO t (id) VALUES (9)",
+            "SELECT tableowner, (SELECT max(s) FROM t) FROM pg_tables WHERE tablename = 't'",
+        )
+        assert found == [(group, 3)]
+    finally:
+        postgres_kit.run_sql(
+            postgres_url, f"DROP OWNED BY {role}, {group}; DROP ROLE {role}, {group}"
+        )

@@ -83,8 +83,7 @@ class PostgresConnection(base.Connection):
         """Run one statement; return the rows it touched."""
         with self._session() as session:
             statement, values = _bind(sql, parameters)
-            # A cleanup hook runs after a stop as well.
-            return session.execute(statement, values, can_stop=not self.stop.is_set).rowcount
+            return session.execute(statement, values).rowcount
 
 
 def _bind(sql: str, parameters: Mapping[str, Any] | None) -> tuple[str, Mapping[str, Any]]:

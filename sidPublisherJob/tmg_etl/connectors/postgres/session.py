@@ -69,6 +69,8 @@ class Session:
         self.raw = raw
         self.place = place
         self.stop = stop
+        # What is opened after a stop cleans up: it must not be stopped by the same signal.
+        self._cleans_up = stop.is_set
 
     @classmethod
     def open(cls, spec: model.Connection, stop: run_module.StopFlag) -> Self:
@@ -118,7 +120,7 @@ class Session:
             can_stop: False for what must also work after a stop: cleaning up.
         """
         with contextlib.ExitStack() as stack:
-            if can_stop:
+            if can_stop and not self._cleans_up:
                 stack.enter_context(self.stop.cancelling(self.cancel))
             try:
                 yield
