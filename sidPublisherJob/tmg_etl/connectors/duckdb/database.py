@@ -112,11 +112,10 @@ class Database:
             session.resume()
 
     def close(self) -> None:
-        """Close the file; a database in memory stays until the process ends."""
-        if self._connection is not None and self.location.path is not None:
+        """Close the file."""
+        if self._connection is not None:
             self._connection.close()
             self._connection = None
-            self.is_writable = False
 
     def _limit(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Set what the user did not set.
@@ -213,7 +212,10 @@ class Session:
                 found.sessions.append(self)
 
     def close(self) -> None:
-        """Roll back, disconnect, and close the file if nobody else uses it; may be repeated."""
+        """Roll back, disconnect, and close the file if nobody else uses it; may be repeated.
+
+        A database in memory stays until the process ends.
+        """
         with _GUARD:
             database, self._database = self._database, None
             if database is None:
@@ -221,7 +223,9 @@ class Session:
             self.suspend()
             self.in_transaction = False
             database.sessions.remove(self)
-            if not database.sessions:
+            if not database.sessions and self.location.path is not None:
+                # The next to open the file decides its settings.
+                del _OPEN[self.location.key]
                 with failure.explained(self.subject):
                     database.close()
 
