@@ -30,7 +30,7 @@ class Relation:
         name: its own name.
         kind: relkind of pg_class.
         rows: estimate of the statistics; None when there are none.
-        pages: pages of 8 kB, as of the statistics.
+        size_bytes: of its rows on disk, without large values and indexes; 0 for a view.
     """
 
     oid: int
