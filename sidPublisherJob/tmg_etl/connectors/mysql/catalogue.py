@@ -129,6 +129,16 @@ def exists(session: session_module.Session, database: str, name: str) -> bool:
     return bool(found)
 
 
+def starting_with(session: session_module.Session, database: str, prefix: str) -> list[str]:
+    """Return the names of the tables that start with `prefix`."""
+    found = session.rows(
+        "SELECT TABLE_NAME FROM information_schema.TABLES"
+        " WHERE TABLE_SCHEMA = %s AND TABLE_TYPE <> 'VIEW' AND LEFT(TABLE_NAME, %s) = %s",
+        (database, len(prefix), prefix),
+    )
+    return [str(name) for (name,) in found]
+
+
 def json_columns(session: session_module.Session, database: str, name: str) -> frozenset[str]:
     """Return the text columns that a CHECK holds to be JSON documents."""
     if session.is_mariadb:

@@ -13,8 +13,8 @@ from tmg_etl.connectors import base
 from tmg_etl.connectors.mysql import catalogue, error, refusal
 from tmg_etl.connectors.mysql import session as session_module
 
-#: Bytes of one INSERT at most, whatever the server would take: longer ones measured no faster.
-_INSERT_BYTES = 1024 * 1024
+#: Bytes of one INSERT at most; shorter ones measured slower.
+_INSERT_BYTES = 4 * 1024 * 1024
 _WARNINGS = 1000
 
 

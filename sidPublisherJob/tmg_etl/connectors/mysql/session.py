@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ import pymysql
 from tmg_etl import errors
 from tmg_etl import run as run_module
 from tmg_etl.connectors.mysql import error, stream
+from tmg_etl.connectors.mysql import type as type_module
 
 #: Strict: a value that does not fit is an error wherever the server can make it one. Backslash
 #: escapes and double-quoted strings are on, whatever the server's default is. Zero stays zero in an
@@ -41,6 +43,8 @@ _SETTINGS: dict[str, str | int] = {
     "lock_wait_timeout": 60,
     "innodb_lock_wait_timeout": 60,
     "max_error_count": 65535,
+    # Pieces of a long text are put together again by GROUP_CONCAT.
+    "group_concat_max_len": 2**32 - 1,
 }
 _MARIADB_SETTINGS: dict[str, str | int] = {
     "max_statement_time": 0,
@@ -196,6 +200,15 @@ class Session:
     def value(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
         """Return the one value of a query."""
         return self.rows(sql, parameters)[0][0]
+
+    @functools.cached_property
+    def has_sequence(self) -> bool:
+        """Return whether MariaDB's tables of numbers can be read; MySQL has none."""
+        try:
+            self.rows(f"SELECT 1 FROM {type_module.SEQUENCE} LIMIT 1")
+        except errors.TmgEtlError:
+            return False
+        return True
 
     def sibling(self) -> Session:
         """Return another connection to the same place."""

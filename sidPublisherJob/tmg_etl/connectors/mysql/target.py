@@ -11,12 +11,7 @@ import pyarrow as pa
 from tmg_etl import errors
 from tmg_etl import run as run_module
 from tmg_etl.connectors import base, sql
-from tmg_etl.connectors.mysql import (
-    catalogue,
-    definition,
-    load,
-    swap,
-)
+from tmg_etl.connectors.mysql import catalogue, definition, load, swap
 from tmg_etl.connectors.mysql import lock as lock_module
 from tmg_etl.connectors.mysql import session as session_module
 from tmg_etl.connectors.mysql import source as source_module
@@ -97,17 +92,18 @@ class MySQLTarget(sql.SqlTarget):
 
     def row_identity(self, table: str, columns: Sequence[str]) -> str:
         """Return a digest of the row's canonical text."""
-        return f"SHA2({self._row_text(table, None, columns)}, 256)"
+        return f"SHA2({self._row_text(table, self.quote(table), columns)}, 256)"
 
     def hash_sum(self, table: str, alias: str, columns: Sequence[str]) -> str:
         """Return the aggregate that sums the row hashes."""
         return f"SUM({type_module.row_hash(self._row_text(table, alias, columns))})"
 
-    def _row_text(self, table: str, alias: str | None, columns: Sequence[str]) -> str:
+    def _row_text(self, table: str, alias: str, columns: Sequence[str]) -> str:
         kinds = self._entry_of(table).kinds
-        prefix = f"{alias}." if alias else ""
         return type_module.row_text(
-            [kinds[name] for name in columns], [prefix + self.quote(name) for name in columns]
+            [kinds[name] for name in columns],
+            [f"{alias}.{self.quote(name)}" for name in columns],
+            has_sequence=self._session.has_sequence,
         )
 
     def update_from(self, source: str, assignments: str, key_match: str, condition: str) -> str:
@@ -162,14 +158,9 @@ class MySQLTarget(sql.SqlTarget):
         removed = []
         for kind in _KINDS_OF_LEFTOVERS:
             prefix = names.prefix(kind, self.table)
-            found = self._session.rows(
-                "SELECT TABLE_NAME FROM information_schema.TABLES"
-                " WHERE TABLE_SCHEMA = %s AND LEFT(TABLE_NAME, %s) = %s",
-                (self._database, len(prefix), prefix),
-            )
-            for (name,) in found:
+            for name in catalogue.starting_with(self._session, self._database, prefix):
                 self.drop(name)
-                removed.append(str(name))
+                removed.append(name)
         return removed
 
     def drop(self, name: str) -> None:
