@@ -1,0 +1,35 @@
+{{- /* The spec of a Job. What stands before `template` is what a run and a back-fill differ in.
+       dict: as for sid.pod; activeDeadlineSeconds; backfill: true for one index each window. */ -}}
+{{- define "sid.job" -}}
+{{- $values := .root.Values -}}
+{{- $container := "pipeline" -}}
+{{- if .backfill }}
+completionMode: Indexed
+completions: 1
+parallelism: {{ $values.backfill.parallelism | int64 }}
+backoffLimitPerIndex: {{ $values.backfill.backoffLimitPerIndex | int64 }}
+maxFailedIndexes: {{ $values.backfill.maxFailedIndexes | int64 }}
+activeDeadlineSeconds: {{ $values.backfill.activeDeadlineSeconds | int64 }}
+{{- else }}
+backoffLimit: {{ $values.job.backoffLimit | int64 }}
+activeDeadlineSeconds: {{ .activeDeadlineSeconds | default $values.job.activeDeadlineSeconds | int64 }}
+{{- end }}
+ttlSecondsAfterFinished: {{ $values.job.ttlSecondsAfterFinished }}
+podReplacementPolicy: Failed
+podFailurePolicy:
+  # The first rule that fits holds. Without a container's name the proxy's exit code would count.
+  rules:
+    - action: Ignore
+      onPodConditions: [{type: DisruptionTarget, status: "True"}]
+    {{- if .backfill }}
+    - action: FailIndex
+      onExitCodes: {containerName: {{ $container }}, operator: In, values: [65{{ if $values.job.oomIsFatal }}, 137{{ end }}]}
+    - action: FailJob
+      onExitCodes: {containerName: {{ $container }}, operator: In, values: [64, 77, 78]}
+    {{- else }}
+    - action: FailJob
+      onExitCodes: {containerName: {{ $container }}, operator: In, values: [64, 65, 77, 78{{ if $values.job.oomIsFatal }}, 137{{ end }}]}
+    {{- end }}
+template:
+  {{- include "sid.pod" . | nindent 2 }}
+{{- end -}}
