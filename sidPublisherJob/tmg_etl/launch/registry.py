@@ -1,0 +1,185 @@
+"""Which versions a container registry has: its HTTP interface, the same for every registry.
+
+Source: https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import http.client
+import json
+import re
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+from tmg_etl import errors
+from tmg_etl.launch import command, version
+
+_ACCEPTED = ", ".join(
+    (
+        "application/vnd.oci.image.index.v1+json",
+        "application/vnd.docker.distribution.manifest.list.v2+json",
+        "application/vnd.oci.image.manifest.v1+json",
+        "application/vnd.docker.distribution.manifest.v2+json",
+    )
+)
+_GOOGLE = (".pkg.dev", "gcr.io")
+_TIMEOUT_S = 30
+_NEXT = re.compile(r"<([^>]+)>;\s*rel=\"?next")
+
+
+class VersionNotFoundError(errors.UsageError):
+    """A version that is asked for is not there; says which are."""
+
+    def __init__(self, wanted: str, place: str, known: list[str]) -> None:
+        self.wanted, self.known = wanted, known
+        listed = ", ".join(known[:10]) + (f" and {len(known) - 10} more" if len(known) > 10 else "")
+        super().__init__(
+            f"version {wanted} is not in {place}", hint=f"versions there: {listed or 'none'}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Repository:
+    """The versions of one image in a registry.
+
+    Attributes:
+        host: name and port of the registry.
+        path: of the image there.
+    """
+
+    host: str
+    path: str
+
+    @classmethod
+    def parse(cls, name: str) -> Repository:
+        """Return the repository of an image's name without version, ``host/path``."""
+        host, _, path = name.partition("/")
+        return cls(host, path)
+
+    def __str__(self) -> str:
+        """Return the image's name without version."""
+        return f"{self.host}/{self.path}"
+
+    @property
+    def is_google(self) -> bool:
+        """Tell whether this is Google's Artifact Registry."""
+        return self.host.endswith(_GOOGLE)
+
+    @property
+    def url(self) -> str:
+        """Where the list of versions is."""
+        return self._url("tags/list")
+
+    def versions(self) -> list[str]:
+        """Return the versions that are there, newest first; tags that are no versions are left out.
+
+        Raises:
+            errors.AccessError: the registry refuses.
+            errors.TemporaryError: it cannot be reached, or fails.
+        """
+        found = (tag for tag in self._tags() if version.is_version(tag))
+        return sorted(found, key=version.order, reverse=True)
+
+    def digest(self, wanted: str) -> str | None:
+        """Return ``sha256:…`` of a version; None when it is not there.
+
+        Raises:
+            errors.AccessError: the registry refuses.
+            errors.TemporaryError: it cannot be reached, or fails.
+        """
+        answer = self._ask("HEAD", f"manifests/{wanted}", may_miss=True)
+        return None if answer is None else answer.headers["Docker-Content-Digest"]
+
+    def resolve(self, wanted: str) -> str:
+        """Return ``host/path@sha256:…`` of a version.
+
+        Raises:
+            VersionNotFoundError: it is not there.
+        """
+        digest = self.digest(wanted)
+        if digest is None:
+            raise VersionNotFoundError(wanted, str(self), self.versions())
+        return f"{self}@{digest}"
+
+    def delete(self, wanted: str, *, dry_run: bool = False) -> None:
+        """Remove a version and its tags.
+
+        Args:
+            wanted: the version.
+            dry_run: print what would be done only.
+        """
+        digest = self.digest(wanted)
+        if digest is None:
+            return
+        if self.is_google:
+            # Artifact Registry removes no manifest that is tagged, but by this command.
+            program = ["gcloud", "artifacts", "docker", "images", "delete"]
+            options = ["--delete-tags", "--quiet"]
+            command.run([*program, f"{self}@{digest}", *options], dry_run=dry_run)
+        elif dry_run:
+            command.run(["curl", "-X", "DELETE", self._url(f"manifests/{digest}")], dry_run=True)
+        else:
+            self._ask("DELETE", f"manifests/{digest}")
+
+    def _tags(self) -> Iterator[str]:
+        place: str | None = "tags/list?n=1000"
+        while place:
+            answer = self._ask("GET", place, may_miss=True)
+            if answer is None:
+                return
+            yield from json.loads(answer.body).get("tags") or []
+            following = _NEXT.search(answer.headers.get("Link", ""))
+            place = following[1] if following else None
+
+    def _url(self, place: str) -> str:
+        # As docker does: a registry on this machine speaks plain HTTP.
+        is_local = self.host.split(":")[0] in ("localhost", "127.0.0.1")
+        start = f"{'http' if is_local else 'https'}://{self.host}"
+        return urllib.parse.urljoin(f"{start}/v2/{self.path}/", place)
+
+    def _ask(self, method: str, place: str, *, may_miss: bool = False) -> _Answer | None:
+        headers = {"Accept": _ACCEPTED, **self._authorization()}
+        # The scheme is ours: `_url` begins with it.
+        request = urllib.request.Request(  # noqa: S310
+            self._url(place), method=method, headers=headers
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
+                return _Answer(answer.headers, answer.read())
+        except urllib.error.HTTPError as refusal:
+            with refusal:
+                if refusal.code == http.HTTPStatus.NOT_FOUND and may_miss:
+                    return None
+                raise self._refused(refusal) from None
+        except (OSError, http.client.HTTPException) as trouble:
+            reason = getattr(trouble, "reason", trouble)
+            raise errors.ConnectionLostError(
+                f"the registry {self.host} cannot be reached: {reason}"
+            ) from None
+
+    def _refused(self, refusal: urllib.error.HTTPError) -> errors.TmgEtlError:
+        message = (
+            f"the registry {self.host} answers {refusal.code} {refusal.reason} for {self.path}"
+        )
+        if refusal.code in (http.HTTPStatus.UNAUTHORIZED, http.HTTPStatus.FORBIDDEN):
+            hint = "log in with `gcloud auth login`, and have the right to read the registry"
+            return errors.AccessError(message, hint=hint)
+        return errors.TemporaryError(message, hint="try again later")
+
+    def _authorization(self) -> dict[str, str]:
+        if not self.is_google:
+            return {}
+        token = command.read(["gcloud", "auth", "print-access-token"]).strip()
+        pair = base64.b64encode(f"oauth2accesstoken:{token}".encode()).decode()
+        return {"Authorization": f"Basic {pair}"}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Answer:
+    headers: Any
+    body: bytes

@@ -1,0 +1,220 @@
+"""Releases: which version runs where, put there by Helm, and which versions may go."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from typing import Any
+
+from tmg_etl import errors
+from tmg_etl.__version__ import __version__
+from tmg_etl.config import environment as config_environment
+from tmg_etl.launch import command, environment, image, registry, wheel
+
+CHART = pathlib.Path("gke_deploy")
+BUILT_FOR = "dev"
+"""The environment that new versions go to first, and are promoted from."""
+
+_HISTORY = 10  # revisions that Helm keeps for a rollback: its own default, said so that it stays
+_TIMEOUT = "5m"
+
+
+def helm_command(
+    root: pathlib.Path, env: str, pinned: str, *, action: str = "upgrade", sql_proxy: bool = False
+) -> list[str]:
+    """Return the Helm command that installs or renders the chart for an environment.
+
+    Args:
+        root: folder of the repository.
+        env: name of the environment.
+        pinned: the image, as ``registry/name@sha256:…`` or ``registry/name:version``.
+        action: ``upgrade`` or ``template``.
+        sql_proxy: run the Cloud SQL Auth Proxy beside the job.
+
+    Raises:
+        errors.ConfigError: the environment has no values file, or no proxy where one is asked for.
+    """
+    places, all_places = environment.select(root, env), environment.load(root)
+    values = root / CHART / f"values-{env}.yaml"
+    if not values.is_file():
+        raise errors.ConfigError("there is no such file of Helm values", where=str(values))
+    release, chart = all_places.image, str(root / CHART)
+    verb = ["upgrade", "--install"] if action == "upgrade" else [action]
+    helm = ["helm", *verb, release, chart, "--namespace", places.namespace]
+    if action == "upgrade":
+        context = places.kubectl_context
+        helm += ["--kube-context", context] if context else []
+        helm += ["--history-max", str(_HISTORY), "--timeout", _TIMEOUT]
+    helm += ["--values", str(values), *_image_values(pinned), *_config_values(root, env, places)]
+    return helm + (_proxy_values(env, places) if sql_proxy else [])
+
+
+def deploy(
+    root: pathlib.Path,
+    env: str | None = None,
+    *,
+    wanted: str | None = None,
+    sql_proxy: bool = False,
+    dry_run: bool = False,
+) -> None:
+    """Have an environment run a version.
+
+    Args:
+        root: folder of the repository.
+        env: name of the environment; None means ``local``, whose cluster was given the image.
+        wanted: the version; None means this one.
+        sql_proxy: run the Cloud SQL Auth Proxy beside the job.
+        dry_run: print the command only. The registry is asked for the digest all the same, but for
+            ``local``.
+
+    Raises:
+        registry.VersionNotFoundError: the registry has no such version; lists those it has.
+    """
+    env = env or config_environment.DEFAULT
+    wanted = wanted or __version__
+    name = image.name(root, env)
+    if env == config_environment.DEFAULT:
+        pinned = f"{name}:{wanted}"
+    else:
+        pinned = registry.Repository.parse(name).resolve(wanted)
+    command.run(helm_command(root, env, pinned, sql_proxy=sql_proxy), dry_run=dry_run)
+
+
+def promote(
+    root: pathlib.Path, wanted: str, env: str, *, sql_proxy: bool = False, dry_run: bool = False
+) -> None:
+    """Have an environment run a version that another one has been running.
+
+    Raises:
+        errors.UsageError: `env` is where versions start, not where they are promoted to.
+        registry.VersionNotFoundError: the registry or the bucket of wheels has no such version.
+    """
+    if env in (config_environment.DEFAULT, BUILT_FOR):
+        raise errors.UsageError(
+            f"nothing is promoted to {env}", hint="use local-deploy-gke, or another --env"
+        )
+    environment.select(root, env)
+    # The version must be there before the first thing is changed.
+    registry.Repository.parse(image.name(root, env)).resolve(wanted)
+    wheel.promote(root, wanted, BUILT_FOR, env, dry_run=dry_run)
+    deploy(root, env, wanted=wanted, sql_proxy=sql_proxy, dry_run=dry_run)
+
+
+def versions(root: pathlib.Path, env: str | None = None) -> list[str]:
+    """Return the versions in an environment's registry, newest first."""
+    return registry.Repository.parse(image.name(root, env)).versions()
+
+
+def running(root: pathlib.Path) -> dict[str, set[str]]:
+    """Return, for each environment with a cluster, the images that its jobs and schedules name.
+
+    Raises:
+        command.CommandError: a cluster cannot be asked: then nobody knows what it runs.
+    """
+    found: dict[str, set[str]] = {}
+    everything = environment.load(root)
+    for env, places in everything.environments.items():
+        if places.cluster is None or places.kubectl_context is None:
+            continue
+        listed = command.read(
+            [
+                *("kubectl", "--context", places.kubectl_context, "--namespace", places.namespace),
+                *("get", "cronjobs,jobs,pods", "--output", "json"),
+            ]
+        )
+        found[env] = set(_images(json.loads(listed)))
+    return found
+
+
+def doomed(known: dict[str, str], used: set[str], keep: int) -> list[str]:
+    """Return the versions to remove.
+
+    Args:
+        known: version → digest, newest first.
+        used: images that something runs, as they are named there.
+        keep: how many of the newest stay.
+    """
+    return [
+        version
+        for place, (version, digest) in enumerate(known.items())
+        if place >= keep and not any(name.endswith((f"@{digest}", f":{version}")) for name in used)
+    ]
+
+
+def prune(root: pathlib.Path, env: str, keep: int, *, dry_run: bool = False) -> list[str]:
+    """Remove old versions from an environment's registry, and its bucket of wheels.
+
+    Args:
+        root: folder of the repository.
+        env: name of the environment whose registry and bucket are meant.
+        keep: how many of the newest stay, beside what any environment runs.
+        dry_run: print what would be done only.
+
+    Returns:
+        The versions that went, newest first.
+
+    Raises:
+        errors.UsageError: `keep` is below one.
+    """
+    if keep < 1:
+        raise errors.UsageError(f"found --keep {keep}", hint="keep one version or more")
+    repository = registry.Repository.parse(image.name(root, env))
+    known = {version: repository.digest(version) or "" for version in repository.versions()}
+    gone = doomed(known, set().union(*running(root).values()), keep) if len(known) > keep else []
+    kept_digests = {digest for version, digest in known.items() if version not in gone}
+    for version in gone:
+        # Two versions may be one image: removing it would take the other's name away.
+        if known[version] not in kept_digests:
+            repository.delete(version, dry_run=dry_run)
+    folder = environment.select(root, env).buckets.wheels
+    if folder is not None and gone:
+        wheel.prune(folder, [version for version in wheel.versions(folder) if version in gone],
+                    dry_run=dry_run)  # fmt: skip
+    return gone
+
+
+def _image_values(pinned: str) -> list[str]:
+    name, _, digest = pinned.partition("@")
+    if digest:
+        return ["--set-string", f"image.repository={name},image.digest={digest}"]
+    name, _, tag = pinned.rpartition(":")
+    return ["--set-string", f"image.repository={name},image.tag={tag}"]
+
+
+def _config_values(root: pathlib.Path, env: str, places: environment.Environment) -> list[str]:
+    """Return the values that say what is published and who the job is."""
+    if "://" in places.config:
+        values = ["--set-string", f"config.location={places.config}"]
+    elif (root / places.config).is_file():
+        values = ["--set-file", f"config.content={root / places.config}"]
+    else:
+        raise errors.ConfigError("there is no such config file", where=str(root / places.config))
+    values += ["--set-string", f"config.env={env}"]
+    if places.service_account is not None:
+        account = f"serviceAccount.googleServiceAccount={places.service_account}"
+        values += ["--set-string", account]
+    return values
+
+
+def _proxy_values(env: str, places: environment.Environment) -> list[str]:
+    """Return the values that put the Cloud SQL Auth Proxy beside the job."""
+    proxy = places.sql_proxy
+    if proxy is None:
+        raise errors.ConfigError(
+            f"the environment {env} has no Cloud SQL proxy",
+            where=str(environment.FILE),
+            hint="add `sql_proxy: {instance: project:region:instance}`",
+        )
+    is_private = str(proxy.private_ip).lower()
+    flags = f"sqlProxy.enabled=true,sqlProxy.port={proxy.port},sqlProxy.privateIp={is_private}"
+    return ["--set", flags, "--set-string", f"sqlProxy.instance={proxy.instance}"]
+
+
+def _images(node: Any) -> list[str]:
+    """Return every container's image anywhere in what the cluster lists."""
+    if isinstance(node, list):
+        return [name for item in node for name in _images(item)]
+    if not isinstance(node, dict):
+        return []
+    own = [node["image"]] if isinstance(node.get("image"), str) else []
+    return own + [name for item in node.values() for name in _images(item)]
