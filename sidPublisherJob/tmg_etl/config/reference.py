@@ -1,5 +1,7 @@
 """The page `docs/configuration.md`: every key of a config, made from the models.
 
+To write it:
+
     python -m tmg_etl.config.reference > docs/configuration.md
 """
 
@@ -14,15 +16,18 @@ _INTRODUCTION = """\
 # Configuration
 
 One YAML file says which systems there are, which tables move between them, and what differs from
-environment to environment. `tmg-etl config check CONFIG` tells whether it can be carried out, `config show` prints
-it as it is in force with secrets masked, and `config schema` prints its JSON Schema for editors.
+environment to environment. `tmg-etl config check CONFIG` tells whether it can be carried out,
+`config show` prints it as it is in force with secrets masked, and `config schema` prints its JSON
+Schema for editors.
 
 - **Paths** start at the config file's folder.
 - **Unknown keys** are errors that name file, line, key and the closest known key.
-- **`${NAME}`** is a variable of the environment, `${NAME:-default}` one with a default, `${secret:NAME}` the file
-  `NAME` in `/var/run/secrets/tmg_etl` (or in the folder `$TMG_ETL_SECRETS_DIR`), `$${` a plain `${`. They are filled in after the
-  YAML is read, so a password may contain anything; only those that the chosen environment uses are looked up.
-- **`environments`** are laid over the file by `--env`: mappings merge, lists and single values replace.
+- **`${NAME}`** is a variable of the environment, `${NAME:-default}` one with a default,
+  `${secret:NAME}` the file `NAME` in `/var/run/secrets/tmg_etl` (or in the folder
+  `$TMG_ETL_SECRETS_DIR`), `$${` a plain `${`. They are filled in after the YAML is read, so a
+  password may contain anything; only those that the chosen environment uses are looked up.
+- **`environments`** are laid over the file by `--env`: mappings merge, lists and single values
+  replace.
 - URLs are written as SQLAlchemy writes them, without a driver: `mysql://user:password@host/database`,
   `duckdb:///file.duckdb`.
 
