@@ -156,6 +156,13 @@ BLOCKED = base.Table(
         ({}, TABLE, ABLE, "swap", "nothing depends"),
         ({"key": ["id"]}, BLOCKED, ABLE, "diff", "view v"),
         ({}, BLOCKED, ABLE, "replace", "view v"),
+        (
+            {"key": ["id"], "indexes": [{"name": "by_day", "columns": ["day"]}]},
+            TABLE,
+            ABLE,
+            "swap",
+            "lacks the index by_day",
+        ),
         ({"key": ["id"]}, TABLE, FILES, "swap", "nothing depends"),
         ({"key": ["id"], "publish": "swap"}, TABLE, ABLE, "swap", "asks for it"),
         ({"key": ["id"], "publish": "diff"}, BIG, ABLE, "diff", "asks for it"),

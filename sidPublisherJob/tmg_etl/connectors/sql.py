@@ -17,6 +17,9 @@ import pyarrow as pa
 from tmg_etl import errors
 from tmg_etl.connectors import base
 
+#: Alias of the table whose rows are merged; no user's table has this name, as one might have `s`.
+STAGED = "_tmg_staged_rows"
+
 _PLACEHOLDER = re.compile(r"\{execution_date(?::([^{}]*))?\}")
 
 
@@ -129,17 +132,17 @@ class SqlTarget(base.Target):
         return f"({self.names(columns)})"
 
     def update_from(self, source: str, assignments: str, key_match: str, condition: str) -> str:
-        """Return the statement that updates the target, from a table aliased ``s``.
+        """Return the statement that updates the target, from a table under the alias `STAGED`.
 
         Args:
             source: the table to take values from, qualified.
-            assignments: ``"column" = s."column", …``
-            key_match: equality of the keys of ``s`` and the target.
+            assignments: ``"column" = STAGED."column", …``
+            key_match: equality of the keys of `STAGED` and the target.
             condition: which of the matching rows.
         """
         return (
             f"UPDATE {self.qualified(self.table)} SET {assignments}"
-            f" FROM {source} AS s WHERE {key_match} AND {condition}"
+            f" FROM {source} AS {STAGED} WHERE {key_match} AND {condition}"
         )
 
     def assigned(self, name: str) -> str:
@@ -168,7 +171,7 @@ class SqlTarget(base.Target):
         prefix = f"{alias}." if alias else ""
         return ", ".join(f"{prefix}{self.quote(column)}" for column in columns)
 
-    def key_match(self, key: Sequence[str], alias: str = "s", table: str | None = None) -> str:
+    def key_match(self, key: Sequence[str], alias: str = STAGED, table: str | None = None) -> str:
         """Return the condition that `alias` and `table` (the target) have one key."""
         other = self.quote(table or self.table)
         return " AND ".join(
@@ -200,8 +203,8 @@ class SqlTarget(base.Target):
         table = self.qualified(name)
         alias = self.quote(name)
         if selection.keys_of is not None:
-            match = self.key_match(selection.key, "s", name)
-            clause = f"{self.qualified(selection.keys_of)} AS s JOIN {table} ON {match}"
+            match = self.key_match(selection.key, STAGED, name)
+            clause = f"{self.qualified(selection.keys_of)} AS {STAGED} JOIN {table} ON {match}"
             return clause, alias
         if selection.window is not None:
             return f"{table} WHERE {self.window_condition(selection.window, alias)}", alias
@@ -247,7 +250,7 @@ class SqlTarget(base.Target):
             self._refuse_keys_outside(source, key, match, inside)
         deleted = self.run(
             f"DELETE FROM {target} WHERE {inside}"
-            f" AND NOT EXISTS (SELECT 1 FROM {source} AS s WHERE {match})"
+            f" AND NOT EXISTS (SELECT 1 FROM {source} AS {STAGED} WHERE {match})"
         )
         updated = self._update(source, columns, key, match)
         inserted = self._insert_missing(source, columns, match)
@@ -262,7 +265,7 @@ class SqlTarget(base.Target):
         deleted = self.run(f"DELETE FROM {target} WHERE {self.window_condition(window)}")
         inserted = self.run(
             f"INSERT INTO {target} {self.insert_clause(columns)}"
-            f" SELECT {self.names(columns, 's')} FROM {self.qualified(staging)} AS s"
+            f" SELECT {self.names(columns, STAGED)} FROM {self.qualified(staging)} AS {STAGED}"
         )
         return base.Changes(inserted=inserted, deleted=deleted)
 
@@ -313,12 +316,14 @@ class SqlTarget(base.Target):
             return 0
         difference = " OR ".join(
             self.differs(
-                self.column_field(name), f"{table}.{self.quote(name)}", f"s.{self.quote(name)}"
+                self.column_field(name),
+                f"{table}.{self.quote(name)}",
+                f"{STAGED}.{self.quote(name)}",
             )
             for name in changing
         )
         assignments = ", ".join(
-            f"{self.assigned(name)} = s.{self.quote(name)}" for name in changing
+            f"{self.assigned(name)} = {STAGED}.{self.quote(name)}" for name in changing
         )
         return self.run(self.update_from(source, assignments, match, f"({difference})"))
 
@@ -330,7 +335,7 @@ class SqlTarget(base.Target):
         target = self.qualified(self.table)
         return self.run(
             f"INSERT INTO {target} {self.insert_clause(columns)}"
-            f" SELECT {self.names(columns, 's')} FROM {source} AS s"
+            f" SELECT {self.names(columns, STAGED)} FROM {source} AS {STAGED}"
             f" WHERE NOT EXISTS (SELECT 1 FROM {target} WHERE {match})"
         )
 
@@ -338,7 +343,7 @@ class SqlTarget(base.Target):
         self, source: str, key: Sequence[str], match: str, inside: str
     ) -> None:
         found = self.rows(
-            f"SELECT {self.names(key, 's')} FROM {source} AS s"
+            f"SELECT {self.names(key, STAGED)} FROM {source} AS {STAGED}"
             f" JOIN {self.qualified(self.table)} ON {match}"
             f" WHERE NOT COALESCE({inside}, 1 = 0) LIMIT 1"
         )

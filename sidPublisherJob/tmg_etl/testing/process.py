@@ -301,9 +301,12 @@ def _watch(pid: int, stop_signal: signal.Signals, folder: pathlib.Path) -> subpr
     Tests that are killed (a CI timeout, `kill -9`) run no cleanup. The shell reads from a pipe
     whose other end only this process holds, so that it wakes up however this process ends.
     """
+    # A server that was cut off in the middle of a load may not stop by itself (MariaDB was seen
+    # spinning for half an hour), so that patience ends after 20 s.
     script = (
-        'read -r _; kill -s "$2" "$1"; while kill -0 "$1"; do sleep 0.1; done 2>/dev/null; '
-        'rm -rf "$3"'
+        'read -r _; kill -s "$2" "$1"; n=0; '
+        'while kill -0 "$1" && [ "$n" -lt 200 ]; do sleep 0.1; n=$((n + 1)); done 2>/dev/null; '
+        'kill -KILL "$1"; rm -rf "$3"'
     )
     name = stop_signal.name.removeprefix("SIG")
     return subprocess.Popen(

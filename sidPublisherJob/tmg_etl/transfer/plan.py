@@ -148,7 +148,7 @@ def _plan(run: run_module.Run, path: str, source: base.Source, target: base.Targ
         columns=_column_lines(source, columns),
         added=tuple(f"{field.name} {field.type}" for field in columns.added),
         creates=columns.is_new,
-        warnings=_warnings(transfer, existing),
+        warnings=_warnings(transfer, existing, choice),
     )
 
 
@@ -161,7 +161,9 @@ def _column_lines(source: base.Source, columns: mapping.Mapping) -> tuple[str, .
     )
 
 
-def _warnings(transfer: model.Transfer, existing: base.Table | None) -> tuple[str, ...]:
+def _warnings(
+    transfer: model.Transfer, existing: base.Table | None, choice: publish.Choice
+) -> tuple[str, ...]:
     warnings = []
     if not transfer.key:
         warnings.append("no `key:`: doubled rows in the source are published as they are")
@@ -170,6 +172,11 @@ def _warnings(transfer: model.Transfer, existing: base.Table | None) -> tuple[st
             f"the target has no unique index over the key {list(transfer.key)}: "
             "merges and diffs scan it"
         )
+    lacking = [
+        index.name for index in transfer.indexes if existing and index.name not in existing.indexes
+    ]
+    if lacking and choice.kind is not publish.Kind.SWAP:
+        warnings.append(f"the target lacks the indexes {lacking}; only a swap builds them")
     if transfer.verify != "fingerprint":
         warnings.append(f"verify is {transfer.verify}: equality is not proved")
     return tuple(warnings)

@@ -58,6 +58,8 @@ def load(
         target.capabilities.text,
         hashes=run.transfer.verify == "fingerprint",
     )
+    # Counted first: once the reader runs, the connection is its own.
+    total = source.count(window)
     read = flow.prefetched(
         _read(run, source.read(columns, window, batch_rows=batch_rows), batch_rows)
     )
@@ -65,7 +67,6 @@ def load(
         _encoded(read, encoder, converter, is_text=target.capabilities.ingest is base.Ingest.TEXT)
     )
     taken = 0
-    total = source.count(window)
     run.progress.begin(run_module.Phase.READ, total)
     run.progress.begin(run_module.Phase.LOAD, total)
     try:

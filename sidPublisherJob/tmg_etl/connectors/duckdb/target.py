@@ -110,7 +110,10 @@ class DuckDBTarget(sql.SqlTarget):
             name = carrier.field.name
             if third is None or name not in columns or name in key:
                 continue
-            held, sent = f"{self.quote(self.table)}.{self.quote(name)}", f"s.{self.quote(name)}"
+            held, sent = (
+                f"{self.quote(self.table)}.{self.quote(name)}",
+                f"{sql.STAGED}.{self.quote(name)}",
+            )
             same = f"({held} = {sent} AND {self.differs(carrier.field, held, sent)})"
             if pa.types.is_floating(carrier.field.type):
                 same = f"({same} OR ({held} IS NULL AND {sent} = 0))"

@@ -18,7 +18,6 @@ from tmg_etl.connectors.mysql import source as source_module
 from tmg_etl.connectors.mysql import type as type_module
 
 _KINDS_OF_LEFTOVERS = ("shadow", "stage", "latest", "old")
-#: Engines whose statements a ROLLBACK undoes.
 _TRANSACTIONAL = frozenset({"InnoDB", "ROCKSDB", "TokuDB"})
 _SCAN_ROWS = 65536
 
@@ -109,7 +108,7 @@ class MySQLTarget(sql.SqlTarget):
     def update_from(self, source: str, assignments: str, key_match: str, condition: str) -> str:
         """Return the UPDATE by join."""
         return (
-            f"UPDATE {self.qualified(self.table)} JOIN {source} AS s ON {key_match}"
+            f"UPDATE {self.qualified(self.table)} JOIN {source} AS {sql.STAGED} ON {key_match}"
             f" SET {assignments} WHERE {condition}"
         )
 
