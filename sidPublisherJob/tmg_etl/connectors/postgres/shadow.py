@@ -170,8 +170,10 @@ def _create_statements(
         alter = f"ALTER TABLE {shadow.qualified} ALTER COLUMN {quote(column)}"
         if target >= 0:
             statements.append(f"{alter} SET STATISTICS {target}")
-        if column_options:
-            statements.append(f"{alter} SET ({', '.join(column_options)})")
+        # PostgreSQL 15.20 and later keep a version of their own among the options of each column.
+        own = [item for item in column_options or () if not item.startswith("pg_attver=")]
+        if own:
+            statements.append(f"{alter} SET ({', '.join(own)})")
     return statements
 
 
