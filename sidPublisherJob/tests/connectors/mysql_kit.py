@@ -77,3 +77,30 @@ def hash_of(texts: Sequence[str]) -> base.Fingerprint:
 
 def tables(url: str) -> set[str]:
     return {row[0] for row in run_sql(url, "SHOW TABLES")}
+
+
+def keyed(ids: list[int | None], values: list[str | None]) -> pa.Table:
+    """Rows of the table that `seed` makes."""
+    return pa.table({"id": pa.array(ids, pa.int32()), "v": pa.array(values, pa.string())})
+
+
+def seed(url: str) -> str:
+    """Make `t` with three rows."""
+    run_sql(
+        url,
+        "CREATE TABLE t (id int PRIMARY KEY, v varchar(50) COLLATE utf8mb4_general_ci)",
+        "INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, NULL)",
+    )
+    return url
+
+
+def stage(target: base.Target, rows: pa.Table, key: Sequence[str]) -> str:
+    """Load rows into a new staging table; return its name."""
+    name = NAMES.table("stage", target.table)
+    target.create_staging(name, rows.schema.names, pa.schema([]))
+    send(target, name, rows, key)
+    return name
+
+
+def rows_of(url: str, sql: str = "SELECT * FROM t ORDER BY 1") -> list[tuple]:
+    return run_sql(url, sql)

@@ -106,23 +106,6 @@ def test_every_type_is_read_with_its_extremes(mariadb_url: str, definition: str)
         assert base.is_json(found.schema.field("c")) == (definition == "json" and "table" in what)
 
 
-def test_every_type_is_read_with_its_extremes(mariadb_url: str, definition: str, by: str) -> None:
-    kind, literals, values = TYPES[definition]
-    rows = ", ".join(f"(NULL, {literal})" for literal in literals.split("|"))
-    mysql_kit.run_sql(
-        mariadb_url,
-        f"CREATE TABLE t (id int AUTO_INCREMENT PRIMARY KEY, c {definition})",
-        f"INSERT INTO t VALUES {rows}, (NULL, NULL)",
-    )
-    what = {"table": "t"} if by == "table" else {"query": "SELECT id, c FROM t ORDER BY id;"}
-
-    found = read(mariadb_url, ["c"], **what)
-
-    assert found.schema.field("c").type == kind
-    assert found.column("c").to_pylist() == [*values, None]
-    assert base.is_json(found.schema.field("c")) == (definition == "json" and by == "table")
-
-
 @pytest.mark.parametrize(
     ("definition", "literal", "mode", "message"),
     [
