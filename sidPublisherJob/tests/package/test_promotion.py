@@ -1,0 +1,187 @@
+"""From a build to production: pushed once, promoted by digest, old versions removed.
+
+The registry is Docker's own, the buckets are served by an emulator of Cloud Storage. `docker` is
+buildah under that name; `helm` and `kubectl` write down how they are called.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.package import image_kit, registry_kit, task_kit
+from tmg_etl import errors
+from tmg_etl.__version__ import __version__
+from tmg_etl.launch import bucket, image, registry, wheel
+
+BUCKETS = {env: f"acme-sid-{env}-wheels" for env in ("dev", "val", "prod")}
+OLD = [f"0.0.{number}" for number in range(1, 8)]
+
+
+@pytest.fixture(scope="module")
+def patch() -> Iterator[pytest.MonkeyPatch]:
+    with pytest.MonkeyPatch.context() as patched:
+        yield patched
+
+
+@pytest.fixture(scope="module")
+def checkout(
+    builder: image_kit.Builder, tmp_path_factory: pytest.TempPathFactory, patch: pytest.MonkeyPatch
+) -> Iterator[task_kit.Checkout]:
+    """A copy of the checkout whose registry and buckets are on this machine."""
+    made = task_kit.Checkout.make(tmp_path_factory.mktemp("promotion"))
+    folder = tmp_path_factory.mktemp("registry")
+    with registry_kit.registry(folder) as host, registry_kit.storage(patch, *BUCKETS.values()):
+        made.change_environments({"registry": f"{host}/sid"})
+        storage = ["--root", str(builder.storage), "--runroot", str(builder.runroot)]
+        command = [*image_kit.as_root("buildah"), *storage, "push", "--tls-verify=false"]
+        made.fake("docker", answer=f"os.execv({command[0]!r}, {command!r} + sys.argv[2:])")
+        made.fake("helm")
+        for number in (*OLD, __version__):
+            (folder / "content").write_text(number)
+            (folder / "Dockerfile").write_text("FROM scratch\nCOPY content /\n")
+            name = f"{host}/sid/sidpublisherjob:{number}"
+            with builder.locked():
+                builder.buildah("build", "--layers=false", "--tag", name, folder)
+                if number in OLD:
+                    builder.buildah("push", "--tls-verify=false", name)
+        yield made
+        for number in (*OLD, __version__):
+            builder.buildah("rmi", f"{host}/sid/sidpublisherjob:{number}")
+
+
+@pytest.fixture(scope="module")
+def pushed(checkout: task_kit.Checkout) -> subprocess.CompletedProcess[str]:
+    """This version, pushed."""
+    return checkout.invoke("deploy-docker-image")
+
+
+def repository(checkout: task_kit.Checkout) -> registry.Repository:
+    return registry.Repository.parse(image.name(checkout.root, "dev"))
+
+
+def test_a_version_is_pushed_once_with_its_wheel(
+    checkout: task_kit.Checkout, pushed: subprocess.CompletedProcess[str]
+) -> None:
+    assert pushed.returncode == 0, pushed.stderr
+    pinned = repository(checkout).resolve(__version__)
+    file = wheel.file_name(__version__)
+    url = f"gs://{BUCKETS['dev']}/sidpublisherjob/{file}"
+    assert pushed.stdout.split()[-2:] == [pinned, url]
+    assert (checkout.root / "dist" / "image.txt").read_text() == f"{pinned}\n"
+    assert bucket.read(url) == (checkout.root / "dist" / file).read_bytes()
+
+
+@pytest.mark.usefixtures("pushed")
+def test_a_version_is_never_overwritten(checkout: task_kit.Checkout) -> None:
+    before = repository(checkout).digest(__version__)
+    checkout.calls()
+    done = checkout.invoke("deploy-docker-image")
+    assert done.returncode == errors.EXIT_USAGE
+    assert f":{__version__} is already in the registry as {before}" in done.stderr
+    assert "raise the one in tmg_etl/__version__.py" in done.stderr
+    assert checkout.calls() == []
+    assert repository(checkout).digest(__version__) == before
+
+
+@pytest.mark.usefixtures("pushed")
+def test_nor_is_a_wheel(checkout: task_kit.Checkout) -> None:
+    with pytest.raises(errors.UsageError, match="is there already"):
+        wheel.upload(checkout.root, "dev")
+
+
+@pytest.mark.usefixtures("pushed")
+def test_versions_are_listed(checkout: task_kit.Checkout) -> None:
+    done = checkout.invoke("versions")
+    assert done.stdout.split() == [__version__, *reversed(OLD)]
+
+
+@pytest.mark.usefixtures("pushed")
+def test_a_version_is_deployed_by_digest(checkout: task_kit.Checkout) -> None:
+    done = checkout.invoke("local-deploy-gke", "--env", "dev", "--sql-proxy")
+    assert done.returncode == 0, done.stderr
+    [made] = checkout.calls()
+    pinned = repository(checkout).resolve(__version__)
+    name, digest = pinned.split("@")
+    assert f"image.repository={name},image.digest={digest}" in made
+    assert made[made.index("--kube-context") + 1] == "gke_acme-sid-dev_europe-west1_sid-dev"
+    assert "sqlProxy.instance=acme-sid-dev:europe-west1:serving" in made
+    assert "config.location=gs://acme-sid-dev-config/sid/config.yaml" in made
+    assert "config.env=dev" in made
+
+
+@pytest.mark.usefixtures("pushed")
+def test_promotion_takes_the_same_image_and_wheel(checkout: task_kit.Checkout) -> None:
+    done = checkout.invoke("promote", "--version", __version__, "--env", "val")
+    assert done.returncode == 0, done.stderr
+    [made] = checkout.calls()
+    assert f"image.digest={repository(checkout).digest(__version__)}" in " ".join(made)
+    assert str(checkout.root / "gke_deploy" / "values-val.yaml") in made
+    place = f"sidpublisherjob/{wheel.file_name(__version__)}"
+    promoted = bucket.read(f"gs://{BUCKETS['val']}/{place}")
+    assert promoted == bucket.read(f"gs://{BUCKETS['dev']}/{place}")
+
+
+@pytest.mark.usefixtures("pushed")
+def test_a_version_that_is_not_there_fails_and_changes_nothing(
+    checkout: task_kit.Checkout,
+) -> None:
+    done = checkout.invoke("promote", "--version", "9.9.9", "--env", "prod")
+    assert done.returncode == errors.EXIT_USAGE
+    assert "version 9.9.9 is not in " in done.stderr
+    assert f"versions there: {__version__}, {OLD[-1]}" in done.stderr
+    assert checkout.calls() == []
+    assert wheel.versions(f"gs://{BUCKETS['prod']}/sidpublisherjob") == []
+
+
+@pytest.mark.usefixtures("pushed")
+def test_a_wheel_that_is_not_there_fails_before_the_deployment(
+    checkout: task_kit.Checkout,
+) -> None:
+    done = checkout.invoke("promote", "--version", OLD[0], "--env", "prod")
+    assert done.returncode == errors.EXIT_USAGE
+    assert f"version {OLD[0]} is not in gs://{BUCKETS['dev']}/sidpublisherjob" in done.stderr
+    assert checkout.calls() == []
+
+
+@pytest.mark.usefixtures("pushed")
+def test_nothing_is_removed_while_a_cluster_cannot_be_asked(checkout: task_kit.Checkout) -> None:
+    checkout.fake("kubectl", answer="sys.exit('Unable to connect to the server: i/o timeout')")
+    done = checkout.invoke("prune-images", "--keep", "5")
+    assert done.returncode == 1
+    assert "Unable to connect to the server" in done.stderr
+    assert len(repository(checkout).versions()) == 8
+
+
+@pytest.mark.usefixtures("pushed")
+def test_the_newest_and_what_runs_stay(checkout: task_kit.Checkout, tmp_path: pathlib.Path) -> None:
+    used = repository(checkout).resolve(OLD[0])
+    pod = {"spec": {"containers": [{"name": "etl", "image": used}]}}
+    answer = json.dumps({"items": [{"kind": "CronJob", "spec": {"template": pod}}]})
+    checkout.fake("kubectl", answer=f"print({answer!r})")
+    checkout.calls()
+    planned = checkout.invoke("prune-images", "--keep", "5", "--dry-run")
+    assert [line for line in planned.stdout.splitlines() if line.startswith("would")] == [
+        "would remove 0.0.3",
+        "would remove 0.0.2",
+    ]
+    assert len(repository(checkout).versions()) == 8
+    asked = {call[2] for call in checkout.calls()}
+    assert asked == {f"gke_acme-sid-{env}_europe-west1_sid-{env}" for env in BUCKETS}
+    done = checkout.invoke("prune-images", "--keep", "5")
+    assert done.stdout.splitlines() == ["removed 0.0.3", "removed 0.0.2"], done.stderr
+    left = repository(checkout).versions()
+    assert left == [__version__, "0.0.7", "0.0.6", "0.0.5", "0.0.4", OLD[0]]
+
+
+@pytest.mark.usefixtures("pushed")
+def test_wheels_go_like_images(checkout: task_kit.Checkout) -> None:
+    folder = f"gs://{BUCKETS['dev']}/sidpublisherjob"
+    assert bucket.write_new(f"{folder}/{wheel.file_name('0.0.1')}", b"old")
+    assert wheel.versions(folder) == [__version__, "0.0.1"]
+    wheel.prune(folder, ["0.0.1"], dry_run=False)
+    assert wheel.versions(folder) == [__version__]
