@@ -121,6 +121,8 @@ class Session:
         self.is_writable = False
         self.is_shared = False
         self._connection: sqlite3.Connection | None = None
+        self._cursors: set[sqlite3.Cursor] = set()
+        self._readers: list[Session] = []
 
     @property
     def subject(self) -> str:
@@ -175,11 +177,13 @@ class Session:
             writers = _WRITERS.get(self.location.path, [])
             if writers and writers[0].rows("PRAGMA journal_mode")[0][0] != "wal":
                 self._connection, self.is_shared = writers[0].connection, True
+                writers[0]._readers.append(self)
                 return
         self.open()
 
     def close(self) -> None:
         """Roll back and disconnect; harmless when called again."""
+        self.finish_reading()
         connection, self._connection = self._connection, None
         if connection is None:
             return
@@ -211,6 +215,7 @@ class Session:
         connection = self.connection
         with explained(self.subject, self.stop), self.stop.cancelling(connection.interrupt):
             cursor = connection.execute(sql)
+        self._cursors.add(cursor)
         try:
             while True:
                 with explained(self.subject, self.stop), self.stop.cancelling(connection.interrupt):
@@ -219,6 +224,21 @@ class Session:
                     return
                 yield found
         finally:
+            self._finish(cursor)
+
+    def finish_reading(self) -> None:
+        """End every unfinished reading on the connection: a table cannot be dropped during one.
+
+        An error that is on its way up keeps the readings of its frames alive.
+        """
+        for session in (self, *self._readers):
+            for cursor in list(session._cursors):
+                session._finish(cursor)
+
+    def _finish(self, cursor: sqlite3.Cursor) -> None:
+        self._cursors.discard(cursor)
+        # Collected after its connection was closed, a cursor has nothing left to close.
+        with contextlib.suppress(sqlite3.ProgrammingError):
             cursor.close()
 
     @contextlib.contextmanager
@@ -273,6 +293,8 @@ class Session:
         # Pages that do not fit the cache would be written before the commit, under a lock that
         # keeps readers out until then; a load commits each batch, so that the cache stays small.
         connection.execute("PRAGMA cache_spill = OFF")
-        # SQLite opens what it may not write as well, and says so at the first change.
+        # SQLite opens what it may not write as well, and says so at the first change only.
         connection.execute("BEGIN IMMEDIATE")
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        connection.execute(f"PRAGMA user_version = {int(version)}")
         connection.execute("ROLLBACK")

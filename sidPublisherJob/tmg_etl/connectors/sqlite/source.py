@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -19,7 +19,7 @@ _numbers = itertools.count(1)
 
 
 def batches(
-    chunks: Iterator[list[tuple[Any, ...]]],
+    chunks: Iterable[list[tuple[Any, ...]]],
     schema: pa.Schema,
     subject: str,
     rowid: str | None = None,
@@ -46,14 +46,17 @@ def batches(
                 place = f"row {first_row + error.row + 1}"
                 if rowid is not None:
                     place = f"{rowid} {rows[error.row][-1]}"
-                cell = errors.shorten(cells[error.row])
-                raise errors.DataError(
-                    f"{subject}: column {field.name!r} of the row with {place} holds {cell}"
-                    f" ({type(cells[error.row]).__name__}), which is no {field.type}",
-                    hint="correct the cell, or CAST the column in a query",
-                ) from error
+                raise _misfit(subject, field, cells[error.row], place) from error
         first_row += len(rows)
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _misfit(subject: str, field: pa.Field, cell: object, place: str) -> errors.DataError:
+    return errors.DataError(
+        f"{subject}: column {field.name!r} of the row with {place} holds {errors.shorten(cell)}"
+        f" ({type(cell).__name__}), which is no {field.type}",
+        hint="correct the cell, or CAST the column in a query",
+    )
 
 
 def small_table(

@@ -12,7 +12,7 @@ import pyarrow as pa
 from tmg_etl import errors
 from tmg_etl import run as run_module
 from tmg_etl.connectors import base, filelock, sql
-from tmg_etl.connectors.sqlite import catalog, database, datatype, definition, load, source
+from tmg_etl.connectors.sqlite import catalog, database, datatype, definition, load, rename, source
 
 _KINDS = ("shadow", "stage", "latest", "old")
 _SCAN_ROWS = 65_536
@@ -253,6 +253,7 @@ class SQLiteTarget(sql.SqlTarget):
     def drop(self, name: str) -> None:
         """Drop a temporary table if it is there, also when a stop was asked for."""
         if self._session.is_open and self._session.is_writable:
+            self._session.finish_reading()
             with database.explained(self._session.subject):
                 self._session.connection.execute(f"DROP TABLE IF EXISTS {self.quote(name)}")
         self._indexes.pop(name, None)
@@ -282,22 +283,25 @@ class SQLiteTarget(sql.SqlTarget):
 
     def finish_load(self, name: str, key: Sequence[str]) -> None:
         """Build the secondary indexes, under names of their own."""
-        for position, (index, statement) in enumerate(self._indexes.get(name, {}).items()):
-            built = self.quote(self._built(name, position))
+        built = self._built_indexes(name)
+        for index, statement in self._indexes.get(name, {}).items():
+            temporary = self.quote(built[index])
             try:
                 with self.transaction():
-                    self.run(definition.index_sql(statement, built, self.quote(name)))
+                    self.run(definition.index_sql(statement, temporary, self.quote(name)))
             except errors.DataError as error:
-                raise self._refused_index(name, index, position, error) from error
+                raise self._refused_index(name, index, error) from error
         if catalog.has_object(self._opened(), "table", "sqlite_stat1"):
             self.run(f"ANALYZE {self.quote(name)}")
 
-    def _built(self, name: str, position: int) -> str:
-        return f"{name}_{position}"
+    def _built_indexes(self, name: str) -> dict[str, str]:
+        """Return the names under which indexes are built, by the names that they get."""
+        return {
+            index: f"{name}_{position}"
+            for position, index in enumerate(self._indexes.get(name, {}))
+        }
 
-    def _refused_index(
-        self, name: str, index: str, position: int, error: errors.DataError
-    ) -> errors.DataError:
+    def _refused_index(self, name: str, index: str, error: errors.DataError) -> errors.DataError:
         planned = definition.index_columns(self._indexes[name][index])
         found = []
         if planned:
@@ -340,16 +344,20 @@ class SQLiteTarget(sql.SqlTarget):
         old = names.table("old", self.table)
         name = self.quote(found.name if found else self.table)
         replaced = 0
+        self._session.finish_reading()
         try:
             with self.transaction():
                 if found is not None:
                     replaced = int(self.rows(f"SELECT COUNT(*) FROM {name}")[0][0])
-                    self._keep_sequence(found, shadow)
+                    if definition.has_autoincrement(found.sql):
+                        rename.keep_sequence(self._session, found.name, shadow)
                     self.run(f"ALTER TABLE {name} RENAME TO {self.quote(old)}")
                 self.run(f"ALTER TABLE {self.quote(shadow)} RENAME TO {name}")
                 if found is not None:
                     self.run(f"DROP TABLE {self.quote(old)}")
-                self._name_indexes(shadow)
+                built = self._built_indexes(shadow)
+                rename.indexes(self._session, built, self._indexes.get(shadow, {}))
+                rename.statistics(self._session, shadow, found.name if found else self.table, built)
         finally:
             self._known = None
             # The driver's connection forgets what it knew of a schema that was rolled back.
@@ -357,44 +365,6 @@ class SQLiteTarget(sql.SqlTarget):
         self._indexes.pop(shadow, None)
         self._extra.pop(shadow, None)
         return replaced
-
-    def _keep_sequence(self, found: catalog.Definition, shadow: str) -> None:
-        """Let AUTOINCREMENT go on after the largest key that the old table ever had."""
-        if not definition.has_autoincrement(found.sql):
-            return
-        last = self.rows("SELECT seq FROM sqlite_sequence WHERE name = ?", [found.name])
-        if not last:
-            return
-        changed = self.run(
-            "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", [last[0][0], shadow]
-        )
-        if not changed:
-            self.run("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", [shadow, last[0][0]])
-
-    def _name_indexes(self, shadow: str) -> None:
-        """Give the indexes their names.
-
-        SQLite has no statement for it; editing the schema table in a transaction is what its own
-        RENAME does. Building them here instead would hold the write lock, and all their pages in
-        memory, for as long as that takes.
-
-        Source: https://www.sqlite.org/pragma.html#pragma_writable_schema
-        """
-        statements = self._indexes.get(shadow, {})
-        if not statements:
-            return
-        self.run("PRAGMA writable_schema = ON")
-        has_statistics = catalog.has_object(self._session, "table", "sqlite_stat1")
-        for position, (index, statement) in enumerate(statements.items()):
-            built = self._built(shadow, position)
-            self.run(
-                "UPDATE sqlite_schema SET name = ?, sql = ? WHERE type = 'index' AND name = ?",
-                [index, statement, built],
-            )
-            if has_statistics:
-                self.run("UPDATE sqlite_stat1 SET idx = ? WHERE idx = ?", [index, built])
-        # Reads the schema again, within the transaction.
-        self.run("PRAGMA writable_schema = RESET")
 
     def close(self) -> None:
         """Disconnect."""
