@@ -1,0 +1,275 @@
+"""Processes by the hundred: one interpreter imports everything once, and forks for each run.
+
+A new interpreter takes half a second before it does anything; a fork takes milliseconds, and is a
+process of its own to be killed, stopped, and waited for. The server is itself a child of the tests,
+because a process that has used Arrow or DuckDB must not fork: their threads would be missing.
+
+    with fork.ForkServer() as server:
+        child = server.start(["20240310", "dim", "truncate", "etl.yaml"], folder)
+        assert server.wait(child).code == 0
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import gc
+import importlib
+import itertools
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import IO, Any, Self
+
+from tmg_etl.testing import fault
+
+_POLL_S = 0.002
+#: What a run imports sooner or later; none of these starts a thread when it is imported.
+_WARM = (
+    "duckdb",
+    "psycopg",
+    "pymysql",
+    "pyarrow.compute",
+    "pyarrow.parquet",
+    "pyarrow.csv",
+    "sqlalchemy",
+    "sqlalchemy.dialects.sqlite",
+    "tmg_etl.cli.pipeline",
+    "tmg_etl.cli.execution",
+    "tmg_etl.config.loader",
+    "tmg_etl.connectors.duckdb",
+    "tmg_etl.connectors.files",
+    "tmg_etl.connectors.mysql",
+    "tmg_etl.connectors.postgres",
+    "tmg_etl.connectors.sqlite",
+    "tmg_etl.ledger.recorder",
+    "tmg_etl.ledger.store",
+    "tmg_etl.transfer.plan",
+    "tmg_etl.transfer.runner",
+)
+_COMMAND = "tmg_etl.cli.pipeline"
+
+
+@dataclasses.dataclass(frozen=True)
+class Child:
+    """A run under way.
+
+    Attributes:
+        pid: of its process.
+        log: the file with its stderr and stdout.
+        points_path: the file with the points that it reached.
+    """
+
+    pid: int
+    log: pathlib.Path
+    points_path: pathlib.Path
+
+    @property
+    def points(self) -> list[fault.Point]:
+        """Return the points that it has reached so far."""
+        return fault.read_points(self.points_path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """How a process ended.
+
+    Attributes:
+        code: its exit code; minus the number of the signal that ended it.
+        log: what it wrote.
+        points: the points that it reached.
+    """
+
+    code: int
+    log: str
+    points: list[fault.Point]
+
+
+class ForkServer:
+    """Starts runs of the command `pipeline`, each in a process of its own.
+
+    Args:
+        constants: values to set before the runs, as ``module:NAME``: waits that tests cut short. A
+            dictionary is merged into the one that is there.
+        python_path: more folders to import pipelines from.
+    """
+
+    def __init__(
+        self, constants: Mapping[str, object] | None = None, python_path: Sequence[str] = ()
+    ) -> None:
+        self._constants = dict(constants or {})
+        self._python_path = list(python_path)
+        self._process: subprocess.Popen[str] | None = None
+        self._numbers = itertools.count(1)
+
+    def __enter__(self) -> Self:
+        """Start the server."""
+        path = os.pathsep.join([*self._python_path, *filter(None, sys.path)])
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": path},
+        )
+        self._ask({"constants": self._constants})
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """End the server; runs that are under way end with it."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.communicate()
+
+    def start(
+        self, arguments: Sequence[str], folder: pathlib.Path, injected: fault.Fault | None = None
+    ) -> Child:
+        """Start ``pipeline ARGUMENTS`` and return at once.
+
+        Args:
+            arguments: of the command.
+            folder: where its log and points are written.
+            injected: what happens to it; None counts the points only.
+        """
+        number = next(self._numbers)
+        log, points = folder / f"run{number}.log", folder / f"run{number}.points"
+        answer = self._ask(
+            {
+                "arguments": list(arguments),
+                "log": str(log),
+                "points": str(points),
+                "fault": None if injected is None else [injected.point, injected.action.value],
+            }
+        )
+        return Child(answer["pid"], log, points)
+
+    def wait(self, child: Child, timeout_s: float = 60.0) -> Ended:
+        """Return how a run ended.
+
+        Raises:
+            TimeoutError: it has not ended in time.
+        """
+        answer = self._ask({"wait": child.pid, "timeout_s": timeout_s, "stopped": False})
+        log = child.log.read_text(encoding="utf-8", errors="replace")
+        if answer["status"] is None:
+            raise TimeoutError(f"a run did not end in {timeout_s:g} s; {child.points[-1]}; {log}")
+        return Ended(os.waitstatus_to_exitcode(answer["status"]), log, child.points)
+
+    def wait_suspended(self, child: Child, timeout_s: float = 60.0) -> bool:
+        """Wait until a run is suspended; return False if it ended instead."""
+        answer = self._ask({"wait": child.pid, "timeout_s": timeout_s, "stopped": True})
+        if answer["status"] is None:
+            raise TimeoutError(f"a run was not suspended in {timeout_s:g} s")
+        return os.WIFSTOPPED(answer["status"])
+
+    def run(
+        self, arguments: Sequence[str], folder: pathlib.Path, injected: fault.Fault | None = None
+    ) -> Ended:
+        """Run ``pipeline ARGUMENTS`` to its end; arguments as for `start`."""
+        return self.wait(self.start(arguments, folder, injected))
+
+    def _ask(self, request: Mapping[str, object]) -> dict[str, Any]:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("the fork server has ended")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+class _Server:
+    """The other end of `ForkServer`, in its own process."""
+
+    def __init__(self, answers: IO[str]) -> None:
+        self._answers = answers
+        self._ended: dict[int, int] = {}
+        self._running: set[int] = set()
+
+    def serve(self, requests: IO[str]) -> None:
+        """Answer requests until there are no more."""
+        for line in requests:
+            request = json.loads(line)
+            if "constants" in request:
+                answer = self._warm(request["constants"])
+            elif "wait" in request:
+                answer = {"status": self._wait(request)}
+            else:
+                answer = {"pid": self._fork(request)}
+            self._answers.write(json.dumps(answer) + "\n")
+            self._answers.flush()
+        for pid in self._running:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, 9)
+
+    def _warm(self, constants: Mapping[str, object]) -> dict[str, Any]:
+        for name in _WARM:
+            importlib.import_module(name)
+        for path, value in constants.items():
+            module_name, _, name = path.partition(":")
+            module = importlib.import_module(module_name)
+            present = getattr(module, name)
+            setattr(module, name, present | value if isinstance(value, dict) else value)
+        # Else the first collection in a child would touch, and so copy, every page of the parent.
+        gc.collect()
+        gc.freeze()
+        return {}
+
+    def _fork(self, request: Mapping[str, Any]) -> int:
+        pid = os.fork()
+        if pid == 0:
+            code = 70
+            try:
+                code = _child(request)
+            except BaseException:  # noqa: BLE001 - this process ends here, whatever happened
+                traceback.print_exc()
+            finally:
+                with contextlib.suppress(Exception):
+                    sys.stdout.flush()
+                    sys.stderr.flush()
+                os._exit(code)
+        self._running.add(pid)
+        return pid
+
+    def _wait(self, request: Mapping[str, Any]) -> int | None:
+        pid = int(request["wait"])
+        flags = os.WNOHANG | (os.WUNTRACED if request["stopped"] else 0)
+        deadline = time.monotonic() + float(request["timeout_s"])
+        while time.monotonic() < deadline:
+            found, status = os.waitpid(pid, flags)
+            if found:
+                if not os.WIFSTOPPED(status):
+                    self._running.discard(pid)
+                return status
+            time.sleep(_POLL_S)
+        return None
+
+
+def _child(request: Mapping[str, Any]) -> int:
+    descriptor = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for number in (1, 2):
+        os.dup2(descriptor, number)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    # The server's own streams still name what they were made for; these write into the log.
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    injected = None
+    if request["fault"] is not None:
+        point, action = request["fault"]
+        injected = fault.Fault(int(point), fault.Action(action))
+    fault.install(fault.Tap(pathlib.Path(request["points"]), injected))
+    code: int = importlib.import_module(_COMMAND).main(request["arguments"])
+    return code
+
+
+if __name__ == "__main__":
+    _Server(sys.stdout).serve(sys.stdin)
