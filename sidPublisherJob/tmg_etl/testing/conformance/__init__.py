@@ -23,7 +23,7 @@ database driver is imported here.
 
 import pytest
 
-_SUITES = ("delta", "failure", "publication", "row", "schema", "suite", "value")
+_SUITES = ("delta", "failure", "publication", "row", "schema", "server", "suite", "value")
 # Must come before the suites are imported: their asserts then show both sides when they fail.
 pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in _SUITES))
 
@@ -45,6 +45,7 @@ from tmg_etl.testing.conformance.profile import (  # noqa: E402
 from tmg_etl.testing.conformance.row import RowConformance  # noqa: E402
 from tmg_etl.testing.conformance.sample import Document  # noqa: E402
 from tmg_etl.testing.conformance.schema import SchemaConformance  # noqa: E402
+from tmg_etl.testing.conformance.server import Kept, ServerConformance, ServerPlace  # noqa: E402
 from tmg_etl.testing.conformance.value import ValueConformance  # noqa: E402
 
 #: What every target must pass.
@@ -57,17 +58,23 @@ TARGET = (
 )
 #: What a target must pass that can merge; one that cannot passes `NoDeltaConformance`.
 DELTA = (UpsertConformance, ReplaceWindowConformance)
+#: What a target on a server must pass as well.
+SERVER = (ServerConformance,)
 
 __all__ = [
     "DELTA",
+    "SERVER",
     "TARGET",
     "Document",
     "FailureConformance",
+    "Kept",
     "NoDeltaConformance",
     "RefusalConformance",
     "ReplaceWindowConformance",
     "RowConformance",
     "SchemaConformance",
+    "ServerConformance",
+    "ServerPlace",
     "SourcePlace",
     "SqlPlace",
     "TargetPlace",
