@@ -2,6 +2,7 @@
 
 import datetime
 import decimal
+import time
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -378,14 +379,22 @@ def test_long_texts_full_of_escapes_are_proved_in_bearable_time(mariadb_url: str
     """Whole, a megabyte of them takes a minute."""
     dense = "\\x\t☃" * 25_000
     texts = [dense, dense[:8192], dense[:8193], "☃" * 20_000, "\\" * 16384, "a" * 40_000, ""]
+    texts += [None] * 2000
     schema = pa.schema({"seq": pa.string(), "piece": pa.int8()})
-    rows = pa.table({"seq": texts, "piece": pa.array(range(7), pa.int8())}, schema=schema)
+    numbers = pa.array([number % 100 for number in range(len(texts))], pa.int8())
+    rows = pa.table({"seq": texts, "piece": numbers}, schema=schema)
     with mysql_kit.opened(mariadb_url) as target:
         target.create("t", schema, [], [])
         mysql_kit.send(target, "t", rows)
+        begun = time.monotonic()
         found = target.fingerprint("t", ["seq", "piece"], base.Selection(), hashes=True)
+        seconds = time.monotonic() - begun
         identity = target.row_identity("t", ["seq"])
-        assert len(set(target.rows(f"SELECT {identity} FROM t"))) == 7
+        assert len(set(target.rows(f"SELECT {identity} FROM t"))) == 8
 
-    escaped = [text.replace("\\", "\\\\").replace("\t", "\\t") for text in texts]
-    assert found == mysql_kit.hash_of([f"{text}\t{n}" for n, text in enumerate(escaped)])
+    escaped = [
+        "\\N" if text is None else text.replace("\\", "\\\\").replace("\t", "\\t") for text in texts
+    ]
+    expected = [f"{text}\t{n % 100}" for n, text in enumerate(escaped)]
+    assert found == mysql_kit.hash_of(expected)
+    assert seconds < 8  # two thousand scans of the numbers, for the nulls, would take more

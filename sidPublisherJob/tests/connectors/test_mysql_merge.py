@@ -203,7 +203,8 @@ def test_a_staging_table_has_the_types_of_the_target_and_extra_columns(mariadb_u
     with mysql_kit.opened(mariadb_url) as target:
         target.create_staging("s", ["e", "ts", "s", "id", "j"], pa.schema({"more": pa.int64()}))
 
-    found = mysql_kit.rows_of(mariadb_url, "SELECT COLUMN_NAME, COLUMN_TYPE, IS_NULLABLE, CHARACTER_SET_NAME"
+    found = mysql_kit.rows_of(mariadb_url,
+                    "SELECT COLUMN_NAME, COLUMN_TYPE, IS_NULLABLE, CHARACTER_SET_NAME"
                     " FROM information_schema.COLUMNS WHERE TABLE_NAME = 's'"
                     " AND TABLE_SCHEMA = DATABASE() ORDER BY ORDINAL_POSITION")  # fmt: skip
     assert found == [

@@ -265,11 +265,12 @@ def _in_pieces(expression: str, text: str, escaped: str) -> str:
     is_piece = f"piece.seq <= LENGTH({expression}) * 3 DIV {_PIECE_BYTES}"
     binary = f"CAST({text} AS BINARY)"
     piece = f"SUBSTRING({binary}, piece.seq * {_PIECE_BYTES} + 1, {_PIECE_BYTES})"
+    # Null is not long.
     return (
-        f"IF(LENGTH({expression}) <= {_PIECE_BYTES * 2} OR"
-        rf" LOCATE('\\', {binary}) + LOCATE('\t', {binary}) = 0, {escaped},"
+        f"IF(LENGTH({expression}) > {_PIECE_BYTES * 2} AND"
+        rf" LOCATE('\\', {binary}) + LOCATE('\t', {binary}) > 0,"
         f" (SELECT GROUP_CONCAT({_escaped(piece)} ORDER BY piece.seq SEPARATOR '')"
-        f" FROM {SEQUENCE} AS piece WHERE {is_piece}))"
+        f" FROM {SEQUENCE} AS piece WHERE {is_piece}), {escaped})"
     )
 
 
