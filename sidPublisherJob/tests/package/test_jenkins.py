@@ -1,0 +1,123 @@
+"""The Jenkins pipelines call tasks and scripts that exist, with options that they have.
+
+Jenkins' own checker needs a Jenkins. Here the Groovy is split into tokens, so that brackets,
+strings and comments are understood, and the commands in it are taken from there.
+"""
+
+from __future__ import annotations
+
+import itertools
+import pathlib
+import re
+import shlex
+import subprocess
+
+import pytest
+
+from tests.package import image_kit, task_kit
+
+FILES = ("Jenkinsfile", "Jenkinsfile.promote")
+TOKEN = re.compile(
+    r"""(?P<comment>//[^\n]*|/\*.*?\*/)
+      | (?P<string>'''(?:\\.|[^\\])*?'''|\"\"\"(?:\\.|[^\\])*?\"\"\"|'(?:\\.|[^'\\\n])*'
+          |"(?:\\.|[^"\\\n])*")
+      | (?P<word>[\w.]+)
+      | (?P<mark>[(){}\[\],:?!=+-])
+      | (?P<space>\s+)
+      | (?P<other>.)""",
+    re.VERBOSE | re.DOTALL,
+)
+PAIRS = {")": "(", "]": "[", "}": "{"}
+
+
+def tokens(name: str) -> list[tuple[str, str]]:
+    text = (image_kit.ROOT / name).read_text()
+    found = [(str(match.lastgroup), match[0]) for match in TOKEN.finditer(text)]
+    return [(kind, part) for kind, part in found if kind not in ("comment", "space")]
+
+
+def strings(name: str) -> list[str]:
+    found = [part for kind, part in tokens(name) if kind == "string"]
+    widths = [3 if part.startswith(("'''", '"""')) else 1 for part in found]
+    return [part[width:-width] for part, width in zip(found, widths, strict=True)]
+
+
+def commands(name: str) -> list[str]:
+    """Return every line that a shell runs."""
+    lines = [line.strip() for text in strings(name) for line in text.splitlines()]
+    return [line for line in lines if re.match(r"(script/|\.venv/bin/)", line)]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_brackets_and_strings_are_closed(name: str) -> None:
+    opened: list[str] = []
+    for kind, part in tokens(name):
+        assert kind != "other", f"{name}: {part!r}"
+        if kind == "mark" and part in PAIRS.values():
+            opened.append(part)
+        elif kind == "mark" and part in PAIRS:
+            assert opened.pop() == PAIRS[part], name
+    assert opened == []
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_it_is_a_declarative_pipeline(name: str) -> None:
+    words = [part for kind, part in tokens(name) if kind in ("word", "mark")]
+    assert words[:2] == ["pipeline", "{"]
+    assert {"agent", "options", "stages", "stage", "steps"} <= set(words)
+    # Each stage has steps or stages of its own.
+    assert words.count("stage") == words.count("steps") + words.count("stages") - 1
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_command_exists_and_has_these_options(
+    name: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    assert commands(name)
+    for line in commands(name):
+        program, *arguments = shlex.split(line)
+        if program == ".venv/bin/invoke":
+            task, *given = arguments
+            shown = subprocess.run(
+                [str(task_kit.INVOKE), "--help", task],
+                cwd=image_kit.ROOT, capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            assert shown.returncode == 0, f"{name}: {line}: {shown.stderr}"
+            for option in (part.split("=")[0] for part in given if part.startswith("--")):
+                assert f"{option}=" in shown.stdout or f"{option} " in shown.stdout, line
+        elif program.startswith("script/"):
+            assert (image_kit.ROOT / program).is_file(), line
+        else:
+            assert (pathlib.Path(task_kit.INVOKE).parent / pathlib.Path(program).name).is_file()
+
+
+def test_it_is_built_once_tested_first_and_deployed_from_the_main_branch_only() -> None:
+    lines = " ".join(commands("Jenkinsfile"))
+    order = ["lint", "test ", "make-docker-image", "test-docker-local", "deploy-docker-image",
+             "local-deploy-gke --env dev"]  # fmt: skip
+    places = [lines.index(f"invoke {task}") for task in order]
+    assert places == sorted(places)
+    assert lines.count("make-docker-image") == 1
+    parts = [part for _, part in tokens("Jenkinsfile")]
+    branch = parts.index("branch")
+    assert parts[branch - 2 : branch + 2] == ["when", "{", "branch", "'main'"]
+    pushes = next(i for i, part in enumerate(parts) if "deploy-docker-image" in part)
+    assert branch < pushes
+
+
+def test_promotion_is_checked_then_approved_then_done() -> None:
+    parts = [part for _, part in tokens("Jenkinsfile.promote")]
+    dry = next(i for i, part in enumerate(parts) if "promote" in part and "--dry-run" in part)
+    asked = parts.index("input")
+    done = next(i for i, part in enumerate(parts) if "promote" in part and '"$@"' in part)
+    assert dry < asked < done
+    assert "submitter" in parts
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_parameter_never_becomes_part_of_a_command(name: str) -> None:
+    """Groovy would put `${…}` of a string in double quotes into the command itself."""
+    parts = tokens(name)
+    for (_, before), (kind, part) in itertools.pairwise(parts):
+        if before in ("sh", "script") and kind == "string":
+            assert part.startswith("'"), f"{name}: {part}"
