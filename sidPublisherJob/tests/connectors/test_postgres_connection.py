@@ -324,3 +324,21 @@ def test_ordinary_user_can_publish_what_it_owns(postgres_url):
         postgres_kit.run_sql(
             postgres_url, f"DROP OWNED BY {role}, {group}; DROP ROLE {role}, {group}"
         )
+
+
+def test_row_estimate_follows_a_table_that_grew_since_its_last_analyze(postgres_url):
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE t (id int PRIMARY KEY) WITH (autovacuum_enabled = off)")
+        connection.execute("ANALYZE t")
+        assert estimate(postgres_url) in (None, 0)
+        connection.execute("INSERT INTO t SELECT generate_series(1, 10000)")
+        assert estimate(postgres_url) is None
+        connection.execute("ANALYZE t")
+        assert estimate(postgres_url) == 10000
+        connection.execute("INSERT INTO t SELECT generate_series(10001, 20000)")
+        assert estimate(postgres_url) == pytest.approx(20000, rel=0.05)
+
+
+def estimate(url):
+    with postgres_kit.connect(url).open_target("t") as target:
+        return target.describe().row_estimate

@@ -76,9 +76,9 @@ def choose(
         kind = Kind.DIFF if able_to_diff else Kind.REPLACE
         return Choice(kind, f"a rename would break it: {'; '.join(table.swap_blockers)}")
     is_small = table.row_estimate is not None and table.row_estimate <= SMALL_ROWS
-    missing = [index.name for index in transfer.indexes if index.name not in table.indexes]
-    if missing:
-        return Choice(Kind.SWAP, f"the target lacks the index {missing[0]}")
+    lacking = [index.name for index in transfer.indexes if index.name not in table.indexes]
+    if lacking:
+        return Choice(Kind.SWAP, f"the target lacks the index {lacking[0]}")
     # A diff updates in place, row by row: values that change places under another unique key
     # would collide on the way.
     if able_to_diff and is_small and not table.unique_keys:

@@ -118,9 +118,9 @@ class MySQLTarget(sql.SqlTarget):
 
     def delete_keys(self, keys: str, key: Sequence[str]) -> str:
         """Return the DELETE by join, which looks each key up; a subquery would scan the target."""
-        match = self.key_match(key, "gone")
+        match = self.key_match(key)
         target = self.qualified(self.table)
-        return f"DELETE {target} FROM {target} JOIN ({keys}) AS gone ON {match}"
+        return f"DELETE {target} FROM {target} JOIN ({keys}) AS {sql.STAGED} ON {match}"
 
     def prepare_keys(self, staging: str, key: Sequence[str]) -> None:
         """Index the key."""

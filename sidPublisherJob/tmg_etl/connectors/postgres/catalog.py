@@ -76,7 +76,13 @@ def find(session: session_module.Session, schema: str | None, table: str) -> Rel
     # to_regclass gives null for a schema without USAGE as for a missing one; a lookup by name
     # sees both.
     found = session.rows(
-        "SELECT c.oid, n.nspname, c.relname, c.relkind::text, c.reltuples::bigint,"
+        # The last ANALYZE may be old: its density holds for the pages there are now. An empty one
+        # says nothing about a table that has grown since.
+        "SELECT c.oid, n.nspname, c.relname, c.relkind::text,"
+        " CASE WHEN c.relkind NOT IN ('r', 'm') OR pg_relation_size(c.oid) = 0 THEN c.reltuples"
+        " WHEN c.relpages = 0 THEN -1"
+        " ELSE c.reltuples / c.relpages * pg_relation_size(c.oid)"
+        " / current_setting('block_size')::int END::bigint,"
         " CASE WHEN c.relkind IN ('r', 'm') THEN pg_relation_size(c.oid) ELSE 0 END,"
         " has_schema_privilege(n.oid, 'USAGE')"
         " FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace"
