@@ -89,6 +89,15 @@ class Ended:
     log: str
     points: list[fault.Point]
 
+    @property
+    def error(self) -> str:
+        """Return the message of the last line that it wrote."""
+        line = (self.log.splitlines() or [""])[-1]
+        try:
+            return str(json.loads(line)["message"])
+        except (ValueError, KeyError, TypeError):
+            return line
+
 
 class ForkServer:
     """Starts runs of the command `pipeline`, each in a process of its own.

@@ -1,0 +1,196 @@
+"""What runs publish in these tests, and the bench on which they are broken."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import pathlib
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from tests.crash import crash_place
+from tmg_etl.testing import fault, fork
+
+DAY = datetime.date(2024, 3, 10)
+Row = crash_place.Row
+BEFORE = DAY - datetime.timedelta(days=1)
+
+OLD: list[Row] = [
+    (1, BEFORE, 1, "a"),
+    (2, BEFORE, 1, "b"),
+    (3, DAY, 1, "c"),
+    (4, DAY, 1, "d"),
+    (5, DAY, 5, "e"),
+    (6, DAY, 1, "f"),
+]
+FULL: list[Row] = [
+    (2, BEFORE, 1, "b"),
+    (3, DAY, 2, "c2"),
+    (5, DAY, 6, "e\t\\"),
+    (7, DAY, 1, "g"),
+    (8, DAY, 1, "ü"),
+]
+# Two versions of 3, and one of 5 that is older than the target's.
+CHANGED: list[Row] = [
+    (3, DAY, 2, "c2"),
+    (3, DAY, 3, "c3"),
+    (5, DAY, 4, "late"),
+    (7, DAY, 1, "g"),
+    (8, DAY, 1, "h"),
+]
+UPSERTED: list[Row] = [
+    *OLD[:2],
+    (3, DAY, 3, "c3"),
+    (4, DAY, 1, "d"),
+    (5, DAY, 5, "e"),
+    (6, DAY, 1, "f"),
+    *CHANGED[3:],
+]
+OTHER: list[Row] = [(9, DAY, 1, "z")]
+REPLACED: list[Row] = [*OLD[:2], *CHANGED[1:]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Mode:
+    """One way to publish."""
+
+    transfer: str
+    write_mode: str
+    new: list[Row]
+
+    @property
+    def arguments(self) -> list[str]:
+        return [f"{DAY:%Y%m%d}", self.transfer, self.write_mode]
+
+
+MODES = {
+    "swap": Mode("swap", "truncate", FULL),
+    "diff": Mode("diff", "truncate", FULL),
+    "upsert": Mode("upsert", "delta", UPSERTED),
+    "replace_window": Mode("replace_window", "delta", REPLACED),
+}
+OTHER_MODE = Mode("other", "truncate", OTHER)
+
+
+@dataclasses.dataclass(frozen=True)
+class Bench:
+    """A place, its config, and the processes that publish into it."""
+
+    place: crash_place.Place
+    server: fork.ForkServer
+    folder: pathlib.Path
+
+    def write_config(self, **more: Any) -> None:
+        """Write the lake and the config; `more` goes into every transfer."""
+        lake = self.folder / "lake"
+        lake.mkdir(exist_ok=True)
+        write_rows(lake / "full.parquet", FULL)
+        write_rows(lake / "changed.parquet", CHANGED)
+        write_rows(lake / "other.parquet", OTHER)
+        common = {"key": ["id"], "batch_rows": 2, "lock_wait_s": 5, **more}
+        target = {"connection": "serving", "table": "t"}
+        full = {"connection": "lake", "table": "full"}
+        changed = {"connection": "lake", "table": "changed"}
+        delta = {"cursor": "day", "order_by": ["version"]}
+        upsert, window = delta | {"strategy": "upsert"}, delta | {"strategy": "replace_window"}
+        parts: dict[str, dict[str, Any]] = {
+            "swap": {"source": full, "publish": "swap"},
+            "diff": {"source": full, "publish": "diff"},
+            "upsert": {"source": changed, "delta": upsert},
+            "replace_window": {"source": changed, "delta": window},
+            "by_day": {
+                "source": {"connection": "lake", "path": "day_{execution_date}.parquet"},
+                "delta": upsert,
+                "lock_wait_s": 20,
+            },
+            "whole_day": {
+                "source": {"connection": "lake", "path": "day_{execution_date}.parquet"},
+                "publish": "swap",
+                "lock_wait_s": 20,
+            },
+            "other": {
+                "source": {"connection": "lake", "table": "other"},
+                "publish": "swap",
+                "lock_wait_s": 0.2,
+            },
+        }
+        config = {
+            "connections": {
+                "lake": {"type": "files", "url": str(lake)},
+                "serving": dict(self.place.connection),
+            },
+            "ledger": f"sqlite:///{self.folder / 'ledger.db'}",
+            "transfers": {name: common | part | {"target": target} for name, part in parts.items()},
+        }
+        self.config.write_text(yaml.safe_dump(config))
+
+    @property
+    def config(self) -> pathlib.Path:
+        return self.folder / "etl.yaml"
+
+    def start_day(self, name: str, write_mode: str, day: datetime.date) -> fork.Child:
+        arguments = [f"{day:%Y%m%d}", name, write_mode, str(self.config)]
+        return self.server.start(arguments, self.folder)
+
+    def start(self, mode: Mode, injected: fault.Fault | None = None) -> fork.Child:
+        return self.server.start([*mode.arguments, str(self.config)], self.folder, injected)
+
+    def run(self, mode: Mode, injected: fault.Fault | None = None) -> fork.Ended:
+        return self.server.wait(self.start(mode, injected))
+
+    def count_points(self, mode: Mode) -> list[fault.Point]:
+        """Run without a fault, twice: the first sets the ledger up. Return the points."""
+        self.place.reset(OLD)
+        assert self.run(mode).code == 0
+        self.place.reset(OLD)
+        ended = self.run(mode)
+        assert ended.code == 0, ended.log
+        assert self.place.rows() == mode.new
+        self.require_clean("a run without a fault")
+        return ended.points
+
+    def is_clean(self) -> bool:
+        """Return whether nothing temporary is left, and no open row in the ledger."""
+        self.place.settle()
+        return self.place.leftovers() == [] and self.open_rows() == []
+
+    def require_clean(self, what: object) -> None:
+        """Fail if anything temporary is left, or an open row in the ledger."""
+        self.place.settle()
+        assert self.place.leftovers() == [], what
+        assert self.open_rows() == [], what
+
+    def open_rows(self) -> list[str]:
+        with contextlib.closing(sqlite3.connect(self.folder / "ledger.db")) as raw:
+            found = raw.execute("SELECT id FROM tmg_etl_run WHERE status = 'running'").fetchall()
+        return [name for (name,) in found]
+
+    def require_rerun(self, mode: Mode, what: object) -> None:
+        """Run again: it must succeed, give the new state, and leave nothing."""
+        ended = self.run(mode)
+        assert ended.code == 0, f"the rerun failed after {what}:\n{ended.log}"
+        assert self.place.rows() == mode.new, f"the rerun after {what}"
+        self.require_clean(f"the rerun after {what}")
+
+
+def write_rows(path: pathlib.Path, rows: list[Row]) -> None:
+    schema = pa.schema(
+        {"id": pa.int64(), "day": pa.date32(), "version": pa.int64(), "note": pa.string()}
+    )
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    arrays = [pa.array(column, kind) for column, kind in zip(columns, schema.types, strict=True)]
+    pq.write_table(pa.table(arrays, schema=schema), path)
+
+
+@contextlib.contextmanager
+def opened(place: crash_place.Place) -> Iterator[crash_place.Place]:
+    try:
+        yield place
+    finally:
+        place.close()

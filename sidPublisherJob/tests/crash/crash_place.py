@@ -1,0 +1,293 @@
+"""The table ``t`` in each kind of database, looked at with the raw drivers."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import datetime
+import pathlib
+import secrets
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import duckdb
+import psycopg
+
+from tmg_etl.testing import servers
+
+Row = tuple[int, datetime.date, int, str]
+_COLUMNS = "id BIGINT NOT NULL PRIMARY KEY, day DATE NOT NULL, version BIGINT, note VARCHAR(20)"
+_INDEX = "CREATE INDEX t_day ON t (day)"
+
+
+class Place(abc.ABC):
+    """A database with the table ``t``; everything here goes through its raw driver.
+
+    Args:
+        folder: the test's own.
+    """
+
+    #: Whether the file can be open in one process only, so that no other can overtake it.
+    excludes_processes = False
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.folder = folder
+
+    def can_look(self) -> bool:
+        """Whether the rows can be read while a run has the table in hand."""
+        return not self.excludes_processes
+
+    @property
+    @abc.abstractmethod
+    def connection(self) -> Mapping[str, Any]:
+        """Its entry in the config."""
+
+    @abc.abstractmethod
+    def reset(self, rows: list[Row]) -> None:
+        """Have exactly these rows."""
+
+    @abc.abstractmethod
+    def rows(self) -> list[Row]:
+        """All rows, in order."""
+
+    @abc.abstractmethod
+    def leftovers(self) -> list[str]:
+        """Temporary tables, locks, open connections and files."""
+
+    @abc.abstractmethod
+    def settle(self) -> None:
+        """Wait until the server has noticed that dead processes are gone."""
+
+    @abc.abstractmethod
+    def cut_lock(self) -> bool:
+        """End the connection or remove the file that holds the lock; whether there was one."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Give the database back."""
+
+
+class PostgresPlace(Place):
+    def __init__(self, folder: pathlib.Path, server: servers.PostgresServer) -> None:
+        super().__init__(folder)
+        self.server = server
+        self.name = f"crash_{secrets.token_hex(4)}"
+        self.url = server.create_database(self.name)
+        with self._raw() as raw:
+            raw.execute(f"CREATE TABLE t ({_COLUMNS})")
+            raw.execute(_INDEX)
+
+    def _raw(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(self.url, autocommit=True)
+
+    @property
+    def connection(self) -> Mapping[str, Any]:
+        return {"type": "postgres", "url": self.url}
+
+    def reset(self, rows: list[Row]) -> None:
+        with self._raw() as raw, raw.transaction():
+            raw.execute("DELETE FROM t")
+            raw.cursor().executemany("INSERT INTO t VALUES (%s, %s, %s, %s)", rows)
+
+    def rows(self) -> list[Row]:
+        with self._raw() as raw:
+            return raw.execute("SELECT * FROM t ORDER BY id").fetchall()
+
+    def leftovers(self) -> list[str]:
+        with self._raw() as raw:
+            found = raw.execute(
+                "SELECT relname FROM pg_class WHERE relname LIKE '\\_tmg\\_%'"
+                " UNION ALL SELECT 'lock of ' || pid FROM pg_locks WHERE locktype = 'advisory'"
+                " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            ).fetchall()
+            return [name for (name,) in found]
+
+    def settle(self) -> None:
+        with self._raw() as raw:
+            _until(
+                lambda: (
+                    raw.execute(
+                        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+                        " AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+                    ).fetchall()
+                    == [(0,)]
+                )
+            )
+
+    def cut_lock(self) -> bool:
+        with self._raw() as raw:
+            found = raw.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+                " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            ).fetchall()
+            _until(
+                lambda: (
+                    raw.execute(
+                        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database ="
+                        " (SELECT oid FROM pg_database WHERE datname = current_database())"
+                    ).fetchall()
+                    == [(0,)]
+                )
+            )
+            return bool(found)
+
+    def close(self) -> None:
+        self.server.drop_database(self.name)
+
+
+class MariaDBPlace(Place):
+    def __init__(self, folder: pathlib.Path, server: servers.MariaDBServer) -> None:
+        super().__init__(folder)
+        self.server = server
+        self.name = f"crash_{secrets.token_hex(4)}"
+        self.url = server.create_database(self.name)
+        self._do(f"CREATE TABLE t ({_COLUMNS})")
+        self._do(_INDEX)
+
+    def _do(self, *statements: str, rows: list[Row] | None = None) -> list[tuple[Any, ...]]:
+        with self.server.connect(self.name) as raw, raw.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+            if rows:
+                cursor.executemany("INSERT INTO t VALUES (%s, %s, %s, %s)", rows)
+            return list(cursor.fetchall())
+
+    @property
+    def connection(self) -> Mapping[str, Any]:
+        return {"type": "mysql", "url": self.url}
+
+    def reset(self, rows: list[Row]) -> None:
+        self._do("DELETE FROM t", rows=rows)
+
+    def rows(self) -> list[Row]:
+        return self._do("SELECT * FROM t ORDER BY id")
+
+    def _others(self) -> list[int]:
+        found = self._do(
+            "SELECT id FROM information_schema.processlist"
+            f" WHERE db = '{self.name}' AND id <> connection_id()"
+        )
+        return [number for (number,) in found]
+
+    def leftovers(self) -> list[str]:
+        found = self._do("SHOW TABLES LIKE '\\_tmg\\_%'")
+        # A lock belongs to a connection, and goes with it.
+        return [name for (name,) in found] + [f"connection {number}" for number in self._others()]
+
+    def settle(self) -> None:
+        _until(lambda: not self._others())
+
+    def cut_lock(self) -> bool:
+        found = self._do(
+            "SELECT id FROM information_schema.processlist WHERE command = 'Sleep'"
+            f" AND db = '{self.name}' AND id <> connection_id() ORDER BY id"
+        )
+        if len(found) < 2:
+            return False
+        # The first is the main connection, the second the lock's.
+        self._do(f"KILL {found[1][0]}")
+        _until(lambda: found[1][0] not in self._others())
+        return True
+
+    def close(self) -> None:
+        self.server.drop_database(self.name)
+
+
+class _FilePlace(Place):
+    """A database in one file; its pristine state is a copy of that file."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        super().__init__(folder)
+        self.data = folder / "data"
+        self.data.mkdir()
+        self.path = self.data / "serving.db"
+
+    def reset(self, rows: list[Row]) -> None:
+        pristine = self.folder / "pristine.db"
+        if not pristine.exists():
+            self._make(pristine, rows)
+        for path in self.data.iterdir():
+            path.unlink()
+        shutil.copy(pristine, self.path)
+
+    @abc.abstractmethod
+    def _make(self, path: pathlib.Path, rows: list[Row]) -> None:
+        """Create the file with the table and its rows."""
+
+    @abc.abstractmethod
+    def _tables(self) -> list[str]:
+        """Names of all tables and indexes."""
+
+    def settle(self) -> None:
+        """Nothing to wait for: files and their locks go with their process."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def leftovers(self) -> list[str]:
+        files = [path.name for path in self.data.iterdir() if path != self.path]
+        return files + [name for name in self._tables() if name.startswith("_tmg_")]
+
+    def cut_lock(self) -> bool:
+        locks = list(self.data.glob("*.lock"))
+        for path in locks:
+            path.unlink()
+        return bool(locks)
+
+
+class DuckDBPlace(_FilePlace):
+    excludes_processes = True
+
+    @property
+    def connection(self) -> Mapping[str, Any]:
+        return {"type": "duckdb", "url": f"duckdb:///{self.path}"}
+
+    def _make(self, path: pathlib.Path, rows: list[Row]) -> None:
+        with duckdb.connect(str(path)) as raw:
+            raw.execute(f"CREATE TABLE t ({_COLUMNS})").fetchall()
+            raw.execute(_INDEX).fetchall()
+            raw.executemany("INSERT INTO t VALUES (?, ?, ?, ?)", rows).fetchall()
+
+    def rows(self) -> list[Row]:
+        # Not read-only: what a killed process left in the log must be taken up.
+        with duckdb.connect(str(self.path)) as raw:
+            return raw.execute("SELECT * FROM t ORDER BY id").fetchall()
+
+    def _tables(self) -> list[str]:
+        with duckdb.connect(str(self.path)) as raw:
+            found = raw.execute("SELECT table_name FROM duckdb_tables()").fetchall()
+            return [name for (name,) in found]
+
+
+class SQLitePlace(_FilePlace):
+    @property
+    def connection(self) -> Mapping[str, Any]:
+        return {"type": "sqlite", "url": f"sqlite:///{self.path}"}
+
+    def _make(self, path: pathlib.Path, rows: list[Row]) -> None:
+        with contextlib.closing(sqlite3.connect(path)) as raw, raw:
+            raw.execute(f"CREATE TABLE t ({_COLUMNS})")
+            raw.execute(_INDEX)
+            plain = [(number, str(day), *rest) for number, day, *rest in rows]
+            raw.executemany("INSERT INTO t VALUES (?, ?, ?, ?)", plain)
+
+    def rows(self) -> list[Row]:
+        with contextlib.closing(sqlite3.connect(self.path)) as raw:
+            found = raw.execute("SELECT * FROM t ORDER BY id").fetchall()
+            assert raw.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        return [(number, datetime.date.fromisoformat(day), *rest) for number, day, *rest in found]
+
+    def _tables(self) -> list[str]:
+        with contextlib.closing(sqlite3.connect(self.path)) as raw:
+            return [name for (name,) in raw.execute("SELECT name FROM sqlite_master")]
+
+
+def _until(is_true: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not is_true():
+        if time.monotonic() > deadline:
+            raise TimeoutError("the server still has what a dead process left")
+        time.sleep(0.005)
