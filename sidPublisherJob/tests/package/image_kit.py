@@ -145,7 +145,7 @@ class Builder:
 
     def build(self, context: pathlib.Path, tag: str, facts: dict[str, str]) -> None:
         """Build the Dockerfile in `context` by the command that users build it by."""
-        options = ["--isolation=chroot", "--layers"]
+        options = ["--isolation=chroot"]
         if CERTIFICATES.is_dir():
             options.append(f"--volume={CERTIFICATES}:{CERTIFICATES}:ro")
         made = image.build_command("buildah", context, tag, facts, options)

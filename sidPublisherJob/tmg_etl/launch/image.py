@@ -101,7 +101,9 @@ def build_command(
         options: more options of the engine's own.
     """
     arguments = [part for key, value in facts.items() for part in ("--build-arg", f"{key}={value}")]
-    return [using, "build", "--tag", tag, *arguments, *options, str(root)]
+    # What the others do by themselves: one layer for each step, so that a push sends only the new.
+    layers = ["--layers"] if using == "buildah" else []
+    return [using, "build", "--tag", tag, *layers, *arguments, *options, str(root)]
 
 
 def make(
