@@ -1,89 +1,41 @@
-"""SQLite as a target, looked at with the standard library's driver alone."""
+"""SQLite as a target."""
 
 from __future__ import annotations
 
-import contextlib
-import datetime
-import decimal
-import pathlib
-import sqlite3
-from collections.abc import Mapping
-from typing import Any
-
-import pyarrow as pa
 import pytest
 
-from tmg_etl.connectors import base
+from tests.conformance import sqlite_place
 from tmg_etl.testing import conformance
 
 
-class SQLitePlace(conformance.SqlPlace):
-    """A file."""
-
-    traits = conformance.Traits(gaps=frozenset({"nan", "negative_zero"}))
-
-    def __init__(self, file: pathlib.Path) -> None:
-        self.file = file
-
-    @property
-    def connection(self) -> Mapping[str, Any]:
-        return {"type": "sqlite", "url": f"sqlite:///{self.file}"}
-
-    def execute(self, sql: str) -> None:
-        self.query(sql)
-
-    def query(self, sql: str) -> list[tuple[Any, ...]]:
-        with contextlib.closing(sqlite3.connect(self.file, timeout=10)) as raw, raw:
-            return raw.execute(sql).fetchall()
-
-    def tables(self) -> set[str]:
-        return {name for (name,) in self.query("SELECT name FROM sqlite_schema WHERE type='table'")}
-
-    def value(self, raw: Any, field: pa.Field) -> object:
-        kind = field.type
-        if base.is_json(field) or pa.types.is_nested(kind):
-            return conformance.Document(raw)
-        if pa.types.is_decimal(kind):
-            return decimal.Decimal(raw)
-        if pa.types.is_uint64(kind):
-            return int(raw)
-        if pa.types.is_boolean(kind):
-            return {0: False, 1: True}[raw]
-        if pa.types.is_date(kind):
-            return datetime.date.fromisoformat(raw)
-        if pa.types.is_time(kind):
-            return datetime.time.fromisoformat(raw)
-        return datetime.datetime.fromisoformat(raw) if pa.types.is_timestamp(kind) else raw
-
-
 @pytest.fixture(scope="module")
-def target_place(tmp_path_factory: pytest.TempPathFactory) -> SQLitePlace:
-    return SQLitePlace(tmp_path_factory.mktemp("sqlite") / "published.db")
+def target_place(tmp_path_factory: pytest.TempPathFactory) -> sqlite_place.SQLitePlace:
+    return sqlite_place.SQLitePlace(tmp_path_factory.mktemp("sqlite") / "published.db")
 
 
 class TestValues(conformance.ValueConformance):
-    profile = SQLitePlace
+    profile = sqlite_place.SQLitePlace
 
 
 class TestRows(conformance.RowConformance):
-    profile = SQLitePlace
+    profile = sqlite_place.SQLitePlace
 
 
 class TestSchema(conformance.SchemaConformance):
-    profile = SQLitePlace
+    profile = sqlite_place.SQLitePlace
 
 
 class TestFailures(conformance.FailureConformance):
-    profile = SQLitePlace
+    profile = sqlite_place.SQLitePlace
 
 
 class TestRefusals(conformance.RefusalConformance):
-    profile = SQLitePlace
+    profile = sqlite_place.SQLitePlace
 
 
 class TestUpsert(conformance.UpsertConformance):
-    profile = SQLitePlace
+    profile = sqlite_place.SQLitePlace
 
 
 class TestReplaceWindow(conformance.ReplaceWindowConformance):
-    profile = SQLitePlace
+    profile = sqlite_place.SQLitePlace

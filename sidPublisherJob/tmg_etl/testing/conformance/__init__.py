@@ -23,7 +23,7 @@ database driver is imported here.
 
 import pytest
 
-_SUITES = ("delta", "failure", "publication", "row", "schema", "server", "suite", "value")
+_SUITES = ("delta", "failure", "publication", "row", "schema", "server", "source", "suite", "value")
 # Must come before the suites are imported: their asserts then show both sides when they fail.
 pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in _SUITES))
 
@@ -36,8 +36,8 @@ from tmg_etl.testing.conformance.failure import (  # noqa: E402
     FailureConformance,
     RefusalConformance,
 )
+from tmg_etl.testing.conformance.origin import Native, Origin, SqlOrigin  # noqa: E402
 from tmg_etl.testing.conformance.profile import (  # noqa: E402
-    SourcePlace,
     SqlPlace,
     TargetPlace,
     Traits,
@@ -46,6 +46,11 @@ from tmg_etl.testing.conformance.row import RowConformance  # noqa: E402
 from tmg_etl.testing.conformance.sample import Document  # noqa: E402
 from tmg_etl.testing.conformance.schema import SchemaConformance  # noqa: E402
 from tmg_etl.testing.conformance.server import Kept, ServerConformance, ServerPlace  # noqa: E402
+from tmg_etl.testing.conformance.source import (  # noqa: E402
+    ServerSourceConformance,
+    SnapshotConformance,
+    SourceConformance,
+)
 from tmg_etl.testing.conformance.value import ValueConformance  # noqa: E402
 
 #: What every target must pass.
@@ -60,22 +65,31 @@ TARGET = (
 DELTA = (UpsertConformance, ReplaceWindowConformance)
 #: What a target on a server must pass as well.
 SERVER = (ServerConformance,)
+#: What every source must pass; those of databases `SnapshotConformance` too, those of servers
+#: `ServerSourceConformance` as well.
+SOURCE = (SourceConformance,)
 
 __all__ = [
     "DELTA",
     "SERVER",
+    "SOURCE",
     "TARGET",
     "Document",
     "FailureConformance",
     "Kept",
+    "Native",
     "NoDeltaConformance",
+    "Origin",
     "RefusalConformance",
     "ReplaceWindowConformance",
     "RowConformance",
     "SchemaConformance",
     "ServerConformance",
     "ServerPlace",
-    "SourcePlace",
+    "ServerSourceConformance",
+    "SnapshotConformance",
+    "SourceConformance",
+    "SqlOrigin",
     "SqlPlace",
     "TargetPlace",
     "Traits",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import datetime
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -187,23 +187,3 @@ class SqlPlace(TargetPlace):
         # Over the run's own connection: it may hold what it loads in an open transaction.
         run: Callable[[str], int] = target.run  # type: ignore[attr-defined]
         run(f"DELETE FROM {self.quote(name)} WHERE id = 1")
-
-
-class SourcePlace(abc.ABC):
-    """A place with tables to read, seeded from outside."""
-
-    #: What `seed_types` wrote: the schema and values that `Source` must yield, by `id`.
-    expected: ClassVar[pa.Table]
-
-    @property
-    @abc.abstractmethod
-    def connection(self) -> Mapping[str, Any]:
-        """Return the entry for `connections` of a config that leads here."""
-
-    @abc.abstractmethod
-    def seed_types(self, table: str) -> None:
-        """Create a table of every native type and fill it with the values of `expected`."""
-
-    @abc.abstractmethod
-    def seed(self, table: str, days: Sequence[tuple[int, datetime.date | None]]) -> None:
-        """Create a table with `id` (64-bit integer), `day` (date) and `name` (text, ``n<id>``)."""
