@@ -20,6 +20,7 @@ class MySQLPlace(conformance.ServerPlace):
     )
     quote_mark = "`"
 
+    narrowed = "ALTER TABLE {table} MODIFY name VARCHAR(5) NOT NULL"
     kept: ClassVar[dict[str, conformance.Kept]] = {
         "grants": conformance.Kept(
             (

@@ -17,6 +17,7 @@ class PostgresPlace(conformance.ServerPlace):
 
     traits = conformance.Traits(gaps=frozenset({"nul"}), longest_name=63)
 
+    narrowed = "ALTER TABLE {table} ALTER name TYPE varchar(5), ALTER name SET NOT NULL"
     kept: ClassVar[dict[str, conformance.Kept]] = {
         "owner_and_grants": conformance.Kept(
             (

@@ -23,15 +23,22 @@ database driver is imported here.
 
 import pytest
 
-_SUITES = ("delta", "failure", "publication", "row", "schema", "server", "source", "suite", "value")
+_SUITES = (
+    "delta",
+    "failure",
+    "publication",
+    "replace",
+    "row",
+    "schema",
+    "server",
+    "source",
+    "suite",
+    "upsert",
+    "value",
+)
 # Must come before the suites are imported: their asserts then show both sides when they fail.
 pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in _SUITES))
 
-from tmg_etl.testing.conformance.delta import (  # noqa: E402
-    NoDeltaConformance,
-    ReplaceWindowConformance,
-    UpsertConformance,
-)
 from tmg_etl.testing.conformance.failure import (  # noqa: E402
     FailureConformance,
     RefusalConformance,
@@ -42,6 +49,10 @@ from tmg_etl.testing.conformance.profile import (  # noqa: E402
     TargetPlace,
     Traits,
 )
+from tmg_etl.testing.conformance.replace import (  # noqa: E402
+    NoDeltaConformance,
+    ReplaceWindowConformance,
+)
 from tmg_etl.testing.conformance.row import RowConformance  # noqa: E402
 from tmg_etl.testing.conformance.sample import Document  # noqa: E402
 from tmg_etl.testing.conformance.schema import SchemaConformance  # noqa: E402
@@ -51,6 +62,7 @@ from tmg_etl.testing.conformance.source import (  # noqa: E402
     SnapshotConformance,
     SourceConformance,
 )
+from tmg_etl.testing.conformance.upsert import UpsertConformance  # noqa: E402
 from tmg_etl.testing.conformance.value import ValueConformance  # noqa: E402
 
 #: What every target must pass.

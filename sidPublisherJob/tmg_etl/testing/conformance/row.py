@@ -137,7 +137,7 @@ class RowConformance(suite.TargetSuite):
     def test_text_keys_are_compared_by_their_bytes(
         self, target: publication.Publication, publish: str
     ) -> None:
-        keys = ["a", "\\N", "\t", "ä", "\U0001f680", "b\n", "c'"]
+        keys = ["a", "A", "a ", "\\N", "\t", "ä", "a\u0308", "\U0001f680", "b\n", "c'"]
         for text in ("old", "new"):
             rows = pa.table({"id": keys, "name": [f"{text} {key}" for key in keys]})
             target.publish(rows, publish=publish)

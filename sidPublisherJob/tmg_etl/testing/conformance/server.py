@@ -46,6 +46,9 @@ class ServerPlace(profile.SqlPlace):
     #: What belongs to a table, by a word for it.
     kept: ClassVar[dict[str, Kept]]
 
+    #: Statement that makes the column `name` of ``{table}`` hold five characters and no null.
+    narrowed: ClassVar[str]
+
     #: Where it is, for `reader`.
     url: str
 
@@ -84,6 +87,20 @@ class ServerConformance(suite.TargetSuite):
             found = place.query(thing.reads.replace("{table}", target.table))
             assert [row[0] for row in found] == [1, 7, 8, 9]
         assert target.leftovers() == set()
+
+    @pytest.mark.parametrize("value", ["longer", None], ids=["longer", "null"])
+    def test_a_value_that_does_not_fit_is_named(
+        self, target: publication.Publication, publish: str, value: str | None
+    ) -> None:
+        place = cast("ServerPlace", target.place)
+        target.publish(numbered(1, 2, 3))
+        place.execute(place.narrowed.replace("{table}", target.table))
+        rows = pa.table({"id": list(range(100, 112)), "name": ["fits"] * 10 + [value, "fits"]})
+        error = target.refuse(rows, errors.ValueRejectedError, publish=publish)
+        assert error.exit_code == errors.EXIT_DATA
+        assert "110" in str(error)
+        assert "'name'" in str(error)
+        assert str(value).replace("None", "null") in str(error)
 
     @pytest.mark.slow
     def test_readers_see_the_old_rows_or_the_new_ones_and_never_wait(
