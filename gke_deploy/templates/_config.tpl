@@ -41,10 +41,7 @@
 {{- if not (or $values.config.content $values.config.location) -}}
 {{- fail "config.content is empty: pass --set-file config.content=FILE, or config.location" -}}
 {{- end -}}
-{{- if and $values.config.content $values.config.location -}}
-{{- fail "config.content and config.location are both given: leave one out" -}}
-{{- end -}}
-{{- if gt (len $values.config.content) 1000000 -}}
+{{- if and (not $values.config.location) (gt (len $values.config.content) 1000000) -}}
 {{- fail "config.content is larger than a ConfigMap (1 MB): put it in a bucket and give config.location" -}}
 {{- end -}}
 {{- if and $values.sqlProxy.enabled (not $values.sqlProxy.instance) -}}

@@ -87,7 +87,7 @@ spec:
       resources: {{ toJson (.resources | default $values.resources) }}
       volumeMounts:
         - {name: tmp, mountPath: /tmp}
-        {{- if $values.config.content }}
+        {{- if not $values.config.location }}
         - {name: config, mountPath: /etc/tmg_etl, readOnly: true}
         {{- end }}
         {{- if or $values.secrets.existing $values.secrets.secretManager }}
@@ -96,7 +96,7 @@ spec:
   volumes:
     - name: tmp
       emptyDir: {sizeLimit: {{ $values.tmpSize }}}
-    {{- if $values.config.content }}
+    {{- if not $values.config.location }}
     - name: config
       configMap: {name: {{ $root.Release.Name }}}
     {{- end }}

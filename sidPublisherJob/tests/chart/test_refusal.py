@@ -10,7 +10,6 @@ CASES = {
     "a misspelt value": (chart_kit.values(imagee={}), "imagee"),
     "a misspelt inner value": (chart_kit.values(job={"backofLimit": 1}), "backofLimit"),
     "no config": ({}, "config.content is empty"),
-    "two configs": (chart_kit.values(config={"location": "gs://b/c"}), "both given"),
     "config that is not YAML": ({"config": {"content": "a: [1"}}, "is not YAML"),
     "an unknown environment": (chart_kit.values(config={"env": "tst"}), "dev, prod, val"),
     "a setting of an unknown transfer": (

@@ -216,6 +216,16 @@ def test_the_config_reaches_the_pod_as_it_was_written(helm: chart_kit.Helm) -> N
     assert chart_kit.find(items, "ConfigMap")["data"]["config.yaml"] == odd
 
 
+def test_pods_read_a_config_in_a_bucket_while_the_chart_sees_its_schedules() -> None:
+    values = chart_kit.values(config={"location": "gs://b/config.yaml"})
+    items = chart_kit.objects(chart_kit.ENGINES["helm4"].render(values))
+    assert not [item for item in items if item["kind"] == "ConfigMap"]
+    cron = chart_kit.find(items, "CronJob", "sid-fact-flight")
+    container = cron["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]
+    assert "gs://b/config.yaml" in container["args"]
+    assert [mount["name"] for mount in container["volumeMounts"]] == ["tmp"]
+
+
 def test_a_one_off_job_gets_another_name_with_another_template(helm: chart_kit.Helm) -> None:
     run = {"transfer": "dim_airline", "executionDate": "20240101"}
     names = [

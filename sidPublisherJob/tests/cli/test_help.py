@@ -78,6 +78,7 @@ Commands:
   config   Check a config, show it, print its JSON Schema.
   plan     Show what a run would do; writes nothing.
   runs     List what ran, or show one run in full.
+  status   Show jobs and schedules in a cluster.
   version  Show the version.
 """
 
@@ -250,8 +251,8 @@ def test_wrong_arguments_are_one_line_and_exit_64(
     [
         (
             ("run",),
-            "found the unknown command 'run', expected one of config, plan, runs, version; "
-            "did you mean runs?",
+            "found the unknown command 'run', expected one of config, plan, runs, "
+            "status, version; did you mean runs?",
         ),
         (
             ("config", "validate"),

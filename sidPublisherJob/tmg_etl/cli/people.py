@@ -22,6 +22,9 @@ COMMANDS = {
     "runs": group.Entry(
         "tmg_etl.cli.runs_command:command", "List what ran, or show one run in full."
     ),
+    "status": group.Entry(
+        "tmg_etl.cli.status_command:command", "Show jobs and schedules in a cluster."
+    ),
     "version": group.Entry("tmg_etl.cli.people:version", "Show the version."),
 }
 
