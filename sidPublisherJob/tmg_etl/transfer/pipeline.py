@@ -11,6 +11,8 @@ import dataclasses
 import time
 from collections.abc import Iterator
 
+import pyarrow as pa
+
 from tmg_etl import errors, etl
 from tmg_etl import run as run_module
 from tmg_etl.connectors import base
@@ -51,6 +53,10 @@ class TransferPipeline(etl.TMGETL):
 
     def pre_execution_cleansing(self) -> None:
         """Remove what dead runs left, open the source, and refuse what cannot be published."""
+        with self._fenced():
+            self._prepare()
+
+    def _prepare(self) -> None:
         for name in self.target.sweep(self.run.names):
             self.logger.info("removed %s, left by an earlier run", name)
         self.source = self.open_source()
@@ -68,17 +74,19 @@ class TransferPipeline(etl.TMGETL):
 
     def pipeline(self) -> None:
         """Load, prove, publish."""
-        if self.run.write_mode is run_module.WriteMode.DELTA:
-            self._delta()
-        else:
-            self._truncate()
+        with self._fenced():
+            if self.run.write_mode is run_module.WriteMode.DELTA:
+                self._delta()
+            else:
+                self._truncate()
 
     def post_execution_cleanup(self) -> None:
         """Drop this run's tables and close the source."""
         with contextlib.ExitStack() as stack:
             if hasattr(self, "source"):
                 stack.callback(self.source.close)
-            for kind in ("shadow", "stage"):
+            # Not "old": where a swap is two steps, that may be the only copy for a moment.
+            for kind in ("shadow", "stage", "latest"):
                 stack.callback(self.target.drop, self.run.names.table(kind, self.target.table))
 
     # --- truncate -------------------------------------------------------------------------------
@@ -138,6 +146,7 @@ class TransferPipeline(etl.TMGETL):
         staging = self.run.names.table("stage", self.target.table)
         self.target.create_staging(staging, self.columns.names, self.columns.extra)
         sent = self._load(staging, window=window)
+        self._warn_of_no_rows(sent, window)
         self._prove_loaded(staging, sent)
         publisher = publish.Publisher(self.run, self.target, self.columns)
         with self._timed(run_module.Phase.PUBLISH):
@@ -158,6 +167,14 @@ class TransferPipeline(etl.TMGETL):
         self.target.check_lock()
         self.target.swap(shadow, self.run.names)
 
+    def _warn_of_no_rows(self, sent: base.Fingerprint, window: base.CursorWindow) -> None:
+        if sent.rows:
+            return
+        kind = self.source.schema().field(window.column).type
+        is_day = pa.types.is_date(kind) or pa.types.is_timestamp(kind)
+        as_text = "" if is_day else f"; {window.column!r} is {kind}, which is compared as YYYYMMDD"
+        self.logger.warning("no rows in the window %s%s", self.run.window, as_text)
+
     def _refuse_wiping(self, sent: base.Fingerprint, window: base.CursorWindow) -> None:
         if sent.rows or self.run.transfer.on_empty == "allow":
             return
@@ -168,6 +185,25 @@ class TransferPipeline(etl.TMGETL):
             raise errors.EmptySourceError(f"{self.source.description} from {self.run.window}")
 
     # --- steps of both --------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _fenced(self) -> Iterator[None]:
+        """Blame the loss of the lock for what fails after it.
+
+        The run that has the lock now has removed our tables, and what the database says of that
+        ("no such table") reads like a fault of the config or of this program.
+        """
+        try:
+            yield
+        except Exception as found:
+            if errors.exit_code_of(found) != errors.EXIT_TEMPORARY:
+                try:
+                    self.target.check_lock()
+                except errors.LockLostError as lost:
+                    raise lost from found
+                except Exception:  # noqa: BLE001, S110 - the first error says more
+                    pass
+            raise
 
     def _evolve(self) -> None:
         if len(self.columns.added):

@@ -374,8 +374,11 @@ class DuckDBTarget(sql.SqlTarget):
         return replaced
 
     def _checkpoint(self) -> None:
-        """Write the log into the file, unless others in this process are reading it."""
-        with contextlib.suppress(errors.TemporaryError):
+        """Write the log into the file, unless others in this process are reading it.
+
+        The swap is committed: a stop that comes now does not make a stopped run of it.
+        """
+        with contextlib.suppress(errors.TemporaryError, errors.Stopped):
             self.run("CHECKPOINT")
 
     def close(self) -> None:

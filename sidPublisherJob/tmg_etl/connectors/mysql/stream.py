@@ -45,7 +45,8 @@ class _Result(connections.MySQLResult):
         try:
             refused = not connection.send_upload(requested)
         finally:
-            connection.write_packet(b"")  # the end of the "file"
+            if connection._sock is not None:  # else it broke on the way: that error is the one
+                connection.write_packet(b"")  # the end of the "file"
         answer = connection._read_packet()
         if refused:
             raise pymysql.err.OperationalError(

@@ -165,9 +165,13 @@ class MySQLTarget(sql.SqlTarget):
     def drop(self, name: str) -> None:
         """Drop a temporary table if it is there."""
         self._forget(name)
-        self._session.run(
-            f"DROP TABLE IF EXISTS {self.qualified(name)}", table=self.table, cancellable=False
-        )
+        statement = f"DROP TABLE IF EXISTS {self.qualified(name)}"
+        try:
+            self._session.run(statement, table=self.table, cancellable=False)
+        except errors.AccessError:
+            # The server asks for the right before it looks whether there is such a table.
+            if catalogue.exists(self._session, self._database, name):
+                raise
 
     def _forget(self, name: str) -> None:
         self._entries.pop(name, None)
@@ -341,12 +345,12 @@ class MySQLTarget(sql.SqlTarget):
         self.run("START TRANSACTION")
         try:
             yield
+            self._session.run("COMMIT", cancellable=False)
         except BaseException:
-            # A lost connection rolls back by itself.
+            # Else the DROP of the cleanup would commit. A lost connection rolls back by itself.
             with contextlib.suppress(errors.TmgEtlError):
                 self._session.run("ROLLBACK", cancellable=False)
             raise
-        self._session.run("COMMIT", cancellable=False)
 
     def swap(self, shadow: str, names: run_module.TemporaryNames) -> int:
         """Put the shadow in the target's place by one RENAME."""
@@ -379,7 +383,12 @@ class MySQLTarget(sql.SqlTarget):
             errors.ConfigError: a foreign key that this user cannot see refers to it; the swap is
                 undone.
         """
-        replaced = int(self._session.value(f"SELECT COUNT(*) FROM {self.qualified(old)}"))
+        try:
+            return int(self._session.value(f"SELECT COUNT(*) FROM {self.qualified(old)}"))
+        finally:
+            self._drop_or_undo(old, shadow)
+
+    def _drop_or_undo(self, old: str, shadow: str) -> None:
         try:
             self.drop(old)
         except errors.DataError as referenced:
@@ -393,7 +402,6 @@ class MySQLTarget(sql.SqlTarget):
                 f"{self.table}: a foreign key of another table refers to it: {referenced.message}",
                 hint="write `publish: diff`; the target is unchanged",
             ) from referenced
-        return replaced
 
     def close(self) -> None:
         """Hang up."""

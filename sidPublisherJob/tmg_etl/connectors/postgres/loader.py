@@ -93,7 +93,11 @@ class Loader:
         """Commit what was loaded, if anything was."""
         if self._loading is not None:
             self._loading = None
-            self._session.execute("COMMIT", can_stop=False)
+            try:
+                self._session.execute("COMMIT", can_stop=False)
+            except BaseException:
+                self._session.roll_back()
+                raise
 
     def abandon(self) -> None:
         """Undo what was loaded, if anything was."""

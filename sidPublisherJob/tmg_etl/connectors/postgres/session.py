@@ -173,10 +173,11 @@ class Session:
         self.execute(begin)
         try:
             yield
+            self.execute("COMMIT", can_stop=False)
         except BaseException:
+            # After a COMMIT that did not get through as well: what follows must not be part of it.
             self.roll_back()
             raise
-        self.execute("COMMIT", can_stop=False)
 
     def roll_back(self) -> None:
         """Leave the transaction; a connection that is gone has left it already."""
