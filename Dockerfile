@@ -10,7 +10,7 @@ ARG BASE=docker.io/library/python:3.11.16-slim-bookworm@sha256:a36c24f9cbdf4fd0f
 # The requirements, in an environment that never had an installer in it.
 FROM ${BASE} AS dependencies
 # A company's own package index: --build-arg PIP_INDEX_URL=…; nothing of this stage is in the image.
-ARG PIP_INDEX_URL
+ARG PIP_INDEX_URL=
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_NO_INPUT=1
 RUN python3 -m venv /opt/build && python3 -m venv --without-pip /opt/sid
 # Copied, not mounted: podman and buildah reuse a layer whatever a mounted file holds.
@@ -27,7 +27,7 @@ RUN set -eu; find /opt/sid/bin -type f -delete; \
     find . \( -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' -o -name '*.pyi' -o -name '*.h' \
         -o -name '*.hpp' -o -name '*.a' -o -name '*.cc' \) -delete; \
     rm -rf pyarrow/include pyarrow/src pyarrow/*flight*; \
-    python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/sid/lib
+    python3 -m compileall -q --invalidation-mode unchecked-hash /opt/sid/lib
 
 
 # This project, as a wheel, put where it will stand.
@@ -60,7 +60,7 @@ RUN set -eu; \
             "$python"/site-packages/distutils-precedence.pth; \
         find "$python" -depth -type d -name __pycache__ -exec rm -rf {} +; \
     done; \
-    python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash \
+    python3 -m compileall -q --invalidation-mode unchecked-hash \
         "$(python3 -c 'import os; print(os.path.dirname(os.__file__))')"; \
     rm -rf /usr/share/python-wheels /usr/local/bin/pip* /usr/local/bin/idle* /usr/local/bin/2to3* \
         /usr/local/bin/pydoc* /usr/local/bin/wheel /usr/local/include /usr/share/man \

@@ -6,6 +6,7 @@ run. Places (registries, clusters, buckets) stand in `gke_deploy/environments.ya
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
 import pathlib
@@ -18,8 +19,9 @@ import invoke
 ROOT = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT / "sidPublisherJob"))
 
-from tmg_etl import errors  # noqa: E402 - after the path to it
-from tmg_etl.launch import command, image, key, registry, release, wheel  # noqa: E402
+from tmg_etl import errors, run  # noqa: E402 - after the path to it
+from tmg_etl.cli import people  # noqa: E402
+from tmg_etl.launch import command, image, key, registry, release, session  # noqa: E402
 
 HELP = {
     "env": "environment in gke_deploy/environments.yaml",
@@ -33,6 +35,17 @@ HELP = {
     "keep": "how many of the newest versions stay",
     "test_execution_date": "YYYYMMDD; yesterday by default",
     "arguments": "for pytest, in one text",
+    "execution_date": "YYYYMMDD; yesterday by default",
+    "write_mode": "truncate or delta",
+    "delta_start_date": "YYYYMMDD; first day of a delta's window, the execution date by default",
+    "from_": "YYYYMMDD; first day",
+    "to": "YYYYMMDD; last day",
+    "step": "length of a window: 1d, 1w, 1m",
+    "parallelism": "windows at a time; as the chart says by default",
+    "only": "the windows to run, as 3,7-9",
+    "resume": "leave out what the ledger knows as published",
+    "local": "run in so many processes on this machine, without a cluster",
+    "job": "name of a Job; see the task status",
 }
 
 
@@ -65,6 +78,43 @@ def day(text: str | None) -> datetime.date | None:
         return datetime.datetime.strptime(text, "%Y%m%d").date()  # noqa: DTZ007 - a day has no zone
     except ValueError:
         raise errors.UsageError(f"found the day {text!r}", hint="write it as YYYYMMDD") from None
+
+
+def yesterday() -> datetime.date:
+    """Return the day that a nightly run is for."""
+    return datetime.datetime.now(datetime.UTC).date() - datetime.timedelta(days=1)
+
+
+def required(text: str, option: str) -> datetime.date:
+    """Return the day of an option that must be given."""
+    found = day(text)
+    if found is None:
+        raise errors.UsageError(f"{option} is missing", hint="write it as YYYYMMDD")
+    return found
+
+
+def mode(text: str) -> run.WriteMode:
+    """Return the write mode of that name."""
+    try:
+        return run.WriteMode(text)
+    except ValueError:
+        known = " or ".join(known.value for known in run.WriteMode)
+        raise errors.UsageError(f"found the write mode {text!r}", hint=known) from None
+
+
+def number(text: str | int | None, option: str) -> int | None:
+    """Return a whole number above zero; invoke hands over text where the default is no number."""
+    if text is None:
+        return None
+    if not str(text).isdigit() or int(text) == 0:
+        raise errors.UsageError(f"found {option} {text}", hint="give a whole number, 1 or more")
+    return int(text)
+
+
+def end(exit_code: int) -> None:
+    """End with the exit code of a job."""
+    if exit_code:
+        raise invoke.Exit(code=exit_code)
 
 
 # --- develop
@@ -133,10 +183,8 @@ def deploy_docker_image(
     c: invoke.Context, env: str = "dev", engine: str | None = None, dry_run: bool = False
 ) -> None:
     """Push this version's image and wheel."""
-    pinned = image.deploy(ROOT, env=env, using=engine, dry_run=dry_run)
-    url = wheel.upload(ROOT, env, dry_run=dry_run)
-    if not dry_run:
-        print(*filter(None, (pinned, url)), sep="\n")
+    for what in release.push(ROOT, env, using=engine, dry_run=dry_run):
+        print(what)
 
 
 @task
@@ -188,3 +236,100 @@ def local_deploy_gke(
 ) -> None:
     """Deploy this version on Kubernetes with Helm."""
     release.deploy(ROOT, env, sql_proxy=sql_proxy, dry_run=dry_run)
+
+
+@task
+def render(
+    c: invoke.Context, env: str = "local", sql_proxy: bool = False, dry_run: bool = False
+) -> None:
+    """Print what Helm would deploy."""
+    release.render(ROOT, env, sql_proxy=sql_proxy, dry_run=dry_run)
+
+
+@task
+def run_gke(
+    c: invoke.Context,
+    transfer: str,
+    execution_date: str | None = None,
+    write_mode: str = "truncate",
+    delta_start_date: str | None = None,
+    env: str = "local",
+    dry_run: bool = False,
+) -> None:
+    """Run one transfer on Kubernetes now."""
+    end(
+        session.run_now(
+            session.Session(ROOT, env),
+            transfer,
+            day(execution_date) or yesterday(),
+            mode(write_mode),
+            delta_start_date=day(delta_start_date),
+            dry_run=dry_run,
+        )
+    )
+
+
+@task
+def backfill(
+    c: invoke.Context,
+    transfer: str,
+    from_: str,
+    to: str,
+    step: str = "1d",
+    parallelism: int | None = None,
+    only: str | None = None,
+    resume: bool = False,
+    local: int | None = None,
+    env: str = "local",
+    dry_run: bool = False,
+) -> None:
+    """Run a span of days on Kubernetes or here."""
+    end(
+        session.backfill(
+            session.Session(ROOT, env),
+            transfer,
+            required(from_, "--from"),
+            required(to, "--to"),
+            step=step,
+            parallelism=number(parallelism, "--parallelism"),
+            only=only,
+            resume=resume,
+            processes=number(local, "--local"),
+            dry_run=dry_run,
+        )
+    )
+
+
+@task
+def status(c: invoke.Context, env: str = "local", dry_run: bool = False) -> None:
+    """Show jobs and schedules, and how they went."""
+    arguments = ["status", "--env", env]
+    if dry_run:
+        command.run(["tmg-etl", *arguments], dry_run=True)
+        return
+    with contextlib.chdir(ROOT):
+        end(people.main(arguments))
+
+
+@task
+def logs(
+    c: invoke.Context, job: str | None = None, env: str = "local", dry_run: bool = False
+) -> None:
+    """Follow a Job, by default the latest."""
+    if dry_run:
+        what = (
+            f"job/{job}" if job else f"--selector=app.kubernetes.io/instance={release.name(ROOT)}"
+        )
+        command.run(release.kubectl(ROOT, env, "logs", "--follow", what), dry_run=True)
+        return
+    end(session.logs(session.Session(ROOT, env), job))
+
+
+@task
+def cancel(c: invoke.Context, job: str, env: str = "local", dry_run: bool = False) -> None:
+    """End a Job in order."""
+    if dry_run:
+        options = ("delete", f"job/{job}", "--cascade=foreground")
+        command.run(release.kubectl(ROOT, env, *options), dry_run=True)
+        return
+    end(session.cancel(session.Session(ROOT, env), job))

@@ -66,4 +66,4 @@ def image(builder: image_kit.Builder, poisoned: pathlib.Path) -> Iterator[image_
         container, root = builder.mount(tag)
     described = json.loads(builder.buildah("inspect", "--type", "image", tag))["OCIv1"]
     yield image_kit.Image(builder, tag, root, described["config"], described["history"])
-    builder.buildah("rm", container)
+    builder.remove(container)

@@ -35,8 +35,10 @@ ATTEMPTS = 3
 # only /tmp, here the folder $2, may be written to. $3 is shown read-only at /srv.
 ENTER = """
 set -eu
-mount --make-rprivate /
+# In a chroot, / is no mount and cannot be made private.
+mount --make-rprivate / 2>/dev/null || true
 mount --bind "$1" "$1"
+mount --make-private "$1"
 cd "$1"
 mount --bind "$2" tmp
 mount --bind "$3" srv
@@ -48,6 +50,22 @@ root=$1
 shift 3
 exec chroot --userspec=65532:65532 --groups= "$root" "$@"
 """
+
+
+# Storage makes / private, which only works where / is a mount: in a plain chroot it is none, and
+# becomes one in a namespace of its own.
+IN_CHROOT = """
+set -eu
+mkdir -p "$0"
+mount --rbind / "$0"
+exec chroot "$0" "$@"
+"""
+
+
+def root_is_mount() -> bool:
+    """Tell whether / is a mount, as on a machine and in a container, or a chroot's folder."""
+    lines = pathlib.Path("/proc/self/mountinfo").read_text().splitlines()
+    return any(line.split()[4] == "/" for line in lines)
 
 
 def find(program: str) -> str:
@@ -106,10 +124,16 @@ class Builder:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
+    def command(self, *arguments: object) -> list[str]:
+        """Return the command line of a call of buildah."""
+        storage = ["--root", self.storage, "--runroot", self.runroot]
+        if root_is_mount():
+            return as_root("buildah", *storage, *arguments)
+        inner = [IN_CHROOT, self.temporary / "root", find("buildah"), *storage, *arguments]
+        return as_root("unshare", "--mount", "--propagation=unchanged", "sh", "-c", *inner)
+
     def buildah(self, *arguments: object) -> str:
-        storage = ["--root", str(self.storage), "--runroot", str(self.runroot)]
-        environment = {**os.environ, "TMPDIR": str(self.temporary)}
-        return call([*as_root("buildah"), *storage, *map(str, arguments)], env=environment)
+        return call(self.command(*arguments), env={**os.environ, "TMPDIR": str(self.temporary)})
 
     def base(self) -> str:
         """Return the name of the base image, made now if it is not there."""
@@ -154,7 +178,20 @@ class Builder:
     def mount(self, tag: str) -> tuple[str, pathlib.Path]:
         """Return a new container of an image and the folder its files are in."""
         container = self.buildah("from", "--pull-never", tag).strip()
-        return container, pathlib.Path(self.buildah("mount", container).strip())
+        if root_is_mount():
+            return container, pathlib.Path(self.buildah("mount", container).strip())
+        # A mount would be seen in buildah's own namespace only.
+        folder = self.temporary / container
+        folder.mkdir()
+        copy = ["sh", "-c", 'cp -a "$("$@")/." "$0"', str(folder)]
+        *start, binary, root, where, runroot, there = self.command()
+        call([*start, *copy, binary, root, where, runroot, there, "mount", container])
+        return container, folder
+
+    def remove(self, container: str) -> None:
+        """Remove a container and what `mount` copied of it."""
+        self.buildah("rm", container)
+        call(as_root("rm", "-rf", self.temporary / container))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,7 +240,8 @@ class Image:
         workdir = self.config["WorkingDir"]
         command = [*(entrypoint or self.config["Entrypoint"]), *map(str, arguments)]
         inside = ["/usr/bin/env", "-i", f"--chdir={workdir}", *pairs, *command]
-        unshare = as_root("unshare", "--mount", "--pid", "--fork", "--kill-child")
+        namespaces = ["--mount", "--propagation=unchanged", "--pid", "--fork", "--kill-child"]
+        unshare = as_root("unshare", *namespaces)
         return subprocess.Popen(
             [*unshare, "sh", "-c", ENTER, "enter", self.root, tmp, config, *inside],
             stdin=subprocess.DEVNULL,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 
 from tests.package import conftest, image_kit
 
@@ -29,9 +30,17 @@ def test_a_build_sees_the_packages_and_what_installs_them(
             for folder, _, names in os.walk(root)
             for name in names
         }
-        builder.buildah("rm", container)
+        builder.remove(container)
         builder.buildah("rmi", tag)
     assert seen >= FILES
     assert "sidPublisherJob/tmg_etl/cli/pipeline.py" in seen
     assert not {name for name in seen - FILES if not name.startswith(ALLOWED)}
     assert not seen & conftest.POISON.keys()
+
+
+def test_the_base_is_pinned_by_its_digest() -> None:
+    recipe = (image_kit.ROOT / "Dockerfile").read_text()
+    assert re.search(r"^ARG BASE=\S+/python:\S+@sha256:[0-9a-f]{64}$", recipe, re.MULTILINE)
+    assert set(re.findall(r"^FROM (\S+)", recipe, re.MULTILINE)) == {
+        "${BASE}", "dependencies", "scratch",
+    }  # fmt: skip

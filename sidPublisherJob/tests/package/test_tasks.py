@@ -15,7 +15,7 @@ from tmg_etl.launch import environment
 PROMISED = {
     "make-docker-image", "test-docker-local", "deploy-docker-image", "local-deploy-gke",
     "download-keys", "lint", "test", "versions", "promote", "prune-images",
-    "delete-failed-container-image",
+    "delete-failed-container-image", "render", "run-gke", "backfill", "status", "logs", "cancel",
 }  # fmt: skip
 NAME = "europe-west1-docker.pkg.dev/acme-datalake/sid/sidpublisherjob"
 
@@ -78,7 +78,8 @@ def test_engine_base_and_own_options_can_be_chosen(checkout: task_kit.Checkout) 
 def test_a_dry_run_prints_the_command_and_runs_nothing(checkout: task_kit.Checkout) -> None:
     checkout.fake("docker", "helm", "gcloud", "kubectl")
     for task in ("make-docker-image", "test-docker-local", "local-deploy-gke", "lint", "test",
-                 "deploy-docker-image", "delete-failed-container-image", "versions"):  # fmt: skip
+                 "deploy-docker-image", "delete-failed-container-image", "versions", "render",
+                 "status", "logs"):  # fmt: skip
         done = checkout.invoke(task, "--dry-run")
         assert done.returncode == 0, f"{task}: {done.stderr}"
         assert done.stdout.strip(), task
@@ -154,6 +155,23 @@ def test_the_registry_is_asked_before_anything_is_deployed(checkout: task_kit.Ch
     assert checkout.calls() == []
 
 
+def test_what_would_be_deployed_can_be_printed(checkout: task_kit.Checkout) -> None:
+    checkout.fake("helm")
+    assert checkout.invoke("render", "--env", "prod", "--sql-proxy").returncode == 0
+    [made] = checkout.calls()
+    assert made[:3] == ["helm", "template", "sidpublisherjob"]
+    assert "--kube-context" not in made
+    assert f"image.repository={NAME},image.tag={__version__}" in made
+    assert "sqlProxy.enabled=true,sqlProxy.port=3306,sqlProxy.privateIp=true" in made
+
+
+def test_status_says_why_there_is_none(checkout: task_kit.Checkout) -> None:
+    done = checkout.invoke("status")
+    assert done.returncode == errors.EXIT_CONFIG
+    assert "no cluster is configured as 'kind-sid'" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("task", "program"),
     [
@@ -185,6 +203,16 @@ def test_a_missing_program_is_one_line_that_says_where_to_get_it(
         (["make-docker-image", "--engine", "rkt"], "one of docker, podman, buildah"),
         (["promote", "--version=1.0.0", "--env=dev"], "nothing is promoted to dev"),
         (["prune-images", "--keep=0"], "keep one version or more"),
+        (["run-gke", "--transfer=planet", "--write-mode=append"], "truncate or delta"),
+        (["run-gke", "--transfer=planet"], "no cluster is configured as 'kind-sid'"),
+        (["logs"], "no cluster is configured as 'kind-sid'"),
+        (["cancel", "--job=x"], "no cluster is configured as 'kind-sid'"),
+        (["backfill", "--transfer=moon", "--from=20240101", "--to=20240102"], "moon"),
+        (["backfill", "--transfer=planet", "--from=2024", "--to=20240102"], "as YYYYMMDD"),
+        (
+            ["backfill", "--transfer=planet", "--from=20240101", "--to=20240102", "--local=x"],
+            "found --local x; give a whole number",
+        ),
     ],
 )
 def test_a_wrong_call_is_one_line_and_runs_nothing(

@@ -61,20 +61,21 @@ def engine(wanted: str | None = None, among: Sequence[str] = ENGINES) -> str:
     raise command.MissingProgramError(candidates[0])
 
 
-def build_facts(root: pathlib.Path) -> dict[str, str]:
-    """Return the build arguments that become the image's labels.
+def committed_at(root: pathlib.Path) -> datetime.datetime:
+    """Return when the commit that is checked out was made: one commit gives one artefact."""
+    git = ["git", "-C", str(root), "show", "-s", "--format=%ct", "HEAD"]
+    return datetime.datetime.fromtimestamp(int(command.read(git)), datetime.UTC)
 
-    `CREATED` is the time of the commit, so that one commit gives one image.
-    """
+
+def build_facts(root: pathlib.Path) -> dict[str, str]:
+    """Return the build arguments that become the image's labels."""
     git = ["git", "-C", str(root)]
     revision = command.read([*git, "rev-parse", "HEAD"]).strip()
     changed = command.read([*git, "status", "--porcelain", "--untracked-files=no"]).strip()
-    committed = command.read([*git, "show", "-s", "--format=%ct", "HEAD"]).strip()
-    created = datetime.datetime.fromtimestamp(int(committed), datetime.UTC)
     facts = {
         "VERSION": __version__,
         "REVISION": f"{revision}-dirty" if changed else revision,
-        "CREATED": created.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "CREATED": committed_at(root).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
     try:
         url = command.read([*git, "config", "--get", "remote.origin.url"]).strip()
@@ -207,6 +208,24 @@ def try_locally(
     command.run(made, dry_run=dry_run)
 
 
+def refuse_known(root: pathlib.Path, env: str | None = None) -> None:
+    """Refuse to go on where the registry has this version.
+
+    Args:
+        root: folder of the repository.
+        env: the environment whose registry is asked.
+
+    Raises:
+        errors.UsageError: it has.
+    """
+    found = registry.Repository.parse(name(root, env)).digest(__version__)
+    if found is not None:
+        raise errors.UsageError(
+            f"{reference(root, env)} is already in the registry as {found}",
+            hint="a version is never overwritten: raise the one in tmg_etl/__version__.py",
+        )
+
+
 def deploy(
     root: pathlib.Path,
     *,
@@ -233,13 +252,8 @@ def deploy(
     if dry_run:
         command.run([chosen, "push", tag], dry_run=True)
         return None
+    refuse_known(root, env)
     repository = registry.Repository.parse(name(root, env))
-    found = repository.digest(__version__)
-    if found is not None:
-        raise errors.UsageError(
-            f"{tag} is already in the registry as {found}",
-            hint="a version is never overwritten: raise the one in tmg_etl/__version__.py",
-        )
     command.run([chosen, "push", tag])
     digest = repository.digest(__version__)
     if digest is None:

@@ -9,7 +9,7 @@ from typing import Any
 from tmg_etl import errors
 from tmg_etl.__version__ import __version__
 from tmg_etl.config import environment as config_environment
-from tmg_etl.launch import command, environment, image, registry, wheel
+from tmg_etl.launch import chart, command, environment, image, registry, wheel
 
 CHART = pathlib.Path("gke_deploy")
 BUILT_FOR = "dev"
@@ -17,6 +17,18 @@ BUILT_FOR = "dev"
 
 _HISTORY = 10  # revisions that Helm keeps for a rollback: its own default, said so that it stays
 _TIMEOUT = "5m"
+
+
+def name(root: pathlib.Path) -> str:
+    """Return the name of the Helm release."""
+    return environment.load(root).image
+
+
+def kubectl(root: pathlib.Path, env: str, *arguments: str) -> list[str]:
+    """Return a kubectl command for an environment's namespace, whatever context is current."""
+    places = environment.select(root, env)
+    context = ["--context", places.kubectl_context] if places.kubectl_context else []
+    return ["kubectl", *context, "--namespace", places.namespace, *arguments]
 
 
 def helm_command(
@@ -34,19 +46,45 @@ def helm_command(
     Raises:
         errors.ConfigError: the environment has no values file, or no proxy where one is asked for.
     """
-    places, all_places = environment.select(root, env), environment.load(root)
+    places = environment.select(root, env)
     values = root / CHART / f"values-{env}.yaml"
     if not values.is_file():
         raise errors.ConfigError("there is no such file of Helm values", where=str(values))
-    release, chart = all_places.image, str(root / CHART)
     verb = ["upgrade", "--install"] if action == "upgrade" else [action]
-    helm = ["helm", *verb, release, chart, "--namespace", places.namespace]
+    helm = ["helm", *verb, name(root), str(root / CHART), "--namespace", places.namespace]
     if action == "upgrade":
         context = places.kubectl_context
         helm += ["--kube-context", context] if context else []
         helm += ["--history-max", str(_HISTORY), "--timeout", _TIMEOUT]
-    helm += ["--values", str(values), *_image_values(pinned), *_config_values(root, env, places)]
+    helm += ["--values", str(values), *_image_values(pinned), *chart.values(root, env)]
     return helm + (_proxy_values(env, places) if sql_proxy else [])
+
+
+def push(
+    root: pathlib.Path, env: str, *, using: str | None = None, dry_run: bool = False
+) -> list[str]:
+    """Push this version: first the wheel, then the image, whose presence says that all is there.
+
+    Where the image's push fails, the same call again is welcome.
+
+    Args:
+        root: folder of the repository.
+        env: the environment whose registry and bucket they go to.
+        using: container engine; None means the first one that is installed.
+        dry_run: print the commands only.
+
+    Returns:
+        What was pushed: the image by its digest, and the wheel's URL if it has a bucket.
+
+    Raises:
+        errors.UsageError: the registry has this version.
+    """
+    chosen = using if dry_run and using else image.engine(using)
+    if not dry_run:
+        image.refuse_known(root, env)
+    url = wheel.upload(root, env, dry_run=dry_run)
+    pinned = image.deploy(root, env=env, using=chosen, dry_run=dry_run)
+    return [] if pinned is None else [pinned, *([url] if url else [])]
 
 
 def deploy(
@@ -72,12 +110,33 @@ def deploy(
     """
     env = env or config_environment.DEFAULT
     wanted = wanted or __version__
-    name = image.name(root, env)
+    repository = image.name(root, env)
     if env == config_environment.DEFAULT:
-        pinned = f"{name}:{wanted}"
+        pinned = f"{repository}:{wanted}"
     else:
-        pinned = registry.Repository.parse(name).resolve(wanted)
+        pinned = registry.Repository.parse(repository).resolve(wanted)
     command.run(helm_command(root, env, pinned, sql_proxy=sql_proxy), dry_run=dry_run)
+
+
+def render(
+    root: pathlib.Path,
+    env: str | None = None,
+    *,
+    sql_proxy: bool = False,
+    dry_run: bool = False,
+) -> None:
+    """Print what Helm would deploy of this version; neither cluster nor registry is asked.
+
+    Args:
+        root: folder of the repository.
+        env: name of the environment; None means ``local``.
+        sql_proxy: run the Cloud SQL Auth Proxy beside the job.
+        dry_run: print the command only.
+    """
+    env = env or config_environment.DEFAULT
+    pinned = f"{image.name(root, env)}:{__version__}"
+    made = helm_command(root, env, pinned, action="template", sql_proxy=sql_proxy)
+    command.run(made, dry_run=dry_run)
 
 
 def promote(
@@ -112,16 +171,11 @@ def running(root: pathlib.Path) -> dict[str, set[str]]:
         command.CommandError: a cluster cannot be asked: then nobody knows what it runs.
     """
     found: dict[str, set[str]] = {}
-    everything = environment.load(root)
-    for env, places in everything.environments.items():
+    for env, places in environment.load(root).environments.items():
         if places.cluster is None or places.kubectl_context is None:
             continue
-        listed = command.read(
-            [
-                *("kubectl", "--context", places.kubectl_context, "--namespace", places.namespace),
-                *("get", "cronjobs,jobs,pods", "--output", "json"),
-            ]
-        )
+        everything = ("get", "cronjobs,jobs,pods", "--output", "json")
+        listed = command.read(kubectl(root, env, *everything))
         found[env] = set(_images(json.loads(listed)))
     return found
 
@@ -179,21 +233,6 @@ def _image_values(pinned: str) -> list[str]:
         return ["--set-string", f"image.repository={name},image.digest={digest}"]
     name, _, tag = pinned.rpartition(":")
     return ["--set-string", f"image.repository={name},image.tag={tag}"]
-
-
-def _config_values(root: pathlib.Path, env: str, places: environment.Environment) -> list[str]:
-    """Return the values that say what is published and who the job is."""
-    if "://" in places.config:
-        values = ["--set-string", f"config.location={places.config}"]
-    elif (root / places.config).is_file():
-        values = ["--set-file", f"config.content={root / places.config}"]
-    else:
-        raise errors.ConfigError("there is no such config file", where=str(root / places.config))
-    values += ["--set-string", f"config.env={env}"]
-    if places.service_account is not None:
-        account = f"serviceAccount.googleServiceAccount={places.service_account}"
-        values += ["--set-string", account]
-    return values
 
 
 def _proxy_values(env: str, places: environment.Environment) -> list[str]:

@@ -8,7 +8,7 @@ import sys
 
 from tmg_etl import errors
 from tmg_etl.__version__ import __version__
-from tmg_etl.launch import bucket, command, environment, registry, version
+from tmg_etl.launch import bucket, command, environment, image, registry, version
 
 FOLDER = pathlib.Path("dist")
 
@@ -24,7 +24,10 @@ def make(root: pathlib.Path, *, dry_run: bool = False) -> pathlib.Path:
     """
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index"]
     options = ["--no-build-isolation", "--wheel-dir", str(root / FOLDER)]
-    command.run([*pip, *options, str(root / "sidPublisherJob")], dry_run=dry_run)
+    # The commit's time in the archive: building a commit again gives the same bytes.
+    stamp = str(int(image.committed_at(root).timestamp()))
+    project = str(root / "sidPublisherJob")
+    command.run([*pip, *options, project], dry_run=dry_run, env={"SOURCE_DATE_EPOCH": stamp})
     return root / FOLDER / file_name(__version__)
 
 
@@ -45,7 +48,7 @@ def upload(root: pathlib.Path, env: str, *, dry_run: bool = False) -> str | None
         The URL; None when the environment has no bucket of wheels.
 
     Raises:
-        errors.UsageError: the bucket has this version already.
+        errors.UsageError: the bucket has this version already, made of something else.
     """
     folder = environment.select(root, env).buckets.wheels
     if folder is None:
@@ -54,9 +57,9 @@ def upload(root: pathlib.Path, env: str, *, dry_run: bool = False) -> str | None
     url = f"{folder}/{path.name}"
     if dry_run:
         bucket.say(str(path.relative_to(root)), url)
-    elif not bucket.write_new(url, path.read_bytes()):
+    elif not bucket.write_new(url, path.read_bytes()) and bucket.read(url) != path.read_bytes():
         raise errors.UsageError(
-            f"{url} is there already",
+            f"{url} is there already, with another content",
             hint="a version is never overwritten: raise the one in tmg_etl/__version__.py",
         )
     return url
