@@ -32,6 +32,14 @@ def fill_placeholder(text: str, execution_date: datetime.date) -> str:
     return _PLACEHOLDER.sub(lambda match: execution_date.strftime(match.group(1) or "%Y%m%d"), text)
 
 
+def unused(name: str, columns: Iterable[str]) -> str:
+    """Return `name`, made longer until no column is called so, in upper or lower case."""
+    taken = {column.casefold() for column in columns}
+    while name in taken:
+        name += "_"
+    return name
+
+
 def as_subquery(query: str) -> str:
     """Return a user's query in parentheses; a closing semicolon or comment does no harm."""
     return f"(\n{query.strip().rstrip(';')}\n)"
@@ -382,17 +390,18 @@ class SqlTarget(base.Target):
         self, staging: str, columns: Sequence[str], key: Sequence[str], order_by: Sequence[str]
     ) -> None:
         keys, identity = self.names(key), self.row_identity(staging, columns)
+        row, place = unused("_tmg_row", columns), unused("_tmg_rank", columns)
         rank, latest = "", ""
         if order_by:
             rank = (
                 f", RANK() OVER (PARTITION BY {keys} ORDER BY {self._latest_first(order_by)})"
-                " AS _tmg_rank"
+                f" AS {place}"
             )
-            latest = " WHERE _tmg_rank = 1"
+            latest = f" WHERE {place} = 1"
         found = self.rows(
-            f"SELECT {keys} FROM (SELECT {keys}, {identity} AS _tmg_row{rank}"
+            f"SELECT {keys} FROM (SELECT {keys}, {identity} AS {row}{rank}"
             f" FROM {self.qualified(staging)}) AS versions{latest}"
-            f" GROUP BY {keys} HAVING COUNT(DISTINCT _tmg_row) > 1 LIMIT 1"
+            f" GROUP BY {keys} HAVING COUNT(DISTINCT {row}) > 1 LIMIT 1"
         )
         if found:
             reason = (
@@ -410,12 +419,13 @@ class SqlTarget(base.Target):
         latest = staging.replace("_tmg_stage_", "_tmg_latest_", 1)
         keys = self.names(key)
         order = self._latest_first(order_by) or keys
+        version = unused("_tmg_version", columns)
         before = int(self.rows(f"SELECT COUNT(*) FROM {self.qualified(staging)}")[0][0])
         self.run(
             f"CREATE TABLE {self.qualified(latest)} AS SELECT {self.names(columns)} FROM"
             f" (SELECT {self.names(columns)}, ROW_NUMBER() OVER"
-            f" (PARTITION BY {keys} ORDER BY {order}) AS _tmg_version"
-            f" FROM {self.qualified(staging)}) AS versions WHERE _tmg_version = 1"
+            f" (PARTITION BY {keys} ORDER BY {order}) AS {version}"
+            f" FROM {self.qualified(staging)}) AS versions WHERE {version} = 1"
         )
         after = int(self.rows(f"SELECT COUNT(*) FROM {self.qualified(latest)}")[0][0])
         self.drop(staging)

@@ -110,9 +110,18 @@ class SQLiteTarget(sql.SqlTarget):
     ) -> int:
         """Delete all but the latest version; a copy would lose declared types and collations."""
         keys = self.names(key)
+        taken = {name.casefold() for name in columns}
+        # A column of that name hides it.
+        rowid = next((name for name in ("rowid", "_rowid_", "oid") if name not in taken), None)
+        if rowid is None:
+            raise errors.ConfigError(
+                f"{self.table}: columns take all names of SQLite's rowid, so that versions of a key"
+                " cannot be told apart",
+                hint="name one of rowid, _rowid_ and oid in `omit`",
+            )
         return self.run(
-            f"DELETE FROM {self.quote(staging)} WHERE rowid NOT IN (SELECT _tmg_id FROM"
-            f" (SELECT rowid AS _tmg_id, ROW_NUMBER() OVER (PARTITION BY {keys}"
+            f"DELETE FROM {self.quote(staging)} WHERE {rowid} NOT IN (SELECT _tmg_id FROM"
+            f" (SELECT {rowid} AS _tmg_id, ROW_NUMBER() OVER (PARTITION BY {keys}"
             f" ORDER BY {self._latest_first(order_by) or keys}) AS _tmg_version"
             f" FROM {self.quote(staging)}) WHERE _tmg_version = 1)"
         )
