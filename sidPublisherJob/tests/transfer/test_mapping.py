@@ -163,6 +163,8 @@ BLOCKED = base.Table(
             "swap",
             "lacks the index by_day",
         ),
+        ({"key": ["id"], "omit": ["name"]}, BIG, ABLE, "diff", "omitted column 'name'"),
+        ({"omit": ["name"], "publish": "swap"}, BIG, ABLE, "swap", "asks for it"),
         ({"key": ["id"]}, TABLE, FILES, "swap", "nothing depends"),
         ({"key": ["id"], "publish": "swap"}, TABLE, ABLE, "swap", "asks for it"),
         ({"key": ["id"], "publish": "diff"}, BIG, ABLE, "diff", "asks for it"),
@@ -185,6 +187,7 @@ def test_auto_picks_and_says_why(
     [
         ({"publish": "swap"}, BLOCKED, ABLE, TRUNCATE, "cannot be swapped.*view v"),
         ({"publish": "diff"}, TABLE, ABLE, TRUNCATE, "needs a key"),
+        ({"omit": ["name"]}, TABLE, ABLE, TRUNCATE, "would empty the omitted column 'name'"),
         ({"publish": "diff", "key": ["id"]}, TABLE, FILES, TRUNCATE, "needs a database"),
         ({}, TABLE, ABLE, DELTA, "declares no `delta:`"),
         ({"key": ["id"], "delta": {"cursor": "day"}}, TABLE, FILES, DELTA, "truncate only"),

@@ -72,6 +72,13 @@ def choose(
                 hint="declare `key:`" if capabilities.can_diff else "write `publish: swap`",
             )
         return Choice(Kind.DIFF, "the transfer asks for it")
+    if kept := _kept_columns(transfer, table):
+        if able_to_diff:
+            return Choice(Kind.DIFF, f"a rename would empty the omitted column {kept[0]!r}")
+        raise errors.ConfigError(
+            f"a full refresh of {transfer.target.table} would empty the omitted column {kept[0]!r}",
+            hint="declare `key:` to keep it, or write `publish: swap` if that is meant",
+        )
     if table.swap_blockers:
         kind = Kind.DIFF if able_to_diff else Kind.REPLACE
         return Choice(kind, f"a rename would break it: {'; '.join(table.swap_blockers)}")
@@ -84,6 +91,15 @@ def choose(
     if able_to_diff and is_small and not table.unique_keys:
         return Choice(Kind.DIFF, f"the table is small (about {table.row_estimate:,} rows)")
     return Choice(Kind.SWAP, "nothing depends on the table's identity")
+
+
+def _kept_columns(transfer: model.Transfer, table: base.Table) -> list[str]:
+    """Return the target's columns that the transfer omits: somebody else fills them."""
+    return [
+        column.name
+        for column in table.columns
+        if column.name in transfer.omit and not column.is_generated
+    ]
 
 
 def _choose_delta(transfer: model.Transfer, capabilities: base.Capabilities) -> Choice:
