@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import datetime
+import hashlib
 import pathlib
 import secrets
 import shutil
@@ -181,15 +182,12 @@ class MariaDBPlace(Place):
         _until(lambda: not self._others())
 
     def cut_lock(self) -> bool:
-        found = self._do(
-            "SELECT id FROM information_schema.processlist WHERE command = 'Sleep'"
-            f" AND db = '{self.name}' AND id <> connection_id() ORDER BY id"
-        )
-        if len(found) < 2:
+        digest = hashlib.sha256(f"{self.name}\0t".encode()).hexdigest()[:48]
+        owner = self._do(f"SELECT IS_USED_LOCK('tmg_etl:{digest}')")[0][0]
+        if owner is None:
             return False
-        # The first is the main connection, the second the lock's.
-        self._do(f"KILL {found[1][0]}")
-        _until(lambda: found[1][0] not in self._others())
+        self._do(f"KILL {owner}")
+        _until(lambda: owner not in self._others())
         return True
 
     def close(self) -> None:

@@ -23,9 +23,10 @@ import socket
 import sqlite3
 import threading
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
-_P = ParamSpec("_P")
+from tmg_etl import etl
+
 _R = TypeVar("_R")
 
 _LABEL_LENGTH = 160
@@ -61,7 +62,7 @@ class Point:
     Attributes:
         number: from 1, in the order of the run.
         is_after: whether the statement has been executed.
-        system: whose driver was called: postgres, mysql, duckdb, sqlite, ledger or lock.
+        system: whose driver was called: postgres, mysql, duckdb, sqlite, ledger or lock; or hook.
         statement: what was called, shortened.
     """
 
@@ -162,6 +163,7 @@ def install(tap: Tap) -> None:
     _install_duckdb(tap)
     _install_sqlite(tap)
     _install_lock(tap)
+    _install_hooks(tap)
 
 
 def _label(statement: object) -> str:
@@ -319,3 +321,17 @@ def _install_lock(tap: Tap) -> None:
 
     fcntl.flock = flock
     pathlib.Path.unlink = remove  # type: ignore[method-assign,assignment]
+
+
+def _install_hooks(tap: Tap) -> None:
+    owner: Any = etl.TMGETL
+    execute = owner.execute
+
+    def tapped(pipeline: etl.TMGETL) -> Any:
+        for name in ("pre_execution_cleansing", "pipeline", "post_execution_cleanup"):
+            hook = getattr(pipeline, name)
+            call = functools.partial(tap.around, "hook", name, hook)
+            setattr(pipeline, name, call)
+        return execute(pipeline)
+
+    owner.execute = tapped

@@ -120,7 +120,7 @@ class ForkServer:
         """Start the server."""
         path = os.pathsep.join([*self._python_path, *filter(None, sys.path)])
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__],
+            [sys.executable, "-c", f"from {__name__} import serve; serve()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -280,5 +280,6 @@ def _child(request: Mapping[str, Any]) -> int:
     return code
 
 
-if __name__ == "__main__":
+def serve() -> None:
+    """Be the server: answer the requests on stdin until there are no more."""
     _Server(sys.stdout).serve(sys.stdin)
