@@ -115,7 +115,8 @@ class Builder:
         self.temporary = cache / "tmp"
         self.temporary.mkdir(parents=True, exist_ok=True)
         # Not in the cache: the run root must not outlive a restart of the machine.
-        self.runroot = pathlib.Path(tempfile.gettempdir()) / f"tmg-image-{os.geteuid()}"
+        key = hashlib.sha256(str(cache).encode()).hexdigest()[:12]
+        self.runroot = pathlib.Path(tempfile.gettempdir()) / f"tmg-image-{key}"
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

@@ -128,6 +128,15 @@ transfers:
     assert (done.returncode, done.stdout.strip()) == (0, "(8,)"), done.stderr
 
 
+def test_a_scheduled_pod_becomes_a_run(image: image_kit.Image, tmp: pathlib.Path) -> None:
+    """The command of the chart's CronJobs, in a zone whose data the image must have."""
+    pod = ["python3", "-m", "tmg_etl.launch.pod"]
+    arguments = ["scheduled", "planet", "truncate", "/srv/config.yaml", "--time-zone=Europe/Madrid"]
+    done = image.run(*arguments, tmp=tmp, config=SMOKE, entrypoint=pod)
+    assert done.returncode == 0, done.stderr
+    assert (tmp / "sid-smoke.db").exists()
+
+
 def test_a_wrong_call_ends_with_our_exit_codes(image: image_kit.Image, tmp: pathlib.Path) -> None:
     unknown = image.run("20240101", "moon", "truncate", "/srv/config.yaml", tmp=tmp, config=SMOKE)
     assert unknown.returncode == errors.EXIT_CONFIG, unknown.stderr
