@@ -1,0 +1,93 @@
+"""Servers that restart under a run, and a ledger that goes away."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+from collections.abc import Callable
+
+import pytest
+
+from tests.crash import conftest, crash_kit, crash_place
+from tmg_etl.testing import fault, servers
+
+pytestmark = pytest.mark.slow
+
+_SERVERS = conftest.PLACES[:2]
+
+
+def _first(points: list[fault.Point], *words: str) -> fault.Point:
+    return next(
+        point
+        for point in points
+        if not point.is_after and any(word in point.statement for word in words)
+    )
+
+
+def _last(points: list[fault.Point], *words: str) -> fault.Point:
+    return _first(points[::-1], *words)
+
+
+def _interrupt(
+    bench: crash_kit.Bench, mode: crash_kit.Mode, point: fault.Point, act: Callable[[], None]
+) -> int:
+    """Suspend a run at a point, do something to its world, wake it up; return its exit code."""
+    bench.place.reset(crash_kit.OLD)
+    child = bench.start(mode, fault.Fault(point.number, fault.Action.SUSPEND))
+    assert bench.server.wait_suspended(child)
+    act()
+    os.kill(child.pid, signal.SIGCONT)
+    return bench.server.wait(child).code
+
+
+@pytest.mark.parametrize("mode", crash_kit.MODES.values(), ids=crash_kit.MODES)
+@pytest.mark.parametrize("place_kind", _SERVERS)
+def test_server_restarted_under_a_run(bench: crash_kit.Bench, mode: crash_kit.Mode) -> None:
+    place = bench.place
+    assert isinstance(place, crash_place.PostgresPlace | crash_place.MariaDBPlace)
+    points = bench.count_points(mode)
+    load = _first(points, "COPY data", "LOAD DATA")
+    publish = _last(points, 'DROP TABLE "public"."t"', "RENAME TABLE", "COMMIT")
+    for point in (load, publish):
+        assert _interrupt(bench, mode, point, place.server.restart) == 75, point
+        assert place.rows() == crash_kit.OLD, point
+        bench.require_rerun(mode, point)
+
+
+@pytest.mark.parametrize("place_kind", ["sqlite"])
+def test_ledger_that_goes_away_in_mid_run_costs_a_warning(
+    bench: crash_kit.Bench, postgres_server: servers.PostgresServer
+) -> None:
+    ledger = postgres_server.create_database("crash_ledger")
+    file = f"sqlite:///{bench.folder / 'ledger.db'}"
+    text = bench.config.read_text()
+    assert file in text
+    bench.config.write_text(text.replace(file, ledger))
+    mode = crash_kit.MODES["swap"]
+    bench.place.reset(crash_kit.OLD)
+    assert bench.run(mode).code == 0
+    bench.place.reset(crash_kit.OLD)
+    points = bench.run(mode).points
+
+    def drop() -> None:
+        postgres_server.drop_database("crash_ledger")
+
+    assert _interrupt(bench, mode, _first(points, "INSERT INTO"), drop) == 0
+    assert bench.place.rows() == crash_kit.FULL
+    assert bench.place.leftovers() == []
+
+
+@pytest.mark.parametrize("place_kind", ["sqlite"])
+def test_broken_ledger_file_costs_a_warning(bench: crash_kit.Bench) -> None:
+    mode = crash_kit.MODES["upsert"]
+    points = bench.count_points(mode)
+
+    def spoil() -> None:
+        (bench.folder / "ledger.db").write_bytes(b"no database" * 100)
+
+    point = _last(points, "COMMIT")
+    assert _interrupt(bench, mode, point, spoil) == 0
+    assert bench.place.rows() == crash_kit.UPSERTED
+    with pytest.raises(sqlite3.DatabaseError):
+        bench.open_rows()
