@@ -21,6 +21,16 @@ if TYPE_CHECKING:
     from tmg_etl.config import model
 
 
+_TYPE_HINT = (
+    "correct the values, or have the source give the target's types: `columns:` of a CSV or JSON"
+    " lines source declares them, a `query:` can cast; or name the columns in `omit`"
+)
+_NAME_HINT = (
+    "name columns that are not wanted in `omit`, or write `schema: evolve` to add columns to the"
+    " target"
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Mapping:
     """The columns of one run.
@@ -75,39 +85,44 @@ def resolve(
         errors.SchemaConflictError: columns or types do not agree; lists all of them.
     """
     _require_known(transfer, source, existing)
-    published = [field for field in source if field.name not in transfer.omit]
-    conflicts: list[str] = []
     table = existing or planned
     if table is None:
         raise ValueError("neither an existing nor a planned table")
-    added = []
-    for field in published:
-        column = table.column(field.name)
-        if column is None:
-            added.append(field)
-        elif column.is_generated:
-            conflicts.append(f"column {field.name!r} is computed by the target")
-        elif reason := conversion.refusal(field, column.field):
-            conflicts.append(f"column {field.name!r}: {reason} ({column.native})")
-    if added and transfer.schema_ != "evolve":
-        conflicts += [f"the target lacks the column {field.name!r}" for field in added]
+    published = [field for field in source if field.name not in transfer.omit]
+    added = [field for field in published if table.column(field.name) is None]
+    mistyped = _type_conflicts(published, table)
+    misnamed = (
+        []
+        if transfer.schema_ == "evolve"
+        else [f"the target lacks the column {field.name!r}" for field in added]
+    )
     # Without this, a nullable column would be emptied without a word by every full refresh.
-    names = {field.name for field in source}
-    conflicts += [
+    misnamed += [
         f"the source lacks the column {column.name!r}, which has no default"
         for column in table.columns
-        if column.name not in names
+        if column.name not in source.names
         and column.name not in transfer.omit
         and not (column.has_default or column.is_generated)
     ]
-    if conflicts:
+    if mistyped or misnamed:
+        hints = [_TYPE_HINT] * bool(mistyped) + [_NAME_HINT] * bool(misnamed)
         raise errors.SchemaConflictError(
-            transfer.target.table,
-            conflicts,
-            hint="name columns that are not wanted in `omit`, or write `schema: evolve` to add "
-            "columns to the target",
+            transfer.target.table, mistyped + misnamed, hint=", and ".join(hints)
         )
     return _mapping(transfer, source, table, added, capabilities, write_mode, existing is None)
+
+
+def _type_conflicts(published: list[pa.Field], table: base.Table) -> list[str]:
+    conflicts = []
+    for field in published:
+        column = table.column(field.name)
+        if column is None:
+            continue
+        if column.is_generated:
+            conflicts.append(f"column {field.name!r} is computed by the target")
+        elif reason := conversion.refusal(field, column.field):
+            conflicts.append(f"column {field.name!r}: {reason} ({column.native})")
+    return conflicts
 
 
 def new_fields(
