@@ -5,7 +5,8 @@
 {{- $container := "pipeline" -}}
 {{- if .backfill }}
 completionMode: Indexed
-completions: 1
+# The launcher sets it. The API refuses more failed indexes than completions.
+completions: {{ max 1 (int64 $values.backfill.maxFailedIndexes) }}
 parallelism: {{ $values.backfill.parallelism | int64 }}
 backoffLimitPerIndex: {{ $values.backfill.backoffLimitPerIndex | int64 }}
 maxFailedIndexes: {{ $values.backfill.maxFailedIndexes | int64 }}

@@ -173,6 +173,29 @@ def validate(item: Object) -> None:
     if item["kind"] not in FOREIGN_KINDS:
         for version in (OLDEST, NEWEST):
             kubernetes_validate.validate(item, version, strict=True)
+    for spec in job_specs([item]):
+        validate_job(spec)
+
+
+def validate_job(spec: Object) -> None:
+    """Hold a Job against the rules of the API server that no schema says.
+
+    Source: https://github.com/kubernetes/kubernetes/blob/master/pkg/apis/batch/validation.
+    """
+    assert spec["template"]["spec"]["restartPolicy"] == "Never"
+    assert spec["podReplacementPolicy"] == "Failed"
+    is_by_index = "backoffLimitPerIndex" in spec
+    if is_by_index or "maxFailedIndexes" in spec:
+        assert spec["completionMode"] == "Indexed"
+        assert is_by_index
+        assert spec["maxFailedIndexes"] <= spec["completions"]
+    containers = [item["name"] for item in spec["template"]["spec"]["containers"]]
+    for rule in spec["podFailurePolicy"]["rules"]:
+        assert is_by_index or rule["action"] != "FailIndex"
+        if codes := rule.get("onExitCodes"):
+            assert codes["containerName"] in containers
+            assert codes["values"] == sorted(set(codes["values"]))
+            assert 0 not in codes["values"]
 
 
 def job_specs(items: list[Object]) -> list[Object]:
