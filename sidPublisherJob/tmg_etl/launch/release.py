@@ -17,6 +17,7 @@ BUILT_FOR = "dev"
 
 _HISTORY = 10  # revisions that Helm keeps for a rollback: its own default, said so that it stays
 _TIMEOUT = "5m"
+_KUBERNETES = "1.29.0"  # the oldest that the chart takes
 
 
 def name(root: pathlib.Path) -> str:
@@ -136,6 +137,8 @@ def render(
     env = env or config_environment.DEFAULT
     pinned = f"{image.name(root, env)}:{__version__}"
     made = helm_command(root, env, pinned, action="template", sql_proxy=sql_proxy)
+    # Without a cluster Helm takes its own year's version, which for an older Helm is too old.
+    made += ["--kube-version", _KUBERNETES]
     command.run(made, dry_run=dry_run)
 
 
