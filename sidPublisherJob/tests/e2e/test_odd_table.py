@@ -62,3 +62,24 @@ def test_a_day_without_rows_is_said(workshop: conftest.Workshop, place: place_mo
     (warning,) = [entry["message"] for entry in done.log if entry["severity"] == "WARNING"]
     assert "no rows in the window 2013-01-01" in warning
     assert "'day' is string, which is compared as YYYYMMDD" in warning
+
+
+def test_a_target_that_holds_a_key_twice(
+    workshop: conftest.Workshop, place: place_module.Place
+) -> None:
+    """A legacy job doubled rows, and nothing in the database forbids it: truncate mends that."""
+    place.sql("DROP TABLE t", "CREATE TABLE t (id int, v smallint, name varchar(20))")
+    place.sql("INSERT INTO t VALUES (1, 11, 'new'), (1, 11, 'new'), (2, 2, 'x')")
+    schema = conftest.SCHEMA.append(pa.field("day", pa.date32()))
+    workshop.declare(place.connection, "omit: [day]\n    delta: {cursor: day}")
+    workshop.fill([(*row, _DAY) for row in conftest.ROWS], schema)
+    before = place.rows()
+    done = workshop.run(mode="delta")
+    assert done.code == 65
+    message = conftest.only_error(done)
+    assert "id='1'" in message
+    assert "publish by truncate once" in message
+    assert place.rows() == before
+    done = workshop.run()
+    assert done.code == 0, done.err
+    assert place.rows() == conftest.ROWS

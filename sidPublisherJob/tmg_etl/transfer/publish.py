@@ -88,7 +88,9 @@ def choose(
         return Choice(Kind.SWAP, f"the target lacks the index {lacking[0]}")
     # A diff updates in place, row by row: values that change places under another unique key
     # would collide on the way.
-    if able_to_diff and is_small and not table.unique_keys:
+    # And a table that may hold a key twice cannot be mended by changing rows by their key.
+    is_exact = not table.unique_keys and table.is_unique_over(transfer.key)
+    if able_to_diff and is_small and is_exact:
         return Choice(Kind.DIFF, f"the table is small (about {table.row_estimate:,} rows)")
     return Choice(Kind.SWAP, "nothing depends on the table's identity")
 
@@ -187,9 +189,7 @@ class Publisher:
                     self.target.table,
                     base.Selection(keys_of=staging, key=tuple(transfer.key)),
                 )
-                verify.require_equal(
-                    self.target.table, self._prove(staging, base.Selection()), held
-                )
+                self._require_equal(self._prove(staging, base.Selection()), held)
             self.run.stop.check()
         return Published(changes, held)
 
@@ -211,9 +211,23 @@ class Publisher:
             held = None
             if self._verifies:
                 held = self._prove(self.target.table, base.Selection(window=window))
-                verify.require_equal(self.target.table, sent, held)
+                self._require_equal(sent, held)
             self.run.stop.check()
         return Published(changes, held)
+
+    def _require_equal(self, sent: base.Fingerprint, held: base.Fingerprint) -> None:
+        """Raise unless both are equal; a key that the target held twice is named as the cause."""
+        try:
+            verify.require_equal(self.target.table, sent, held)
+        except errors.VerificationError as unequal:
+            key, table = self.run.transfer.key, self.target.describe()
+            if not key or table is None or table.is_unique_over(key):
+                raise
+            twice = self.target.duplicate_key(self.target.table, key)
+            if twice is None:
+                raise
+            reason = "in the target, which has no unique index over it: publish by truncate once"
+            raise errors.DuplicateKeyError(self.target.table, twice, reason=reason) from unequal
 
     def _keep_latest(self, staging: str) -> None:
         transfer = self.run.transfer
