@@ -91,3 +91,15 @@ def test_broken_ledger_file_costs_a_warning(bench: crash_kit.Bench) -> None:
     assert bench.place.rows() == crash_kit.UPSERTED
     with pytest.raises(sqlite3.DatabaseError):
         bench.open_rows()
+
+
+@pytest.mark.parametrize("place_kind", ["sqlite", "duckdb"])
+def test_full_disk_at_any_point_is_temporary(bench: crash_kit.Bench) -> None:
+    # The lake, the log and the points are elsewhere or written before: only the target grows.
+    mode = crash_kit.MODES["swap"]
+    for point in [point for point in bench.count_points(mode) if not point.is_after]:
+        bench.place.reset(crash_kit.OLD)
+        ended = bench.run(mode, fault.Fault(point.number, fault.Action.FULL))
+        assert ended.code in (0, 75), f"{point}: {ended.error}"
+        assert bench.place.rows() in (crash_kit.OLD, mode.new), point
+        bench.require_rerun(mode, point)

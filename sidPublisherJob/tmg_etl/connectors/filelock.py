@@ -166,7 +166,7 @@ class FileLock:
                 f"{self.subject} cannot be locked: cannot write {self.path}: {reason}",
                 hint="a target needs write permission on its folder",
             )
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return errors.StorageFullError(
                 f"{self.subject} cannot be locked: cannot write {self.path}: {reason}"
             )

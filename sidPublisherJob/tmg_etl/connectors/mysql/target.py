@@ -356,11 +356,16 @@ class MySQLTarget(sql.SqlTarget):
         """Put the shadow in the target's place by one RENAME."""
         target, place = self.qualified(self.table), self.qualified(shadow)
 
-        def is_renamed() -> bool:
-            return not catalogue.exists(self._session, self._database, shadow)
-
         self._entries.pop(self.table, None)
         entry = self._entry(self.table)
+        old = names.table("old", self.table)
+
+        def is_renamed() -> bool:
+            # The old table is there only by the step; the shadow may have been swept away.
+            if entry is not None:
+                return catalogue.exists(self._session, self._database, old)
+            return not catalogue.exists(self._session, self._database, shadow)
+
         try:
             if entry is None:
                 swap.rename(self._session, [(place, target)], is_renamed, self.table)
@@ -368,27 +373,23 @@ class MySQLTarget(sql.SqlTarget):
             if entry.next_number is not None:
                 # Lower than the rows' own it is ignored.
                 self.run(f"ALTER TABLE {place} AUTO_INCREMENT = {entry.next_number}")
-            old = names.table("old", self.table)
+            # Before the step: after it, the sweep of another run may take the table away.
+            replaced = int(self._session.value(f"SELECT COUNT(*) FROM {target}"))
             pairs = [(target, self.qualified(old)), (place, target)]
             swap.rename(self._session, pairs, is_renamed, self.table)
-            return self._drop_replaced(old, shadow)
+            self._drop_replaced(old, shadow)
+            return replaced
         finally:
             self._forget(self.table)
             self._forget(shadow)
 
-    def _drop_replaced(self, old: str, shadow: str) -> int:
-        """Count and drop the replaced table; return its rows.
+    def _drop_replaced(self, old: str, shadow: str) -> None:
+        """Drop the replaced table.
 
         Raises:
             errors.ConfigError: a foreign key that this user cannot see refers to it; the swap is
                 undone.
         """
-        try:
-            return int(self._session.value(f"SELECT COUNT(*) FROM {self.qualified(old)}"))
-        finally:
-            self._drop_or_undo(old, shadow)
-
-    def _drop_or_undo(self, old: str, shadow: str) -> None:
         try:
             self.drop(old)
         except errors.DataError as referenced:
