@@ -70,7 +70,8 @@ def window_sql(column: str, kind: pa.DataType, window: base.CursorWindow, *, zon
     if pa.types.is_integer(kind):
         return f"({column} >= {int(first)} AND {column} <= {int(last)})"
     if pa.types.is_string(kind):
-        return f"({column} >= '{first}' AND {column} <= '{last}')"
+        # Another notation, such as 2013-01-01, is in no window rather than in a wrong one.
+        return f"({column} >= '{first}' AND {column} <= '{last}' AND LENGTH({column}) = 8)"
     raise errors.ConfigError(
         f"the cursor {window.column!r} is of type {kind}",
         hint="a cursor is a date, a timestamp, or YYYYMMDD as integer or text",

@@ -55,6 +55,9 @@ def keep(batch: pa.RecordBatch, window: base.CursorWindow) -> pa.RecordBatch:
     if high is not None:
         compare = pc.less_equal if is_closed else pc.less
         inside = pc.and_(inside, compare(cursor, pa.scalar(high, cursor.type)))
+    if pa.types.is_string(cursor.type):
+        # Another notation, such as 2013-01-01, is in no window rather than in a wrong one.
+        inside = pc.and_(inside, pc.equal(pc.utf8_length(cursor), 8))
     return batch.filter(inside)
 
 
