@@ -1,0 +1,97 @@
+"""Errors, cut connections, SIGTERM at every point: the exit code, the state, what is left."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.crash import crash_kit
+from tmg_etl.testing import fault
+
+pytestmark = pytest.mark.slow
+
+_ALL = tuple(crash_kit.MODES)
+_SWAP = ("swap",)
+#: Seconds that an orchestrator is promised between SIGTERM and the end.
+_GRACE_S = 10.0
+
+
+def _pairs(**modes: tuple[str, ...]) -> list[object]:
+    """Places and modes as parameters; the ids say both."""
+    servers = {"postgres", "mariadb"}
+    return [
+        pytest.param(place, mode, marks=[getattr(pytest.mark, place)] if place in servers else [])
+        for place, names in modes.items()
+        for mode in names
+    ]
+
+
+@pytest.mark.parametrize(
+    ("place_kind", "mode_name"), _pairs(postgres=_ALL, mariadb=_SWAP, duckdb=_ALL, sqlite=_ALL)
+)
+def test_error_at_any_point_leaves_old_or_new_state(bench: crash_kit.Bench, mode_name: str) -> None:
+    mode = crash_kit.MODES[mode_name]
+    for point in [point for point in bench.count_points(mode) if not point.is_after]:
+        bench.place.reset(crash_kit.OLD)
+        ended = bench.run(mode, fault.Fault(point.number, fault.Action.RAISE))
+        found = bench.place.rows()
+        assert ended.code in (0, 70), f"{point}: {ended.error}"
+        if ended.code == 0:
+            # The ledger, the cleanup, the release of the lock: nothing of it undoes a publish.
+            assert found == mode.new, f"{point}: {ended.error}"
+        assert found in (crash_kit.OLD, mode.new), point
+        is_clean = bench.is_clean()
+        # An error of what cleans up leaves work to the next run.
+        is_cleanup = point.system == "lock" or point.statement.startswith("DROP TABLE IF EXISTS")
+        if "the cleanup failed" not in ended.log and not is_cleanup:
+            assert is_clean or point.is_ledger, f"{point}: {bench.place.leftovers()} {ended.error}"
+        if not is_clean:
+            bench.require_rerun(mode, point)
+    bench.require_rerun(mode, "all of them")
+
+
+@pytest.mark.parametrize(("place_kind", "mode_name"), _pairs(postgres=_SWAP))
+def test_lost_connection_is_temporary_and_heals(bench: crash_kit.Bench, mode_name: str) -> None:
+    mode = crash_kit.MODES[mode_name]
+    points = [
+        point
+        for point in bench.count_points(mode)
+        if point.system in ("postgres", "mysql") and point.statement != "connect"
+    ]
+    for point in points:
+        bench.place.reset(crash_kit.OLD)
+        ended = bench.run(mode, fault.Fault(point.number, fault.Action.CUT))
+        found = bench.place.rows()
+        assert ended.code in (0, 75), f"{point}: {ended.error}"
+        if ended.code == 0:
+            assert found == mode.new, f"{point}: {ended.error}"
+        assert found in (crash_kit.OLD, mode.new), point
+        # From where nothing is left, the next run is a run like any other.
+        if not bench.is_clean():
+            bench.require_rerun(mode, point)
+    bench.require_rerun(mode, "all of them")
+
+
+@pytest.mark.parametrize(
+    ("place_kind", "mode_name"), _pairs(postgres=_SWAP, mariadb=_SWAP, duckdb=_ALL, sqlite=_ALL)
+)
+def test_terminated_run_ends_in_time_and_leaves_nothing(
+    bench: crash_kit.Bench, mode_name: str
+) -> None:
+    mode = crash_kit.MODES[mode_name]
+    codes = set()
+    for point in [point for point in bench.count_points(mode) if not point.is_after]:
+        bench.place.reset(crash_kit.OLD)
+        began = time.monotonic()
+        ended = bench.run(mode, fault.Fault(point.number, fault.Action.TERMINATE))
+        assert time.monotonic() - began < _GRACE_S, point
+        assert ended.code in (0, 143), f"{point}: {ended.error}"
+        # Whoever stopped in time has changed nothing; whoever was too late says that it published.
+        assert bench.place.rows() == (crash_kit.OLD if ended.code else mode.new), (
+            f"{point}: {ended.error}"
+        )
+        bench.require_clean(f"{point}: {ended.error}")
+        codes.add(ended.code)
+    assert codes == {0, 143}
+    bench.require_rerun(mode, "all of them")
