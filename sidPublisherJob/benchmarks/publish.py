@@ -8,6 +8,7 @@ loading a ready text file into the same table (the limit), and the command `pipe
 
 from __future__ import annotations
 
+import abc
 import argparse
 import datetime
 import os
@@ -84,7 +85,7 @@ def write_text(parquet: pathlib.Path, path: pathlib.Path) -> None:
     )
 
 
-class Database:
+class Database(abc.ABC):
     """One server and how its own client loads a file."""
 
     kind: str
@@ -106,18 +107,18 @@ class Database:
         )  # fmt: skip
         return path
 
+    @abc.abstractmethod
     def client(self, statement: str, stdin: str | None = None) -> measure.Sample:
         """Run a statement with the server's own command-line client."""
-        raise NotImplementedError
 
     def create(self, name: str) -> None:
         """Create an empty table with its primary key."""
         self.client(f"DROP TABLE IF EXISTS {name}")
         self.client(TABLE.format(name=name, char=self.char))
 
+    @abc.abstractmethod
     def load_raw(self, text: pathlib.Path) -> measure.Sample:
         """Load the ready file into a new table with the server's own client."""
-        raise NotImplementedError
 
 
 class Postgres(Database):

@@ -132,9 +132,12 @@ class SqlTarget(base.Target):
             columns: of that table.
         """
 
-    @abc.abstractmethod
     def hash_sum(self, table: str, alias: str, columns: Sequence[str]) -> str:
-        """Return the aggregate that sums the row hashes of `base.Fingerprint`."""
+        """Return the aggregate that sums the row hashes of `base.Fingerprint`.
+
+        Written by connectors whose `proof` is the database's own; the others are read back.
+        """
+        raise TypeError(f"{type(self).__name__} is proved by reading back")
 
     def insert_clause(self, columns: Sequence[str]) -> str:
         """Return what follows ``INSERT INTO table``: the columns, and overrides."""

@@ -135,10 +135,6 @@ class DuckDBTarget(sql.SqlTarget):
             )
         return f"encode(concat({', '.join(pieces)}))"
 
-    def hash_sum(self, table: str, alias: str, columns: Sequence[str]) -> str:
-        """Refuse: rows are read back (`base.Proof.READ_BACK`), and hashed like what was sent."""
-        raise NotImplementedError("DuckDB computes no fingerprints; its rows are read back")
-
     # --- lock and leftovers ---------------------------------------------------------------------
 
     @contextlib.contextmanager

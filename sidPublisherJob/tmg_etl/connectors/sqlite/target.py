@@ -94,10 +94,6 @@ class SQLiteTarget(sql.SqlTarget):
             )
         return " || ';' || ".join(pieces)
 
-    def hash_sum(self, table: str, alias: str, columns: Sequence[str]) -> str:
-        """Refuse: rows are read back (`base.Proof.READ_BACK`), and hashed like what was sent."""
-        raise NotImplementedError("SQLite computes no fingerprints; its rows are read back")
-
     def prepare_keys(self, staging: str, key: Sequence[str]) -> None:
         """Index a staging table by its key."""
         self.run(
