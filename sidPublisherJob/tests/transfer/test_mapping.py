@@ -165,6 +165,7 @@ BLOCKED = base.Table(
         ),
         ({"key": ["id"], "omit": ["name"]}, BIG, ABLE, "diff", "omitted column 'name'"),
         ({"omit": ["name"], "publish": "swap"}, BIG, ABLE, "swap", "asks for it"),
+        ({"omit": ["name"]}, TABLE, FILES, "swap", "nothing depends"),
         ({"key": ["id"]}, TABLE, FILES, "swap", "nothing depends"),
         ({"key": ["id"], "publish": "swap"}, TABLE, ABLE, "swap", "asks for it"),
         ({"key": ["id"], "publish": "diff"}, BIG, ABLE, "diff", "asks for it"),

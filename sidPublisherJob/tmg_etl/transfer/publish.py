@@ -72,7 +72,9 @@ def choose(
                 hint="declare `key:`" if capabilities.can_diff else "write `publish: swap`",
             )
         return Choice(Kind.DIFF, "the transfer asks for it")
-    if kept := _kept_columns(transfer, table):
+    # Nobody else fills a column of a folder of files: it is written as a whole.
+    kept = _kept_columns(transfer, table) if capabilities.can_diff else []
+    if kept:
         if able_to_diff:
             return Choice(Kind.DIFF, f"a rename would empty the omitted column {kept[0]!r}")
         raise errors.ConfigError(
