@@ -2,26 +2,21 @@
 
 import contextlib
 import datetime
-import os
 import pathlib
 import sqlite3
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
 
-from tmg_etl import run
+from tests.connectors.embedded_kit import NAMES, SHADOW, STAGE, batch, diff, python, swap
 from tmg_etl.config import model
-from tmg_etl.connectors import base
 from tmg_etl.connectors import sqlite as connector
 from tmg_etl.connectors.sqlite import source as source_module
 from tmg_etl.connectors.sqlite import target as target_module
 
-NAMES = run.TemporaryNames("run1")
-SHADOW = NAMES.table("shadow", "t")
-STAGE = NAMES.table("stage", "t")
+__all__ = ["NAMES", "SHADOW", "STAGE", "batch", "diff", "python", "swap"]
+
 DAY = datetime.date(2024, 1, 5)
 
 
@@ -58,53 +53,3 @@ def read(path: pathlib.Path | str, **what: Any) -> pa.Table:
     with source(path, **what) as opened_source:
         schema = opened_source.schema()
         return pa.Table.from_batches(opened_source.read(schema.names), schema=schema)
-
-
-def batch(rows: pa.RecordBatch) -> base.Batch:
-    return base.Batch(rows, None, 0)
-
-
-def swap(
-    target: target_module.SQLiteTarget,
-    rows: pa.RecordBatch,
-    key: Sequence[str] = ("id",),
-    indexes: Sequence[base.Index] = (),
-) -> int:
-    """Publish rows by a swap, as a run does."""
-    if target.describe() is None:
-        target.create(SHADOW, rows.schema, key, indexes)
-    else:
-        target.create_shadow(SHADOW, indexes)
-    target.load(SHADOW, batch(rows), key)
-    target.finish_load(SHADOW, key)
-    target.check_lock()
-    return target.swap(SHADOW, NAMES)
-
-
-def diff(
-    target: target_module.SQLiteTarget,
-    rows: pa.RecordBatch,
-    key: Sequence[str] = ("id",),
-    window: base.CursorWindow | None = None,
-) -> base.Changes:
-    """Publish rows by a diff, as a run does."""
-    target.create_shadow(SHADOW, [])
-    target.load(SHADOW, batch(rows), key)
-    with target.transaction():
-        changes = target.diff(SHADOW, rows.schema.names, key, window)
-    target.drop(SHADOW)
-    return changes
-
-
-def python(code: str, *arguments: object) -> subprocess.Popen[str]:
-    """Start another process that runs `code`."""
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(pathlib.Path(__file__).parent), *sys.path]),
-        },
-    )

@@ -5,43 +5,18 @@ import errno
 import os
 import pathlib
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from tests.connectors import files_kit
+from tests.connectors.folder_kit import SCHEMA, ids, names, publish, table
 from tmg_etl import errors
 from tmg_etl.connectors import base
 from tmg_etl.connectors.files import folder as folder_module
 from tmg_etl.connectors.files import storage, target
-
-SCHEMA = pa.schema(
-    [pa.field("id", pa.int64(), nullable=False), pa.field("s", pa.string()), base.json_field("j")]
-)
-
-
-def publish(folder: pathlib.Path, data: pa.Table, key: Sequence[str] = ()) -> int:
-    return files_kit.Publisher(folder).publish(data, key)
-
-
-def table(*ids: int, text: str | None = "x") -> pa.Table:
-    rows = [{"id": number, "s": text, "j": '{"a": 1}'} for number in ids]
-    return pa.Table.from_pylist(rows, SCHEMA)
-
-
-def ids(folder: pathlib.Path) -> list[int]:
-    """Read a folder by DuckDB."""
-    pattern = str(folder / "*.parquet").replace("'", "''")
-    found = duckdb.sql(f"SELECT id FROM '{pattern}' ORDER BY 1").fetchall()
-    return [row[0] for row in found]
-
-
-def names(folder: pathlib.Path | str) -> list[str]:
-    """Return what is in a folder, hidden things too."""
-    return sorted(path.name for path in pathlib.Path(folder).iterdir())
 
 
 def refused(folder: pathlib.Path) -> str:
