@@ -242,6 +242,8 @@ class Result:
         fingerprint_target: what the database holds.
         snapshot: the source state that was read, as the connector describes it.
         phase_seconds: seconds by phase.
+        bytes_read: bytes that came from the source, as its system counts them.
+        job_ids: jobs that ran in the source's system.
     """
 
     rows_read: int | None = None
@@ -255,6 +257,8 @@ class Result:
     fingerprint_target: str | None = None
     snapshot: str | None = None
     phase_seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    bytes_read: int | None = None
+    job_ids: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -34,6 +34,22 @@ def test_rows_are_separated_by_thousands() -> None:
     assert quantity.count(None) == "unknown"
 
 
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (5_123_456, "5.1 MB"),
+        (999_949_999, "999.9 MB"),
+        (999_960_000, "1.0 GB"),
+        (2_500_000_000_000_000, "2,500.0 TB"),
+    ],
+)
+def test_size_is_in_the_unit_that_fits(number: int, text: str) -> None:
+    assert quantity.size(number) == text
+
+
 def test_rate_is_unknown_without_rows_or_time() -> None:
     assert quantity.rate(1500, 0.5) == 3000
     assert quantity.rate(1500, 0) is None

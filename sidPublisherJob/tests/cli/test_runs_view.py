@@ -38,6 +38,8 @@ FLIGHTS = record.Record(
     fingerprint_target=FINGERPRINT,
     snapshot="12 files",
     phase_seconds={"load": 6.25, "verify": 0.5},
+    bytes_read=5_123_456,
+    job_ids=("tmg_read_1", "tmg_\x1b_2"),
 )
 PLANES = dataclasses.replace(
     FLIGHTS,
@@ -50,6 +52,8 @@ PLANES = dataclasses.replace(
     status="failed",
     exit_code=65,
     rows_read=None,
+    bytes_read=None,
+    job_ids=(),
     rows_inserted=None,
     rows_updated=None,
     rows_deleted=None,
@@ -60,16 +64,16 @@ PLANES = dataclasses.replace(
 )
 
 TABLE = """\
-RUN                 STARTED (UTC)        TRANSFER     MODE      DAYS               STATUS      TOOK     READ  INSERTED  UPDATED  DELETED  ROWS/S  PROOF
-20261121120705fe79  2026-11-21 12:07:05  fact_flight  delta     20130101-20131231  succeeded  8.0 s  336,776   300,000        0        0  42,097  equal 00c0ffee
-20261121120600aaaa  2026-11-21 12:06:00  dim_plane    truncate  20131231           failed     1.0 s        -         -        -        -       -  -
+RUN                 STARTED (UTC)        TRANSFER     MODE      DAYS               STATUS      TOOK     READ   BYTES  INSERTED  UPDATED  DELETED  ROWS/S  PROOF
+20261121120705fe79  2026-11-21 12:07:05  fact_flight  delta     20130101-20131231  succeeded  8.0 s  336,776  5.1 MB   300,000        0        0  42,097  equal 00c0ffee
+20261121120600aaaa  2026-11-21 12:06:00  dim_plane    truncate  20131231           failed     1.0 s        -       -         -        -        -       -  -
   error: the source planes is empty and would wipe the target
   cleanup: OSError: \\x1b[2J"""  # noqa: E501
 
 NARROW = """\
 RUN                 STARTED (UTC)        TRANSFER     MODE      DAYS               STATUS      TOOK
 20261121120705fe79  2026-11-21 12:07:05  fact_flight  delta     20130101-20131231  succeeded  8.0 s
-  336,776 read, 300,000 inserted, 0 updated, 0 deleted, 42,097 rows/s, proof: equal 00c0ffee
+  336,776 read, 5.1 MB fetched, 300,000 inserted, 0 updated, 0 deleted, 42,097 rows/s, proof: equal 00c0ffee
 20261121120600aaaa  2026-11-21 12:06:00  dim_plane    truncate  20131231           failed     1.0 s
   error: the source planes is empty and would wipe the target
   cleanup: OSError: \\x1b[2J"""
@@ -100,10 +104,12 @@ rows inserted       300,000
 rows updated        0
 rows deleted        0
 rows unchanged      36,776
+bytes read          5,123,456
 fingerprint source  336,776 rows 0x00c0ffee12345678
 fingerprint target  336,776 rows 0x00c0ffee12345678
 snapshot            12 files
 phase seconds       load 6.2 s, verify 0.5 s
+job ids             tmg_read_1, tmg_\\x1b_2
 duration s          8.0 s
 rows per s          42,097
 is verified         yes"""
@@ -111,7 +117,7 @@ is verified         yes"""
 
 def test_table_has_a_line_for_each_run_and_each_error() -> None:
     assert runs_view.table([FLIGHTS, PLANES], width=None) == TABLE
-    assert runs_view.table([FLIGHTS, PLANES], width=160) == TABLE
+    assert runs_view.table([FLIGHTS, PLANES], width=170) == TABLE
 
 
 def test_table_folds_on_a_narrow_terminal() -> None:
@@ -141,6 +147,7 @@ def test_detail_shows_all_that_is_known() -> None:
 def test_detail_leaves_out_what_is_not_known() -> None:
     names = [line.partition("  ")[0] for line in runs_view.detail(PLANES).splitlines()]
     assert "rows read" not in names
+    assert "job ids" not in names
     assert "error" in names
 
 
@@ -152,4 +159,6 @@ def test_json_has_every_field_of_the_ledger() -> None:
     assert fields["duration_s"] == 8.0
     assert fields["rows_per_s"] == 42_097
     assert fields["is_verified"] is True
+    assert fields["bytes_read"] == 5_123_456
+    assert fields["job_ids"] == ["tmg_read_1", "tmg_\x1b_2"]
     assert fields["phase_seconds"] == {"load": 6.25, "verify": 0.5}

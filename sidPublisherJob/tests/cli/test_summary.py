@@ -23,6 +23,8 @@ RESULT = run.Result(
     fingerprint_source=FINGERPRINT,
     fingerprint_target=FINGERPRINT,
     snapshot="generation 7",
+    bytes_read=4_096,
+    job_ids=("job_1",),
     phase_seconds={run.Phase.LOAD: 4.00049},
 )
 
@@ -118,6 +120,8 @@ def test_json_has_every_fact() -> None:
         "fingerprint_source": FINGERPRINT,
         "fingerprint_target": FINGERPRINT,
         "snapshot": "generation 7",
+        "bytes_read": 4_096,
+        "job_ids": ["job_1"],
         "warnings": [],
         "started_at": "2026-01-02T03:04:05+00:00",
         "finished_at": "2026-01-02T03:04:13+00:00",

@@ -1,5 +1,6 @@
 """The tables: one head, down and up again, equal to the models, made once by many."""
 
+import dataclasses
 import subprocess
 import sys
 import time
@@ -65,6 +66,30 @@ def test_models_equal_the_migrated_schema(url):
         assert compare_metadata(context, model.Base.metadata) == []
 
 
+def test_a_ledger_of_the_first_release_keeps_its_runs(url, make):
+    with database.engine(url).connect() as connection:
+        alembic.command.upgrade(configuration(database.writing(connection)), "0001")
+        connection.commit()
+        row = dataclasses.asdict(make())
+        del row["job_ids"]
+        connection.execute(sa.insert(model.RunRow).values(row))
+        connection.commit()
+    with store.open(url) as ledger:
+        assert ledger.list() == [make()]
+        ledger.finish(dataclasses.replace(make(), job_ids=("job",)))
+        assert ledger.list()[0].job_ids == ("job",)
+
+
+def test_a_migration_killed_before_it_was_written_down_is_completed(url):
+    store.open(url).close()
+    with database.engine(url).connect() as connection:
+        database.writing(connection)
+        connection.exec_driver_sql("UPDATE tmg_etl_version SET version_num = '0001'")
+        connection.commit()
+    with store.open(url) as ledger:
+        assert ledger.list() == []
+
+
 @pytest.mark.mariadb
 def test_texts_are_told_apart_by_case_on_mariadb(mariadb_url):
     store.open(mariadb_url).close()
@@ -108,7 +133,7 @@ def test_a_ledger_of_a_newer_release_is_refused(url):
         connection.exec_driver_sql("UPDATE tmg_etl_version SET version_num = '9999'")
         connection.commit()
     with pytest.raises(
-        errors.ConfigError, match=r"is at version 9999, .* up to 0001; use the newer"
+        errors.ConfigError, match=rf"is at version 9999, .* up to {model.HEAD}; use the newer"
     ):
         store.open(url)
 

@@ -31,6 +31,8 @@ RESULT = run_module.Result(
     fingerprint_target="5:ab",
     snapshot="2 files",
     phase_seconds={"read": 0.5},
+    bytes_read=1_234_567,
+    job_ids=("job_1", "job_2"),
 )
 
 

@@ -35,6 +35,7 @@ def ended(row: record.Record, **changes: object) -> record.Record:
         "fingerprint_target": "3:abc",
         "snapshot": "files of Zürich 🛫",
         "phase_seconds": {"read": 0.25, "load": 1.5},
+        "job_ids": ("tmg_a_1", "tmg_ä_2"),
     }
     return dataclasses.replace(row, **{**values, **changes})
 

@@ -13,6 +13,18 @@ def rows(number: int) -> str:
     return f"{number:,} row" if number == 1 else f"{number:,} rows"
 
 
+def size(number: int) -> str:
+    """Return a number of bytes in the decimal unit that fits it, as ``1.5 MB``."""
+    if number < 1000:
+        return f"{number} B"
+    scaled = float(number)
+    for unit in ("kB", "MB", "GB"):
+        scaled /= 1000
+        if scaled < 999.95:
+            return f"{scaled:.1f} {unit}"
+    return f"{scaled / 1000:,.1f} TB"
+
+
 def rate(number: int | None, seconds: float) -> int | None:
     """Return things per second, rounded; None where that says nothing.
 

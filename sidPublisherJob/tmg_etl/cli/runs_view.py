@@ -14,7 +14,7 @@ _UNKNOWN = "-"
 # The second it started in and four letters of chance: `tmg-etl runs` takes the beginning of an id.
 _ID_LENGTH = 18
 _LEFT = ("RUN", "STARTED (UTC)", "TRANSFER", "MODE", "DAYS", "STATUS")
-_RIGHT = ("TOOK", "READ", "INSERTED", "UPDATED", "DELETED", "ROWS/S")
+_RIGHT = ("TOOK", "READ", "BYTES", "INSERTED", "UPDATED", "DELETED", "ROWS/S")
 _HEADER = (*_LEFT, *_RIGHT, "PROOF")
 
 
@@ -41,7 +41,7 @@ def table(runs: Sequence[record.Record], *, width: int | None) -> str:
 
 def detail(run: record.Record) -> str:
     """Return everything known of one run, one fact on a line; what is not known is left out."""
-    known = [(name, value) for name, value in as_dict(run).items() if value is not None]
+    known = [(name, value) for name, value in as_dict(run).items() if value not in (None, ())]
     width = max(len(name) for name, _ in known)
     lines = [f"{name.replace('_', ' '):<{width}}  {_fact(name, value)}" for name, value in known]
     return "\n".join(lines)
@@ -72,7 +72,9 @@ def _cells(run: record.Record) -> tuple[str, ...]:
         days,
         str(run.status),
         _UNKNOWN if took is None else quantity.duration(took),
-        *map(_count, (run.rows_read, run.rows_inserted, run.rows_updated, run.rows_deleted)),
+        _count(run.rows_read),
+        _UNKNOWN if run.bytes_read is None else quantity.size(run.bytes_read),
+        *map(_count, (run.rows_inserted, run.rows_updated, run.rows_deleted)),
         _count(None if run.rows_per_s is None else round(run.rows_per_s)),
         _proof(run),
     )
@@ -87,6 +89,10 @@ def _counts(run: record.Record) -> list[str]:
         "deleted": run.rows_deleted,
     }
     parts = [f"{number:,} {name}" for name, number in counts.items() if number is not None]
+    if run.bytes_read is not None:
+        parts.insert(
+            1 if run.rows_read is not None else 0, f"{quantity.size(run.bytes_read)} fetched"
+        )
     if run.rows_per_s is not None:
         parts.append(f"{run.rows_per_s:,.0f} rows/s")
     if run.is_verified is not None:
@@ -135,6 +141,8 @@ def _fact(name: str, value: object) -> str:
             return quantity.duration(value)
         case datetime.datetime():
             return f"{value:%Y-%m-%d %H:%M:%S.%f} UTC"
+        case tuple():
+            return ", ".join(output.printable(str(item)) for item in value)
         case dict():
             return ", ".join(f"{key} {quantity.duration(item)}" for key, item in value.items())
     return output.printable(str(value))

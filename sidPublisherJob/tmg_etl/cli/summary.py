@@ -98,6 +98,8 @@ class Summary:
             "fingerprint_source": result.fingerprint_source,
             "fingerprint_target": result.fingerprint_target,
             "snapshot": result.snapshot,
+            "bytes_read": result.bytes_read,
+            "job_ids": list(result.job_ids),
             "warnings": self.warnings,
             "started_at": outcome.started_at.isoformat(),
             "finished_at": outcome.finished_at.isoformat(),

@@ -321,6 +321,19 @@ class Source(abc.ABC):
             errors.TemporaryError: the connection was lost.
         """
 
+    @property
+    def bytes_read(self) -> int | None:
+        """Return the bytes that came from the system so far, as it counts them; None: not known.
+
+        For a lake of files, what was fetched; for a system that bills by bytes, what it billed.
+        """
+        return None
+
+    @property
+    def job_ids(self) -> tuple[str, ...]:
+        """Return the ids of the jobs that ran in the system for this source so far."""
+        return ()
+
     @abc.abstractmethod
     def close(self) -> None:
         """Give back connections and files; harmless when called again."""

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import orm
 from sqlalchemy.dialects import mysql
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration. Written here so that opening an up-to-date ledger needs no Alembic."""
 
 VERSION_TABLE = "tmg_etl_version"
@@ -72,6 +72,21 @@ class JsonText(sa.types.TypeDecorator[dict[str, float]]):
         return None if value is None else json.loads(value)
 
 
+class JsonList(sa.types.TypeDecorator[tuple[str, ...]]):
+    """A list of texts stored as JSON text; an empty one is null."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: tuple[str, ...] | None, dialect: sa.Dialect) -> str | None:
+        """Return the JSON text to store."""
+        return json.dumps(list(value)) if value else None
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> tuple[str, ...]:
+        """Return the texts."""
+        return () if value is None else tuple(json.loads(value))
+
+
 class Base(orm.DeclarativeBase):
     """Holds the metadata that migrations are compared with."""
 
@@ -126,3 +141,4 @@ class RunRow(Base):
     phase_seconds: orm.Mapped[dict[str, float] | None] = orm.mapped_column(JsonText)
     error: orm.Mapped[str | None] = orm.mapped_column(sa.Text)
     cleanup_error: orm.Mapped[str | None] = orm.mapped_column(sa.Text)
+    job_ids: orm.Mapped[tuple[str, ...] | None] = orm.mapped_column(JsonList)

@@ -49,13 +49,14 @@ class Record:
         rows_updated: rows of the target that changed.
         rows_deleted: rows that left the target.
         rows_unchanged: rows that were equal already.
-        bytes_read: bytes that came from the source.
+        bytes_read: bytes that came from the source, as its system counts them.
         fingerprint_source: what was sent.
         fingerprint_target: what the database holds.
         snapshot: the state of the source that was read.
         phase_seconds: seconds by phase.
         error: one line; None when there was none.
         cleanup_error: one line; None when there was none.
+        job_ids: jobs that ran in the source's system.
     """
 
     id: str
@@ -90,6 +91,7 @@ class Record:
     phase_seconds: Mapping[str, float] | None = None
     error: str | None = None
     cleanup_error: str | None = None
+    job_ids: tuple[str, ...] = ()
 
     @property
     def duration_s(self) -> float | None:

@@ -65,6 +65,8 @@ class LedgerRecorder:
             rows_updated=result.rows_updated,
             rows_deleted=result.rows_deleted,
             rows_unchanged=result.rows_unchanged,
+            bytes_read=result.bytes_read,
+            job_ids=tuple(result.job_ids),
             fingerprint_source=_text(result.fingerprint_source),
             fingerprint_target=_text(result.fingerprint_target),
             snapshot=_text(result.snapshot),

@@ -71,6 +71,13 @@ class TransferPipeline(etl.TMGETL):
             publish_reason=self.choice.reason,
             snapshot=self.source.snapshot,
         )
+        self._note_reading()
+
+    def _note_reading(self) -> None:
+        """Write down what the source has fetched and run so far."""
+        self.result = dataclasses.replace(
+            self.result, bytes_read=self.source.bytes_read, job_ids=self.source.job_ids
+        )
 
     def pipeline(self) -> None:
         """Load, prove, publish."""
@@ -220,15 +227,19 @@ class TransferPipeline(etl.TMGETL):
             capabilities=self.target.capabilities,
         )
         started = time.monotonic()
-        sent = stage.load(
-            self.run,
-            self.source,
-            self.target,
-            name,
-            columns=self.columns.read,
-            converter=converter,
-            window=window,
-        )
+        try:
+            sent = stage.load(
+                self.run,
+                self.source,
+                self.target,
+                name,
+                columns=self.columns.read,
+                converter=converter,
+                window=window,
+            )
+        finally:
+            # Jobs that failed were run, and bytes of a run that failed were fetched, too.
+            self._note_reading()
         self._count_seconds(run_module.Phase.LOAD, started)
         self.result = dataclasses.replace(
             self.result, rows_read=sent.fingerprint.rows, fingerprint_source=str(sent.fingerprint)
