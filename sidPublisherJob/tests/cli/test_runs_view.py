@@ -76,7 +76,7 @@ RUN                 STARTED (UTC)        TRANSFER     MODE      DAYS            
   336,776 read, 5.1 MB fetched, 300,000 inserted, 0 updated, 0 deleted, 42,097 rows/s, proof: equal 00c0ffee
 20261121120600aaaa  2026-11-21 12:06:00  dim_plane    truncate  20131231           failed     1.0 s
   error: the source planes is empty and would wipe the target
-  cleanup: OSError: \\x1b[2J"""
+  cleanup: OSError: \\x1b[2J"""  # noqa: E501
 
 DETAIL = """\
 id                  20261121120705fe7961c4c30c
