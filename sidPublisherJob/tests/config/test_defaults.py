@@ -8,6 +8,7 @@ DELTA = {"cursor": "day"}
 SOURCE = {"connection": "a", "table": "t"}
 TRANSFER = {"source": SOURCE, "target": SOURCE}
 SQL = {"type": "sqlite", "url": "sqlite:///x"}
+FILES = {"type": "files", "url": "."}
 BIGQUERY = {"type": "bigquery", "project": "p", "dataset": "d"}
 
 PROMISED = [
@@ -21,10 +22,18 @@ PROMISED = [
     (model.BigQueryConnection, BIGQUERY, "staging", None),
     (model.BigQueryConnection, BIGQUERY, "location", None),
     (model.BigQueryConnection, BIGQUERY, "billing_project", None),
+    (model.BigQueryConnection, BIGQUERY, "maximum_bytes_billed", None),
+    (model.BigQueryConnection, BIGQUERY, "credentials", model.Credentials()),
+    (model.FilesConnection, FILES, "credentials", model.Credentials()),
+    (model.Credentials, {}, "key_file", None),
+    (model.Credentials, {}, "impersonate", None),
+    (model.Credentials, {}, "quota_project", None),
     (model.SourceSpec, SOURCE, "query", None),
     (model.SourceSpec, SOURCE, "path", None),
     (model.SourceSpec, SOURCE, "format", None),
     (model.SourceSpec, SOURCE, "columns", {}),
+    (model.SourceSpec, SOURCE, "read", None),
+    (model.SourceSpec, SOURCE, "maximum_bytes_billed", None),
     (model.CsvSpec, {}, "delimiter", ","),
     (model.CsvSpec, {}, "quote", '"'),
     (model.CsvSpec, {}, "escape", None),

@@ -128,7 +128,11 @@ def test_schema_knows_what_the_loader_knows():
     assert transfer["required"] == ["source", "target"]
     assert "schema" in transfer["properties"]
     assert not {"name", "schema_"} & set(transfer["properties"])
-    assert set(document["$defs"]["FilesConnection"]["properties"]) == {"type", "url"}
+    assert set(document["$defs"]["FilesConnection"]["properties"]) == {
+        "type",
+        "url",
+        "credentials",
+    }
     overlay = document["properties"]["environments"]["additionalProperties"]
     assert set(overlay["properties"]) == {
         "connections",

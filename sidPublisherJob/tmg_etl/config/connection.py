@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pathlib
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
 import pydantic
 from pydantic import BeforeValidator, Field
 
 from tmg_etl.config import rule, strict
+from tmg_etl.storage import base as storage
 
 
 class Connection(strict.Strict):
@@ -26,6 +28,31 @@ class Connection(strict.Strict):
     )
 
 
+class Credentials(strict.Strict):
+    """Who Google is asked as. Without it: the application default credentials."""
+
+    key_file: strict.Name | None = Field(
+        default=None,
+        description="Key file of a service account. A relative path starts at the config file's "
+        "folder. None (default): application default credentials, which on GKE are those of "
+        "Workload Identity.",
+    )
+    impersonate: strict.Name | None = Field(
+        default=None,
+        description="E-mail of a service account to act as. None (default): nobody else.",
+    )
+    quota_project: strict.Name | None = Field(
+        default=None,
+        description="Project that API calls are counted against. None (default): the project of "
+        "the credentials.",
+    )
+
+    def located(self, folder: pathlib.Path) -> storage.Credentials:
+        """Return them as the clients take them, with the path of the key file absolute."""
+        key_file = None if self.key_file is None else str(folder / self.key_file)
+        return storage.Credentials(key_file, self.impersonate, self.quota_project)
+
+
 class FilesConnection(Connection):
     """Files in a folder: Parquet, CSV, JSON lines."""
 
@@ -34,6 +61,9 @@ class FilesConnection(Connection):
     type: Literal["files"] = Field(description="Files in a folder: Parquet, CSV, JSON lines.")
     url: Annotated[str, BeforeValidator(rule.folder)] = Field(
         description="The folder. A relative path starts at the config file's folder."
+    )
+    credentials: Credentials = Field(
+        default_factory=Credentials, description="Of gs:// folders: who Google is asked as."
     )
 
 
@@ -87,6 +117,16 @@ class BigQueryConnection(Connection):
     )
     billing_project: strict.Name | None = Field(
         default=None, description="Project that pays for the jobs. None (default): `project`."
+    )
+    maximum_bytes_billed: Annotated[int, Field(ge=1), BeforeValidator(rule.not_bool)] | None = (
+        Field(
+            default=None,
+            description="Bytes that one query may be billed for, 1 or more; a query that would "
+            "cost more fails before it costs anything. None (default): no limit but the project's.",
+        )
+    )
+    credentials: Credentials = Field(
+        default_factory=Credentials, description="Who Google is asked as."
     )
 
 

@@ -19,6 +19,7 @@ from tmg_etl.config.connection import (
     AnyConnection,
     BigQueryConnection,
     Connection,
+    Credentials,
     FilesConnection,
     SqlConnection,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "BigQueryConnection",
     "Config",
     "Connection",
+    "Credentials",
     "CsvSpec",
     "Defaults",
     "DeltaSpec",
@@ -206,11 +208,18 @@ def _check_connections(
     kind = connections[transfer.source.connection].type
     for key in sorted({"path", "format", "columns", "csv"} & transfer.source.model_fields_set):
         if kind != "files" and getattr(transfer.source, key) is not None:
-            raise rule.fault(
-                f"found `{key}` on a connection of type {kind}, expected it on files only",
-                "remove it",
-                at=(name, "source", key),
-            )
+            raise _misplaced(name, key, kind, "files")
+    for key in sorted({"read", "maximum_bytes_billed"} & transfer.source.model_fields_set):
+        if kind != "bigquery" and getattr(transfer.source, key) is not None:
+            raise _misplaced(name, key, kind, "bigquery")
+
+
+def _misplaced(name: str, key: str, kind: str, expected: str) -> Exception:
+    return rule.fault(
+        f"found `{key}` on a connection of type {kind}, expected it on {expected} only",
+        "remove it",
+        at=(name, "source", key),
+    )
 
 
 def _check_package(name: str, transfer: Transfer, packages: list[str]) -> None:

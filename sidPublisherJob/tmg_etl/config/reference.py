@@ -38,6 +38,8 @@ _SECTIONS = (
     ("", "Top level"),
     ("FilesConnection", "`connections.NAME`, type files"),
     ("SqlConnection", "`connections.NAME`, a database"),
+    ("BigQueryConnection", "`connections.NAME`, type bigquery"),
+    ("Credentials", "`connections.NAME.credentials`, of BigQuery and of gs:// folders"),
     ("Transfer", "`transfers.NAME`"),
     ("SourceSpec", "`transfers.NAME.source`"),
     ("CsvSpec", "`transfers.NAME.source.csv`"),

@@ -69,6 +69,20 @@ class SourceSpec(strict.Strict):
         default_factory=CsvSpec, description="Files only: how CSV files are written."
     )
 
+    read: Literal["storage", "extract"] | None = Field(
+        default=None,
+        description="BigQuery only: how rows travel. storage: Storage Read API. extract: an "
+        "extract job to `staging` of the connection, read from there. None (default): storage, "
+        "because it is fast and needs no bucket.",
+    )
+    maximum_bytes_billed: Annotated[int, Field(ge=1), BeforeValidator(rule.not_bool)] | None = (
+        Field(
+            default=None,
+            description="BigQuery only: bytes that one query of this source may be billed for. "
+            "None (default): the connection's.",
+        )
+    )
+
     @pydantic.model_validator(mode="after")
     def _check(self) -> SourceSpec:
         given = [key for key in ("table", "query", "path") if getattr(self, key) is not None]
