@@ -5,15 +5,26 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.bigquery import emulator
 from tmg_etl.testing import process, servers
 
+ON_REQUEST = ("cluster", "gcp")
+"""Marks of what runs only when `-m` names it: it needs something that no test can start."""
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what needs a server by what it asks for: `-m "not mariadb"` needs no annotations."""
     for item in items:
-        for system in ("postgres", "mariadb"):
+        for system in ("postgres", "mariadb", "bigquery"):
             if f"{system}_server" in getattr(item, "fixturenames", ()):
                 item.add_marker(system)
+    asked = str(config.getoption("markexpr"))
+    unasked = [mark for mark in ON_REQUEST if mark not in asked]
+    gone = {item for item in items if any(item.get_closest_marker(mark) for mark in unasked)}
+    if gone:
+        config.hook.pytest_deselected(items=list(gone))
+        items[:] = [item for item in items if item not in gone]
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +39,28 @@ def mariadb_server() -> Iterator[servers.MariaDBServer]:
     """A running MariaDB server, one for the whole session."""
     with servers.MariaDBServer() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def bigquery_server() -> Iterator[emulator.BigQueryServer]:
+    """A running emulator of BigQuery, one for the whole session."""
+    with emulator.BigQueryServer() as server:
+        yield server
+
+
+@pytest.fixture
+def bigquery_dataset(
+    bigquery_server: emulator.BigQueryServer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """Name of a new, empty dataset of `emulator.PROJECT`, which clients find by their variables."""
+    bigquery_server.start()
+    for name, value in bigquery_server.environment.items():
+        monkeypatch.setenv(name, value)
+    name = f"test_{secrets.token_hex(4)}"
+    bigquery_server.create_database(name)
+    yield name
+    bigquery_server.start()
+    bigquery_server.drop_database(name)
 
 
 @pytest.fixture

@@ -113,7 +113,7 @@ class Server(abc.ABC):
             return
         if self._folder is None:
             self._folder = _make_folder(self._system_user)
-            self.port = _free_port()
+            self.port = free_port()
             try:
                 self._initialise()
             except BaseException:
@@ -287,7 +287,8 @@ def _make_folder(system_user: str) -> pathlib.Path:
     return folder
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nothing listens on, outside of the range that clients get theirs from."""
     for port in random.sample(_PORTS, 100):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind((HOST, port))

@@ -1,0 +1,72 @@
+"""The emulator does what the other tests rely on, seen by Google's own clients."""
+
+import io
+import pathlib
+import subprocess
+import sys
+import time
+
+import pyarrow as pa
+import pytest
+from google.cloud import bigquery
+from pyarrow import parquet
+
+from tests.bigquery import emulator
+
+ROWS = pa.table({"id": pa.array(range(1000), pa.int64()), "name": ["Ида"] * 1000})
+
+
+def load(client: bigquery.Client, table: str) -> None:
+    file = io.BytesIO()
+    parquet.write_table(ROWS, file)
+    file.seek(0)
+    config = bigquery.LoadJobConfig(source_format=bigquery.SourceFormat.PARQUET)
+    client.load_table_from_file(file, table, job_config=config).result()
+
+
+# Google's client warns of a part of Google's other client.
+@pytest.mark.filterwarnings("ignore:Retrieving Arrow:PendingDeprecationWarning")
+def test_loads_queries_and_streams(
+    bigquery_server: emulator.BigQueryServer, bigquery_dataset: str
+) -> None:
+    client = bigquery_server.client()
+    table = f"{emulator.PROJECT}.{bigquery_dataset}.t"
+    load(client, table)
+    (row,) = client.query_and_wait(f"SELECT COUNT(*), SUM(id), MIN(name) FROM `{table}`")
+    assert tuple(row) == (1000, 499500, "Ида")
+    read = client.list_rows(table).to_arrow(bqstorage_client=bigquery_server.read_client())
+    assert read.sort_by("id").cast(ROWS.schema) == ROWS
+
+
+def test_extracts_to_and_loads_from_buckets_that_are_folders(
+    bigquery_server: emulator.BigQueryServer, bigquery_dataset: str
+) -> None:
+    client = bigquery_server.client()
+    table = f"{emulator.PROJECT}.{bigquery_dataset}.t"
+    load(client, table)
+    config = bigquery.ExtractJobConfig(destination_format="PARQUET")
+    client.extract_table(table, "gs://staging/x/a-*.parquet", job_config=config).result()
+    (file,) = (bigquery_server.buckets / "staging" / "x").iterdir()
+    assert file.name == "a-000000000000.parquet"
+    load_config = bigquery.LoadJobConfig(source_format=bigquery.SourceFormat.PARQUET)
+    uri = f"gs://staging/x/{file.name}"
+    client.load_table_from_uri(uri, f"{table}_2", job_config=load_config).result()
+    assert client.get_table(f"{table}_2").num_rows == 1000
+
+
+def test_ends_with_the_tests_however_they_end(tmp_path: pathlib.Path) -> None:
+    code = (
+        "import sys, time; from tests.bigquery import emulator; s = emulator.BigQueryServer();"
+        "s.start(); print(s._process.pid, s.folder, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as tests:
+        assert tests.stdout is not None
+        pid, folder = tests.stdout.readline().split()
+        tests.kill()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and (
+        pathlib.Path(f"/proc/{pid}").exists() or pathlib.Path(folder).exists()
+    ):
+        time.sleep(0.1)
+    assert not pathlib.Path(f"/proc/{pid}").exists()
+    assert not pathlib.Path(folder).exists()
