@@ -29,6 +29,7 @@ _CONNECTIONS = {
     "sqlite": "tmg_etl.connectors.sqlite:SQLiteConnection",
     "postgres": "tmg_etl.connectors.postgres:PostgresConnection",
     "mysql": "tmg_etl.connectors.mysql:MySQLConnection",
+    "bigquery": "tmg_etl.connectors.bigquery:BigQueryConnection",
 }
 
 
@@ -67,6 +68,7 @@ class Connections(Mapping[str, "base.Connection"]):
         specs: `connections` of the config.
         folder: the config file's folder.
         stop: the run's flag, which long statements register with.
+        owner: the run that they work for; None outside a run.
     """
 
     def __init__(
@@ -74,10 +76,12 @@ class Connections(Mapping[str, "base.Connection"]):
         specs: Mapping[str, model.Connection],
         folder: pathlib.Path,
         stop: run_module.StopFlag,
+        owner: base.Owner | None = None,
     ) -> None:
         self._specs = specs
         self._folder = folder
         self._stop = stop
+        self._owner = owner
         self._made: dict[str, base.Connection] = {}
 
     def __getitem__(self, name: str) -> base.Connection:
@@ -93,6 +97,7 @@ class Connections(Mapping[str, "base.Connection"]):
                 )
             connection = connect(self._specs[name], self._folder)
             connection.stop = self._stop
+            connection.owner = self._owner or connection.owner
             self._made[name] = connection
         return self._made[name]
 

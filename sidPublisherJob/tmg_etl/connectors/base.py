@@ -276,6 +276,21 @@ class Batch:
         }
 
 
+@dataclasses.dataclass(frozen=True)
+class Owner:
+    """On whose behalf a connection works: names and labels of what it leaves in its system.
+
+    Attributes:
+        run_id: empty outside a run.
+        transfer: name of the transfer.
+        env: name of the environment.
+    """
+
+    run_id: str = ""
+    transfer: str = ""
+    env: str = ""
+
+
 class Source(abc.ABC):
     """One table, query or set of files, read at one snapshot; open until `close`."""
 
@@ -320,6 +335,13 @@ class Source(abc.ABC):
             errors.DataError: a value cannot be represented.
             errors.TemporaryError: the connection was lost.
         """
+
+    def estimate(self, columns: Sequence[str], window: CursorWindow | None = None) -> str | None:
+        """Return in a few words what `read` would cost, for the plan; None where it costs nothing.
+
+        Nothing is read and nothing is billed for it.
+        """
+        return None
 
     @property
     def bytes_read(self) -> int | None:
@@ -368,7 +390,9 @@ class Target(abc.ABC):
     def lock(self, run_id: str, wait_s: float) -> contextlib.AbstractContextManager[None]:
         """Hold the target for this run, on a connection of its own.
 
-        The lock ends with its connection or process, never by time.
+        A database ends the lock with the connection or process that holds it. A store without
+        sessions ends it when its holder gives no sign of life (see `lease`); there, what a holder
+        that slept through this still sends is refused by the store.
 
         Args:
             run_id: who holds it, shown to those who wait.
@@ -581,6 +605,7 @@ class Connection(abc.ABC):
         self.folder = folder
         #: Registered with the run's stop flag while a long statement is under way.
         self.stop = run_module.StopFlag()
+        self.owner = Owner()
 
     @property
     def name(self) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tmg_etl import connectors, errors, etl
 from tmg_etl import run as run_module
+from tmg_etl.connectors import base
 from tmg_etl.transfer import pipeline as pipeline_module
 
 if TYPE_CHECKING:
@@ -94,14 +95,16 @@ def make_run(
         transfer = transfer.model_copy(update={"verify": verify})
     window = run_module.Window(delta_start_date or execution_date, execution_date)
     stop = stop or run_module.StopFlag()
+    run_id = run_id or run_module.new_run_id()
+    owner = base.Owner(run_id, transfer_name, config.env)
     return run_module.Run(
-        id=run_id or run_module.new_run_id(),
+        id=run_id,
         transfer_name=transfer_name,
         execution_date=execution_date,
         window=window,
         write_mode=write_mode,
         transfer=transfer,
-        connections=connectors.Connections(config.connections, config.folder, stop),
+        connections=connectors.Connections(config.connections, config.folder, stop, owner),
         stop=stop,
         progress=progress or run_module.SilentProgress(),
         logger=logger or logging.getLogger("tmg_etl"),
