@@ -163,3 +163,12 @@ def test_carried_fields() -> None:
     assert conversion.carried(pa.field("c", UTC), UNABLE).type == pa.timestamp("us")
     assert conversion.carried(pa.field("c", UTC), ABLE).type == UTC
     assert conversion.carried(pa.field("c", pa.null()), ABLE).type == pa.string()
+
+
+def test_a_decimal_that_gains_places_is_refused_where_it_has_no_room():
+    fields = pa.schema([pa.field("n", pa.decimal128(38, 10))])
+    converter = conversion.Converter("t", fields, frozenset(), (), ABLE)
+    number = Decimal("12345678901234567890123456789")  # would wrap around in Arrow's cast
+    batch = pa.RecordBatch.from_arrays([pa.array([number], pa.decimal128(38, 0))], ["n"])
+    with pytest.raises(errors.ValueRejectedError, match=str(number)):
+        converter.convert(batch)

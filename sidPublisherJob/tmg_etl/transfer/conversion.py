@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tmg_etl import errors
-from tmg_etl.connectors import base
+from tmg_etl.connectors import base, exact
 from tmg_etl.transfer import document
 
 
@@ -226,7 +226,9 @@ def _caster(have: pa.DataType, want: pa.DataType) -> Callable[[pa.Array], pa.Arr
         return _days
     if pa.types.is_integer(have) and pa.types.is_decimal(want):
         # Arrow wants room for every value of the integer type; the values decide here.
-        return lambda array: array.cast(pa.decimal128(38, 0)).cast(want)
+        return lambda array: exact.from_decimal(array.cast(pa.decimal128(38, 0)), want)
+    if pa.types.is_decimal(have) and pa.types.is_decimal(want):
+        return lambda array: exact.from_decimal(array, want)
     if pa.types.is_boolean(have) and pa.types.is_string(want):
         return lambda array: pc.if_else(array, "true", "false")
     return lambda array: array.cast(want)

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tmg_etl import errors
-from tmg_etl.connectors import base
+from tmg_etl.connectors import base, exact
 
 _ZONED = pa.timestamp("us", tz="UTC")
 _DECLARED = {
@@ -183,6 +183,8 @@ def _is_utf8(array: pa.StringArray) -> bool:
 def _cast(array: pa.Array, kind: pa.DataType) -> pa.Array:
     if pa.types.is_float16(array.type) and kind == pa.float64():
         array = pa.array(array).cast(pa.float32())
+    if pa.types.is_decimal(array.type) and pa.types.is_decimal(kind):
+        return exact.from_decimal(array, kind)
     return array.cast(kind)
 
 
@@ -243,8 +245,8 @@ def _wider_type(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
     if types.is_integer(left) or types.is_integer(right):
         integer, other = (left, right) if types.is_integer(left) else (right, left)
         if types.is_floating(other) and integer.bit_width <= 32:
-            exact = integer.bit_width <= 16
-            return other if exact or other.bit_width == 64 else pa.float64()
+            is_exact = integer.bit_width <= 16
+            return other if is_exact or other.bit_width == 64 else pa.float64()
     return None
 
 

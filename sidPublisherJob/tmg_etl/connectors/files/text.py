@@ -29,7 +29,7 @@ from collections.abc import Callable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tmg_etl.connectors import base
+from tmg_etl.connectors import base, exact
 from tmg_etl.connectors.files import kind as kinds
 
 _INTEGER = r"^-?(0|[1-9][0-9]*)$"
@@ -133,9 +133,9 @@ def _float(texts: pa.Array, kind: pa.DataType) -> pa.Array:
 
 def _decimal(texts: pa.Array, kind: pa.DataType) -> pa.Array:
     try:
-        return texts.cast(kind)
-    except pa.ArrowInvalid:
-        return _trimmed(texts).cast(kind)
+        return exact.from_text(texts, kind)
+    except ValueError:  # and pa.ArrowInvalid, which is one
+        return exact.from_text(_trimmed(texts), kind)
 
 
 def _bool(texts: pa.Array, kind: pa.DataType) -> pa.Array:
