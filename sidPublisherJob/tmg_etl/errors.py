@@ -30,7 +30,9 @@ EXIT_CONFIG = 78
 EXIT_SIGINT = 130
 EXIT_SIGTERM = 143
 
-_URL_PASSWORD = re.compile(r"(?P<head>[A-Za-z][\w+.-]*://[^:/?#\s@]*):[^@\s/]*@")
+# Up to the last @: a password that was not percent-encoded may hold others.
+_URL_PASSWORD = re.compile(r"(?P<head>[A-Za-z][\w+.-]*://[^:/?#\s@]*):[^\s/]*@")
+_WHERE_LENGTH = 400
 
 
 def redact(text: str) -> str:
@@ -62,7 +64,10 @@ class TmgEtlError(Exception):
 
     def __str__(self) -> str:
         """Return the one line that is printed: place, message, next step."""
-        text = f"{self.where}: {self.message}" if self.where else self.message
+        where = self.where or ""
+        if len(where) > _WHERE_LENGTH:
+            where = f"{where[:_WHERE_LENGTH]}…"
+        text = f"{where}: {self.message}" if where else self.message
         return f"{text}; {self.hint}" if self.hint else text
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -74,8 +74,6 @@ def describe(value: object) -> str:
             return f"{value.isoformat()} (a date)"
         case str():
             return errors.shorten(value, _SHOWN) if value else "an empty text"
-        case bytes():
-            return "binary data"
         case []:
             return "an empty list"
         case dict():

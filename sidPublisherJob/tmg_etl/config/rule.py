@@ -6,7 +6,7 @@ refuses it reports by `fault`, whose words the loader prints as they are.
 
 from __future__ import annotations
 
-import codecs
+import io
 import re
 import urllib.parse
 from typing import Any
@@ -105,14 +105,33 @@ def character(value: Any) -> Any:
 
 
 def encoding(value: Any) -> Any:
-    """Refuse an encoding that Python does not know."""
+    """Refuse an encoding that Python does not know, and codecs that give no text, as base64."""
     if isinstance(value, str):
         try:
-            codecs.lookup(value)
+            io.TextIOWrapper(io.BytesIO(), value)
         except (LookupError, ValueError):
             message = f"found {problem.describe(value)}, expected a character encoding"
             raise fault(message, "for example utf8, latin1, cp1252") from None
     return value
+
+
+def csv_characters(delimiter: str, quote: str | None, escape: str | None) -> None:
+    """Refuse characters of which a reader of CSV cannot tell what they mean."""
+    taken: dict[str, str] = {}
+    for key, value in (("delimiter", delimiter), ("quote", quote), ("escape", escape)):
+        if value is None:
+            continue
+        if value in "\r\n\0":
+            message = f"found {problem.describe(value)}, which ends a line or a text"
+            raise fault(message, "write a visible character", at=(key,))
+        if value in taken:
+            message = f"found {problem.describe(value)}, which is the {taken[value]} already"
+            hint = "leave `escape` out: a doubled quote is one" if key == "escape" else "change one"
+            raise fault(message, hint, at=(key,))
+        if not value.isascii():
+            message = f"found {problem.describe(value)}, expected a character of ASCII"
+            raise fault(message, "write the file with another one", at=(key,))
+        taken[value] = key
 
 
 def column_type(value: Any) -> Any:

@@ -36,6 +36,11 @@ class CsvSpec(strict.Strict):
         default="utf8", description="Character encoding of the file. Default utf8."
     )
 
+    @pydantic.model_validator(mode="after")
+    def _check_characters(self) -> CsvSpec:
+        rule.csv_characters(self.delimiter, self.quote, self.escape)
+        return self
+
 
 class SourceSpec(strict.Strict):
     """What is read: exactly one of `table`, `query`, `path`."""

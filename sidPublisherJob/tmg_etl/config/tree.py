@@ -15,7 +15,7 @@ import yaml
 
 from tmg_etl.config import problem
 
-Scalar: TypeAlias = str | int | float | bool | bytes | datetime.date | None
+Scalar: TypeAlias = str | int | float | bool | datetime.date | None
 
 DEPTH_LIMIT = 40
 """Levels of nesting. The deepest setting lies on level 7; free-form `options` get the rest."""
@@ -25,7 +25,7 @@ SIZE_LIMIT = 200_000
 
 _TAG = "tag:yaml.org,2002:"
 _PLAIN_TAGS = {
-    _TAG + name for name in ("str", "int", "float", "bool", "null", "timestamp", "binary")
+    _TAG + name for name in ("str", "int", "float", "bool", "null", "timestamp")
 }
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _HINTS = (
