@@ -19,6 +19,7 @@ import urllib.request
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from tests.bigquery import bucket_server
 from tmg_etl.testing import process
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ _RUN = "from local_bigquery import cli; cli.main()"
 class BigQueryServer(process.Server):
     """The emulator: REST and gRPC on 127.0.0.1, datasets in a temporary folder.
 
-    `gs://bucket/name` is the file `buckets/bucket/name`, which jobs read and write.
+    `gs://bucket/name` is the file `buckets/bucket/name`, which jobs and the server `storage` read
+    and write. A bucket must be created first, as in Cloud Storage: `storage.create("staging")`.
     """
 
     user = ""
@@ -44,6 +46,7 @@ class BigQueryServer(process.Server):
     def __init__(self) -> None:
         super().__init__()
         self.grpc_port = 0
+        self._storage: bucket_server.BucketServer | None = None
 
     @property
     def buckets(self) -> pathlib.Path:
@@ -51,11 +54,18 @@ class BigQueryServer(process.Server):
         return self.folder / "buckets"
 
     @property
+    def storage(self) -> bucket_server.BucketServer:
+        """The buckets' own server; it lives in this process, also while the emulator is stopped."""
+        assert self._storage is not None, "call start() first"
+        return self._storage
+
+    @property
     def environment(self) -> dict[str, str]:
         """The variables by which clients find it."""
         return {
             "BIGQUERY_EMULATOR_HOST": f"http://{process.HOST}:{self.port}",
             "BIGQUERY_STORAGE_EMULATOR_HOST": f"{process.HOST}:{self.grpc_port}",
+            "STORAGE_EMULATOR_HOST": self.storage.url,
         }
 
     def client(self) -> bigquery.Client:
@@ -72,6 +82,14 @@ class BigQueryServer(process.Server):
     def read_client(self) -> bigquery_storage.BigQueryReadClient:
         """Return Google's own client for the Storage Read API."""
         return read_client(self.environment["BIGQUERY_STORAGE_EMULATOR_HOST"])
+
+    def close(self) -> None:  # as in Server
+        try:
+            super().close()
+        finally:
+            storage, self._storage = self._storage, None
+            if storage is not None:
+                storage.close()
 
     def connect(self, database: str | None = None) -> Any:
         url = f"http://{process.HOST}:{self.port}/bigquery/v2/projects/{PROJECT}/datasets"
@@ -92,6 +110,7 @@ class BigQueryServer(process.Server):
                 "the emulator of BigQuery is not installed: run `script/bootstrap --system`"
             )
         self.buckets.mkdir()
+        self._storage = bucket_server.BucketServer(self.buckets)
         self.grpc_port = process.free_port()
 
     def _identity(self) -> dict[str, Any]:
