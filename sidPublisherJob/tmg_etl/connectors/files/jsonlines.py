@@ -9,8 +9,10 @@ whose values are of several types must be declared; `string` and `json` take any
 
 from __future__ import annotations
 
+import functools
 import json
 import math
+import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,7 +21,7 @@ import pyarrow as pa
 from tmg_etl import errors
 from tmg_etl.config import model
 from tmg_etl.connectors import base
-from tmg_etl.connectors.files import delimited, location, storage, text
+from tmg_etl.connectors.files import delimited, location, record, storage, text
 from tmg_etl.connectors.files import kind as kinds
 
 # Lines that types are inferred from, over all files, and at least so many of each file.
@@ -46,10 +48,15 @@ def _objects(file: location.File) -> Iterator[tuple[int, dict[str, Any]]]:
     Raises:
         errors.DataError: a line is no JSON object; names file and line.
     """
-    number = 0
+    number, most = 0, record.LINE_BYTES + 1
     try:
         with storage.open_binary(file.path) as stream:
-            for number, line in enumerate(stream, 1):
+            for number, line in enumerate(iter(functools.partial(stream.readline, most), b""), 1):
+                if len(line) == most:
+                    raise errors.DataError(
+                        f"{file.name}:{number}: a line of more than {record.LINE_BYTES >> 20} MiB",
+                        hint="each line holds one JSON object",
+                    )
                 raw = line.decode()
                 stripped = (raw.removeprefix("\ufeff") if number == 1 else raw).strip()
                 if stripped:
@@ -66,9 +73,9 @@ def _objects(file: location.File) -> Iterator[tuple[int, dict[str, Any]]]:
         raise errors.DataError(
             f"{file.name}: the compressed file is cut off after line {number}"
         ) from error
-    except OSError as error:
+    except (OSError, zlib.error) as error:
         file.check_unchanged()
-        if error.errno is not None:
+        if isinstance(error, OSError) and error.errno is not None:
             raise storage.explained(error, file.name) from error
         raise errors.DataError(f"{file.name}: the compressed file is broken: {error}") from error
 

@@ -10,7 +10,7 @@ import codecs
 import contextlib
 import csv
 import io
-import sys
+import zlib
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -21,6 +21,17 @@ from tmg_etl.config import model
 from tmg_etl.connectors.files import location, storage
 
 _UTF8_NAMES = ("utf-8", "utf-8-sig")
+#: No line, header or value that is looked for a fault is larger: a file that unpacks to gigabytes
+#: without an end of line must not fill the memory.
+LINE_BYTES = 64 << 20
+#: What the first bytes of files say that are no text in the declared encoding.
+_SIGNS = {
+    b"\xff\xfe": "it looks like UTF-16: write `csv: {encoding: utf-16}` in the source",
+    b"\xfe\xff": "it looks like UTF-16: write `csv: {encoding: utf-16}` in the source",
+    b"\x1f\x8b": "it is compressed by gzip: have its name end in .gz",
+    b"PAR1": "it is a Parquet file: have its name end in .parquet, or write `format: parquet`",
+    b"PK\x03\x04": "it is a ZIP archive: unpack it",
+}
 
 
 class Body(io.RawIOBase):
@@ -37,11 +48,17 @@ class Body(io.RawIOBase):
         self.lines = 0
 
     def line(self) -> str:
-        """Return the next line; empty at the end."""
+        """Return the next line; empty at the end.
+
+        Raises:
+            csv.Error: it is larger than `LINE_BYTES`.
+        """
         if self._text is not None:
-            line = self._text.readline()
+            line = self._text.readline(LINE_BYTES + 1)
         else:
-            line = self._stream.readline().decode("utf-8")
+            line = self._stream.readline(LINE_BYTES + 1).decode("utf-8")
+        if len(line) > LINE_BYTES:
+            raise csv.Error(f"a line of more than {LINE_BYTES >> 20} MiB")
         if self._is_first:
             line, self._is_first = line.removeprefix("\ufeff"), False
         self.lines += 1
@@ -65,11 +82,16 @@ class Body(io.RawIOBase):
 
 
 def first_record(body: Body, spec: model.CsvSpec) -> list[str] | None:
-    """Return the first record that is not blank, reading no further; None at the end."""
-    with _unlimited_fields():
-        for record in _reader(iter(body.line, ""), spec):
-            if record:
-                return list(record)
+    """Return the first record that is not blank, reading no further; None at the end.
+
+    Raises:
+        csv.Error: its quotes are not closed.
+    """
+    for _, values, is_closed in _records(body, spec):
+        if not is_closed:
+            raise csv.Error("the file ends within quotes")
+        if values:
+            return values
     return None
 
 
@@ -85,9 +107,9 @@ def _reader(lines: Iterator[str], spec: model.CsvSpec) -> Any:
 
 
 @contextlib.contextmanager
-def _unlimited_fields() -> Iterator[None]:
-    """Lift the limit that Python sets to fields, for a block."""
-    before = csv.field_size_limit(sys.maxsize)
+def _large_fields() -> Iterator[None]:
+    """Raise the limit that Python sets to fields, for a block."""
+    before = csv.field_size_limit(LINE_BYTES)
     try:
         yield
     finally:
@@ -99,7 +121,7 @@ def explaining(file: location.File, spec: model.SourceSpec) -> Iterator[None]:
     """Turn what reading a CSV file raises into an error that names file and line."""
     try:
         yield
-    except (pa.ArrowInvalid, UnicodeError, csv.Error, EOFError, OSError) as error:
+    except (pa.ArrowInvalid, UnicodeError, csv.Error, EOFError, OSError, zlib.error) as error:
         # A file that was being written is no broken file.
         file.check_unchanged()
         if isinstance(error, OSError) and error.errno is not None:
@@ -116,7 +138,7 @@ def _records(body: Body, spec: model.CsvSpec) -> Iterator[tuple[int, list[str], 
         yield from iter(body.line, "")
         is_through = True
 
-    with _unlimited_fields():
+    with _large_fields():
         reader = _reader(lines(), spec)
         start = 1
         for values in reader:
@@ -158,28 +180,42 @@ def _diagnosed(
             width = width or len(values)
             if values and len(values) != width:
                 return errors.DataError(
-                    f"{file.name}:{start}: found {len(values)} values, expected {width}:"
+                    f"{file.name}:{start}: found {len(values)} value{'s' * (len(values) != 1)},"
+                    f" expected {width}:"
                     f" {errors.shorten(spec.csv.delimiter.join(values))}",
                     hint="quote values that hold the delimiter, quotes or newlines",
                 )
     except UnicodeError as fault:
-        bad = (
-            fault.object[fault.start : fault.end] if isinstance(fault, UnicodeDecodeError) else b""
-        )
+        bad, line = b"", body.lines + 1
+        if isinstance(fault, UnicodeDecodeError):
+            bad = fault.object[fault.start : fault.end]
+            # Other encodings are decoded by the block, which may hold lines before the fault.
+            line += fault.object[: fault.start].count(b"\n")
         return errors.DataError(
-            f"{file.name}:{body.lines + 1}: the bytes {bad!r} are no {spec.csv.encoding}",
-            hint="write `csv: {encoding: …}` in the source, or correct the file",
+            f"{file.name}:{line}: the bytes {bad!r} are no {spec.csv.encoding}",
+            hint=_sign(file) or "write `csv: {encoding: …}` in the source, or correct the file",
         )
-    except (EOFError, OSError) as fault:
+    except (EOFError, OSError, zlib.error) as fault:
         return errors.DataError(
             f"{file.name}: the compressed file is broken or cut off: {fault}",
             hint="write the file again",
         )
     except csv.Error as fault:
-        return errors.DataError(f"{file.name}:{start + 1}: {fault}")
+        return errors.DataError(
+            f"{file.name}:{start + 1}: {fault}",
+            hint=_sign(file) or "look for a quote that is never closed",
+        )
     finally:
         body.close()
     return errors.DataError(f"{file.name}: {error}", hint="look for a quote that is never closed")
+
+
+def _sign(file: location.File) -> str | None:
+    """Return what a file is by its first bytes, and what to do; None where they say nothing."""
+    with contextlib.suppress(EOFError, OSError, zlib.error), Body(file, model.CsvSpec()) as body:
+        head = body.read(4)
+        return next((said for sign, said in _SIGNS.items() if head.startswith(sign)), None)
+    return None
 
 
 def line_of(file: location.File, spec: model.CsvSpec, row: int) -> int:
