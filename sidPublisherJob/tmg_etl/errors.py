@@ -19,6 +19,7 @@ secret: connectors hand over text that `redact` has been through.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 EXIT_OK = 0
 EXIT_USAGE = 64
@@ -33,6 +34,7 @@ EXIT_SIGTERM = 143
 # Up to the last @: a password that was not percent-encoded may hold others.
 _URL_PASSWORD = re.compile(r"(?P<head>[A-Za-z][\w+.-]*://[^:/?#\s@]*):[^\s/]*@")
 _WHERE_LENGTH = 400
+_ITEM_LENGTH = 200
 
 
 def redact(text: str) -> str:
@@ -224,7 +226,7 @@ class SchemaConflictError(ConfigError):
 
     def __init__(self, table: str, conflicts: list[str], hint: str) -> None:
         self.table, self.conflicts = table, conflicts
-        super().__init__(f"{table}: {'; '.join(conflicts)}", hint=hint)
+        super().__init__(f"{table}: {listed(conflicts, separator='; ')}", hint=hint)
 
 
 class Stopped(BaseException):
@@ -241,6 +243,19 @@ def shorten(value: object, limit: int = 120) -> str:
     text = value if isinstance(value, str) else repr(value)
     text = text.encode("unicode_escape").decode("ascii") if not text.isprintable() else text
     return repr(text) if len(text) <= limit else repr(text[:limit]) + "…"
+
+
+def listed(items: Sequence[str], most: int = 12, *, separator: str = ", ") -> str:
+    """Return `items` as one text; of a long list the beginning and how many more there are.
+
+    Args:
+        items: texts, each cut to 200 characters.
+        most: how many are written out.
+        separator: between two.
+    """
+    shown = [item if len(item) <= _ITEM_LENGTH else f"{item[:_ITEM_LENGTH]}…" for item in items]
+    more = f" and {len(items) - most:,} more" if len(items) > most else ""
+    return separator.join(shown[:most]) + more
 
 
 def render_key(key: dict[str, object] | None) -> str:

@@ -191,5 +191,5 @@ def _require_known(
         suggestion = f" (did you mean {near[0]!r}?)" if near else ""
         phrases.append(f"`{place}` names {name!r}, which the source does not have{suggestion}")
     raise errors.SchemaConflictError(
-        transfer.target.table, phrases, hint=f"its columns are {', '.join(source.names)}"
+        transfer.target.table, phrases, hint=f"its columns are {errors.listed(source.names)}"
     )

@@ -61,10 +61,13 @@ def explain(
     """
     code, text = database.code_of(error), str(error)
     found = batch.key_of(row, key)
-    if code in ("SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY"):
-        return errors.DuplicateKeyError(table, found, reason=text)
-    if code == "SQLITE_CONSTRAINT_ROWID":
-        return errors.DuplicateKeyError(table, found, reason=text)
+    if code in _TWICE:
+        # "UNIQUE constraint failed: _tmg_shadow_….id": the table's name says nothing to the user.
+        columns = [part.rpartition(".")[2] for part in text.rpartition(": ")[2].split(", ")]
+        if code == "SQLITE_CONSTRAINT_UNIQUE" and set(columns) != set(key):
+            reason = f"a unique index over {', '.join(columns)} refuses it"
+            return errors.DuplicateKeyError(table, found, reason=reason)
+        return errors.DuplicateKeyError(table, found)
     # "NOT NULL constraint failed: t.name", "cannot store TEXT value in INT column t.name"
     column = next((name for name in batch.arrow.schema.names if text.endswith(f".{name}")), None)
     if code == "SQLITE_CONSTRAINT_NOTNULL":
