@@ -156,7 +156,7 @@ def test_faulty_headers(tmp_path: pathlib.Path) -> None:
 
 def test_faults_name_the_line(tmp_path: pathlib.Path) -> None:
     head = 'a,b\n"x\ny",1\nz,2\n'
-    with pytest.raises(errors.DataError, match=r"t\.csv:5: found 1 values, expected 2: 'q'"):
+    with pytest.raises(errors.DataError, match=r"t\.csv:5: found 1 value, expected 2: 'q'"):
         rows(written(tmp_path, head + "q\n"))
     with pytest.raises(errors.DataError, match=r"t\.csv:5: found 3 values, expected 2"):
         rows(written(tmp_path, head + "q,r,s\n"))
