@@ -137,6 +137,19 @@ def test_a_dead_holder_is_taken_over_with_its_note(register: Memory) -> None:
     assert register.record is None
 
 
+def test_a_note_outlives_a_release_until_it_is_settled(register: Memory) -> None:
+    owner = silent(register)
+    with owner.hold("run-a", 0):
+        owner.check(note="job 7")
+    heir = silent(register)
+    with heir.hold("run-b", 5):
+        assert heir.predecessor is not None
+        assert heir.predecessor.note == "job 7"
+        heir.check(note="job 8")
+        heir.settle()
+    assert register.record is None
+
+
 def test_only_the_watchers_own_clock_counts(register: Memory) -> None:
     silent(register).acquire("run-a", 0)
     patient = lease.Lease(register, "t", ttl_s=30, beat_s=3600, clock=Clock(step_s=6))

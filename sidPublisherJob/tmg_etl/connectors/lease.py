@@ -227,11 +227,18 @@ class Lease:
             hint="nothing was published; run again",
         )
 
+    def settle(self) -> None:
+        """Forget the note: what it names has ended, or never began."""
+        with self._mutex:
+            if self._record is not None:
+                self._record = dataclasses.replace(self._record, note="")
+
     def release(self) -> None:
         """Give the lease back; harmless when called again.
 
-        What the store says against it is logged and not raised: the run's work is done, and the
-        lease ends by itself.
+        With a note the record stays: what is noted may still be under way, and the next holder
+        takes the lease over with it as from the dead. What the store says against a release is
+        logged and not raised: the run's work is done, and the lease ends by itself.
         """
         self._ended.set()
         heart, self._heart = self._heart, None
@@ -240,6 +247,14 @@ class Lease:
         with self._mutex:
             record, self._record = self._record, None
             if record is None or self._is_lost:
+                return
+            if record.note:
+                _logger.warning(
+                    "%s: the lock ends by itself in %g s, because this may be under way: %s",
+                    self.subject,
+                    self._ttl_s,
+                    record.note,
+                )
                 return
             try:
                 self._remove(record)
