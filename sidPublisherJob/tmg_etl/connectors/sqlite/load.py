@@ -15,6 +15,11 @@ from tmg_etl.connectors.sqlite import database, datatype
 
 # Rows that are Python objects at one time.
 _SLICE_ROWS = 8_192
+_TWICE = (
+    "SQLITE_CONSTRAINT_UNIQUE",
+    "SQLITE_CONSTRAINT_PRIMARYKEY",
+    "SQLITE_CONSTRAINT_ROWID",
+)
 
 
 class Rows:
@@ -66,7 +71,7 @@ def explain(
         columns = [part.rpartition(".")[2] for part in text.rpartition(": ")[2].split(", ")]
         if code == "SQLITE_CONSTRAINT_UNIQUE" and set(columns) != set(key):
             reason = f"a unique index over {', '.join(columns)} refuses it"
-            return errors.DuplicateKeyError(table, found, reason=reason)
+            return errors.DuplicateKeyError(table, batch.key_of(row, columns), reason=reason)
         return errors.DuplicateKeyError(table, found)
     # "NOT NULL constraint failed: t.name", "cannot store TEXT value in INT column t.name"
     column = next((name for name in batch.arrow.schema.names if text.endswith(f".{name}")), None)
