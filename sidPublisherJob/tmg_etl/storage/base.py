@@ -55,12 +55,14 @@ class Facts:
         generation: Cloud Storage: the generation number. S3: the version id, or the ETag where the
             bucket keeps no versions.
         updated: when this generation was made, aware UTC.
+        checksum: what the store says of the bytes, as ``crc32c=…``; None where it says nothing.
     """
 
     url: str
     size_bytes: int
     generation: str
     updated: datetime.datetime
+    checksum: str | None = dataclasses.field(default=None, compare=False)
 
 
 class Writer(abc.ABC):

@@ -203,7 +203,9 @@ def _of_key(path: str, scopes: Sequence[str]) -> Any:
             else _KEY_HINT,
         )
     try:
-        return service_account.Credentials.from_service_account_info(info, scopes=list(scopes))
+        return service_account.Credentials.from_service_account_info(  # type: ignore[no-untyped-call]
+            info, scopes=list(scopes)
+        )
     except logins.MalformedError as error:
         message = f"the key file {path} is not complete: {error.args[0]}"
     except (ValueError, TypeError):
