@@ -70,7 +70,7 @@ def explain(
         # "UNIQUE constraint failed: _tmg_shadow_….id": the table's name says nothing to the user.
         columns = [part.rpartition(".")[2] for part in text.rpartition(": ")[2].split(", ")]
         if code == "SQLITE_CONSTRAINT_UNIQUE" and set(columns) != set(key):
-            reason = f"a unique index over {', '.join(columns)} refuses it"
+            reason = f"a unique index refuses the row {errors.render_key(found)}"
             return errors.DuplicateKeyError(table, batch.key_of(row, columns), reason=reason)
         return errors.DuplicateKeyError(table, found)
     # "NOT NULL constraint failed: t.name", "cannot store TEXT value in INT column t.name"
