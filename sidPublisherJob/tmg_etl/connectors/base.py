@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tmg_etl.config import model
 
 _JSON = {b"tmg_etl": b"json"}
+_UNSEEN = {b"tmg_etl": b"unseen"}
 
 
 def json_field(name: str, nullable: bool = True) -> pa.Field:
@@ -34,6 +35,16 @@ def json_field(name: str, nullable: bool = True) -> pa.Field:
 def is_json(field: pa.Field) -> bool:
     """Return whether a string field holds JSON documents."""
     return bool(field.metadata) and field.metadata.get(b"tmg_etl") == b"json"
+
+
+def unseen_field(name: str, nullable: bool = True) -> pa.Field:
+    """Return a string field that had no value to tell its type by: nulls fit every column."""
+    return pa.field(name, pa.string(), nullable=nullable, metadata=_UNSEEN)
+
+
+def is_unseen(field: pa.Field) -> bool:
+    """Return whether a string field had no value to tell its type by."""
+    return bool(field.metadata) and field.metadata.get(b"tmg_etl") == b"unseen"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,10 +22,11 @@ def refusal(source: pa.Field, target: pa.Field) -> str | None:
     """Return why a column cannot be carried into another type, or None when it can.
 
     Widening is always allowed, and so is narrowing within one kind (integers, decimals), which is
-    checked value by value. Text is parsed into nothing: declare the type at the source.
+    checked value by value. Text is parsed into nothing: declare the type at the source. A column
+    without a value fits, until one comes.
     """
     have, want = source.type, target.type
-    if have.equals(want) or pa.types.is_null(have):
+    if have.equals(want) or pa.types.is_null(have) or base.is_unseen(source):
         return None
     if _is_nested(have):
         return None if pa.types.is_string(want) else f"{have} becomes JSON text, not {want}"
@@ -82,7 +83,7 @@ def carried(field: pa.Field, capabilities: base.Capabilities) -> pa.Field:
     kind = field.type
     if _is_nested(kind):
         return base.json_field(field.name, field.nullable)
-    if pa.types.is_null(kind):
+    if pa.types.is_null(kind) or base.is_unseen(field):
         return pa.field(field.name, pa.string(), field.nullable)
     if pa.types.is_timestamp(kind) and kind.tz and not capabilities.zoned_timestamps:
         return pa.field(field.name, pa.timestamp("us"), field.nullable)
@@ -229,9 +230,18 @@ def _caster(have: pa.DataType, want: pa.DataType) -> Callable[[pa.Array], pa.Arr
         return lambda array: exact.from_decimal(array.cast(pa.decimal128(38, 0)), want)
     if pa.types.is_decimal(have) and pa.types.is_decimal(want):
         return lambda array: exact.from_decimal(array, want)
+    if pa.types.is_string(have) and not pa.types.is_string(want):
+        return lambda array: _nulls(array, want)
     if pa.types.is_boolean(have) and pa.types.is_string(want):
         return lambda array: pc.if_else(array, "true", "false")
     return lambda array: array.cast(want)
+
+
+def _nulls(array: pa.Array, want: pa.DataType) -> pa.Array:
+    """Return the values of a column that had none when its type was looked for."""
+    if array.null_count < len(array):
+        raise pa.ArrowInvalid("the first rows had no value: declare the column's type")
+    return pa.nulls(len(array), want)
 
 
 def _days(array: pa.Array) -> pa.Array:

@@ -94,6 +94,8 @@ def explaining(subject: str, stop: run_module.StopFlag) -> Iterator[None]:
         raise errors.ConfigError(f"{subject}: {error}", hint="correct the query") from error
     except (duckdb.ProgrammingError, duckdb.NotSupportedError, duckdb.DataError) as error:
         raise errors.ConfigError(f"{subject}: {error}", hint="correct the query") from error
+    except duckdb.Error as error:
+        raise errors.ConfigError(f"{subject}: {error}", hint="correct the query") from error
     except OSError as error:
         raise storage.explained(error, subject) from error
 

@@ -195,7 +195,7 @@ class JsonLinesFormat:
 def _infer(name: str, values: list[Any]) -> pa.Field:
     types = set(map(type, values))
     if not types:
-        return pa.field(name, pa.string())
+        return base.unseen_field(name)
     if types == {bool}:
         return pa.field(name, pa.bool_())
     if types == {str}:

@@ -81,6 +81,8 @@ def base_field(field: pa.Field, where: str) -> pa.Field:
         if name == "arrow.uuid":
             return pa.field(field.name, pa.string(), field.nullable)
         field = field.with_type(field.type.storage_type)
+    if pa.types.is_null(field.type):
+        return base.unseen_field(field.name, field.nullable)
     kind = _base_type(field.type)
     if kind is None:
         raise errors.ConfigError(
@@ -223,6 +225,8 @@ def outside_calendar(array: pa.Array) -> str | None:
 def wider(left: pa.Field, right: pa.Field) -> pa.Field | None:
     """Return the field that carries the values of both without loss, or None."""
     nullable = left.nullable or right.nullable
+    if base.is_unseen(left) or base.is_unseen(right):
+        return (right if base.is_unseen(left) else left).with_nullable(nullable)
     if base.is_json(left) != base.is_json(right):
         return None
     kind = left.type if left.type == right.type else _wider_type(left.type, right.type)

@@ -94,8 +94,14 @@ class _Session:
         found = self._database.execute("SELECT json_serialize_sql($1)", [self.query]).fetchall()
         tree = json.loads(found[0][0])
         if tree["error"]:
+            said = tree["error_message"]
+            # "Only SELECT statements can be serialized to json!"
+            reason = "it is no SELECT" if "serialized" in said else said
+            raise errors.ConfigError(f"{self._name}: query: {reason}", hint="write one SELECT")
+        if len(tree["statements"]) > 1:
             raise errors.ConfigError(
-                f"{self._name}: query: {tree['error_message']}", hint="write one SELECT"
+                f"{self._name}: query: found {len(tree['statements'])} statements, expected one",
+                hint="write one SELECT",
             )
         return sorted(set(_named_tables(tree)))
 

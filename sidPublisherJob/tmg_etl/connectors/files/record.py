@@ -193,7 +193,7 @@ def _diagnosed(
             line += fault.object[: fault.start].count(b"\n")
         return errors.DataError(
             f"{file.name}:{line}: the bytes {bad!r} are no {spec.csv.encoding}",
-            hint=_sign(file) or "write `csv: {encoding: …}` in the source, or correct the file",
+            hint=_sign(file, spec) or "write `csv: {encoding: …}` in the source, or correct the file",
         )
     except (EOFError, OSError, zlib.error) as fault:
         return errors.DataError(
@@ -203,15 +203,17 @@ def _diagnosed(
     except csv.Error as fault:
         return errors.DataError(
             f"{file.name}:{start + 1}: {fault}",
-            hint=_sign(file) or "look for a quote that is never closed",
+            hint=_sign(file, spec) or "look for a quote that is never closed",
         )
     finally:
         body.close()
     return errors.DataError(f"{file.name}: {error}", hint="look for a quote that is never closed")
 
 
-def _sign(file: location.File) -> str | None:
+def _sign(file: location.File, spec: model.SourceSpec) -> str | None:
     """Return what a file is by its first bytes, and what to do; None where they say nothing."""
+    if codecs.lookup(spec.csv.encoding).name not in _UTF8_NAMES:
+        return None
     with contextlib.suppress(EOFError, OSError, zlib.error), Body(file, model.CsvSpec()) as body:
         head = body.read(4)
         return next((said for sign, said in _SIGNS.items() if head.startswith(sign)), None)

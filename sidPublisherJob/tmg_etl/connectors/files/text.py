@@ -192,10 +192,10 @@ def _refuse_constant(name: str) -> None:
 
 
 def infer(texts: pa.StringArray, name: str) -> pa.Field:
-    """Return the field whose type gives every text back; a string when there is no text."""
+    """Return the field whose type gives every text back; an unseen one when there is no text."""
     found = texts.drop_null()
     if len(found) == 0:
-        return pa.field(name, pa.string())
+        return base.unseen_field(name)
     number = _infer_number(found, name)
     if number is not None:
         return number
