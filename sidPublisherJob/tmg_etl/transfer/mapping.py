@@ -85,10 +85,11 @@ def resolve(
         errors.SchemaConflictError: columns or types do not agree; lists all of them.
     """
     _require_known(transfer, source, existing)
+    _refuse_hidden(transfer, source)
     table = existing or planned
     if table is None:
         raise ValueError("neither an existing nor a planned table")
-    published = [field for field in source if field.name not in transfer.omit]
+    published = [field for field in source if _is_published(transfer, field)]
     added = [field for field in published if table.column(field.name) is None]
     mistyped = _type_conflicts(published, table)
     misnamed = (
@@ -133,9 +134,13 @@ def new_fields(
         [
             conversion.carried(field, capabilities).with_nullable(field.name not in transfer.key)
             for field in source
-            if field.name not in transfer.omit
+            if _is_published(transfer, field)
         ]
     )
+
+
+def _is_published(transfer: model.Transfer, field: pa.Field) -> bool:
+    return field.name not in transfer.omit and not base.is_hidden(field)
 
 
 def _mapping(
@@ -148,12 +153,14 @@ def _mapping(
     is_new: bool,
 ) -> Mapping:
     extended = [conversion.carried(field, capabilities).with_nullable(True) for field in added]
-    published = {field.name for field in source} - set(transfer.omit)
+    published = {field.name for field in source if _is_published(transfer, field)}
     columns = [column.field for column in table.columns if column.name in published] + extended
     staged = [field.with_nullable(True) for field in columns]
     if write_mode is run_module.WriteMode.DELTA and transfer.delta:
         names = {field.name for field in columns}
-        needed = set(source.names) if transfer.delta.deleted else set(transfer.delta.order_by)
+        needed = set(transfer.delta.order_by)
+        if transfer.delta.deleted:
+            needed |= {field.name for field in source if not base.is_hidden(field)}
         staged += [
             conversion.carried(field, capabilities).with_nullable(True)
             for field in source
@@ -193,3 +200,18 @@ def _require_known(
     raise errors.SchemaConflictError(
         transfer.target.table, phrases, hint=f"its columns are {errors.listed(source.names)}"
     )
+
+
+def _refuse_hidden(transfer: model.Transfer, source: pa.Schema) -> None:
+    """Refuse hidden columns where only those that are published will do."""
+    needed = [("key", name) for name in transfer.key]
+    needed += [("indexes", name) for index in transfer.indexes for name in index.columns]
+    if transfer.delta and transfer.delta.strategy == "replace_window":
+        needed.append(("delta.cursor", transfer.delta.cursor))
+    for place, name in needed:
+        if base.is_hidden(source.field(name)):
+            raise errors.SchemaConflictError(
+                transfer.target.table,
+                [f"`{place}` names {name!r}, which is not published: it is no column of the table"],
+                hint="read a `query:` that selects it under a name of its own",
+            )
