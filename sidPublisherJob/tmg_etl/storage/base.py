@@ -47,21 +47,20 @@ class Credentials:
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """One object as it was when looked at.
+    """One object as it was when looked at. Equal facts are the same generation of the same object.
 
     Attributes:
         url: ``gs://bucket/name`` or ``s3://bucket/name``.
         size_bytes: length of the stored bytes, as they are stored (``.gz`` is not unpacked).
-        generation: Cloud Storage: the generation number. S3: the version id, or the ETag where the
-            bucket keeps no versions.
-        updated: when this generation was made, aware UTC.
+        generation: Cloud Storage: the generation number. S3: the ETag.
+        updated: when this generation was made, aware UTC; to the second on S3.
         checksum: what the store says of the bytes, as ``crc32c=…``; None where it says nothing.
     """
 
     url: str
     size_bytes: int
     generation: str
-    updated: datetime.datetime
+    updated: datetime.datetime = dataclasses.field(compare=False)
     checksum: str | None = dataclasses.field(default=None, compare=False)
 
 
