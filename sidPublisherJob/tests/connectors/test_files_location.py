@@ -145,8 +145,8 @@ def test_urls(tmp_path: pathlib.Path) -> None:
     spec = model.SourceSpec(connection="lake", table="t")
     for url in (f"file://{tmp_path}/a%20lake", f"{tmp_path}/a lake/", f"{tmp_path}/x/../a lake"):
         assert column(connection(url).open_source(spec, DAY)) == [1]
-    with pytest.raises(errors.ConfigError, match="local files only, not gs://"):
-        connection("gs://bucket/x").open_source(spec, DAY)
+    with pytest.raises(errors.ConfigError, match="is a URL, and .* a local folder"):
+        opened(tmp_path, path="gs://bucket/t.parquet")
 
 
 def test_a_relative_url_starts_at_the_config(tmp_path: pathlib.Path) -> None:

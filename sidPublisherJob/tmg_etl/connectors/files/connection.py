@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 
 from tmg_etl import errors
+from tmg_etl import storage as objects
 from tmg_etl.connectors import base
-from tmg_etl.connectors.files import location, source, storage
+from tmg_etl.connectors.files import disk, lake, location, source, storage
 
 if TYPE_CHECKING:
-    import pathlib
-
     from tmg_etl.config import model
+    from tmg_etl.storage import base as objects_base
 
 
 class FilesConnection(base.Connection):
@@ -25,32 +25,45 @@ class FilesConnection(base.Connection):
     ``path`` is any file, folder or glob; ``query`` is DuckDB's SQL over the tables of the folder.
     """
 
-    @property
-    def root(self) -> pathlib.Path:
-        """Return the absolute folder of the tables."""
-        return storage.root_of(self.spec.url, self.folder)
+    def _lake(self) -> lake.Lake:
+        """Return the place of the tables, for one source or target."""
+        if objects.is_object_url(self.spec.url):
+            from tmg_etl.connectors.files import bucket
+
+            return bucket.Bucket(self.spec.url, self._store())
+        return disk.Disk(str(storage.root_of(self.spec.url, self.folder)))
+
+    def _store(self) -> objects_base.Store:
+        spec = cast("model.FilesConnection", self.spec)
+        return objects.open_store(spec.url, spec.credentials.located(self.folder))
 
     def open_source(self, spec: model.SourceSpec, execution_date: datetime.date) -> base.Source:
         """Find the files and note their state; nothing but headers and footers is read."""
         if spec.query is not None:
             from tmg_etl.connectors.files import query
 
-            return query.QuerySource(self.root, spec, execution_date, self.name, self.stop)
-        located = location.locate(self.root, spec, execution_date, self.name)
-        return source.FilesSource(located, spec)
+            return query.QuerySource(self._lake(), spec, execution_date, self.name, self.stop)
+        found = self._lake()
+        try:
+            located = location.locate(found, spec, execution_date, self.name)
+            return source.FilesSource(located, spec)
+        except BaseException:
+            found.close()
+            raise
 
     def open_target(self, table: str) -> base.Target:
         """Open a folder of Parquet files, which may not exist yet."""
         from tmg_etl.connectors.files import target
 
         location.check_table(table, self.name)
-        return target.FilesTarget(self.root, table, self.name, self.stop)
+        root = storage.root_of(self.spec.url, self.folder)
+        return target.FilesTarget(root, table, self.name, self.stop)
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """Return the rows of a small query over the tables of the folder, by DuckDB."""
         from tmg_etl.connectors.files import query
 
-        return query.rows(self.root, sql, dict(parameters or {}), self.name, self.stop)
+        return query.rows(self._lake(), sql, dict(parameters or {}), self.name, self.stop)
 
     def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> int:
         """Refuse: files hold no statements."""

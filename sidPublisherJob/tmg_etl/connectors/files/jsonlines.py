@@ -50,7 +50,7 @@ def _objects(file: location.File) -> Iterator[tuple[int, dict[str, Any]]]:
     """
     number, most = 0, record.LINE_BYTES + 1
     try:
-        with storage.open_binary(file.path) as stream:
+        with file.open() as stream:
             for number, line in enumerate(iter(functools.partial(stream.readline, most), b""), 1):
                 if len(line) == most:
                     raise errors.DataError(

@@ -9,17 +9,17 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import difflib
-import glob
+import gzip
 import hashlib
-import os
 import pathlib
 import urllib.parse
 from collections.abc import Iterable, Sequence
+from typing import BinaryIO, cast
 
 from tmg_etl import errors
 from tmg_etl.config import model
 from tmg_etl.connectors import sql
-from tmg_etl.connectors.files import storage
+from tmg_etl.connectors.files import lake as lakes
 
 #: Endings of file names by format, the longer first where one ends in the other.
 ENDINGS = {
@@ -36,15 +36,17 @@ class File:
     """One file as it was when the source was opened.
 
     Attributes:
-        path: absolute.
+        path: absolute, or a URL.
         name: as messages write it: relative to the connection's folder where it lies inside.
         stamp: its state.
+        lake: where it is.
         partitions: values of ``key=value`` folders above it; None is Hive's null.
     """
 
     path: str
     name: str
-    stamp: storage.Stamp
+    stamp: lakes.Stamp
+    lake: lakes.Lake = dataclasses.field(repr=False, compare=False)
     partitions: tuple[tuple[str, str | None], ...] = ()
 
     def check_unchanged(self) -> None:
@@ -53,22 +55,26 @@ class File:
         Raises:
             errors.TemporaryError: it is not: what was read is no snapshot.
         """
-        try:
-            now = storage.stamp_of(self.path)
-        except FileNotFoundError as error:
-            raise self._changed("was removed") from error
-        except OSError as error:
-            raise storage.explained(error, self.name) from error
-        if now != self.stamp:
-            grown = now.size_bytes - self.stamp.size_bytes
-            how = f"changed its size by {grown:+,} bytes" if grown else "was written again"
-            raise self._changed(how)
+        self.lake.check_unchanged(self.path, self.name, self.stamp)
 
-    def _changed(self, how: str) -> errors.TemporaryError:
-        return errors.TemporaryError(
-            f"the lake changed under the run: {self.name} {how} while it was being read",
-            hint="run again when nothing writes there",
-        )
+    def open(self) -> BinaryIO:
+        """Return a buffered stream of its bytes, decompressed when its name ends in ``.gz``."""
+        stream = self.lake.open(self.path, self.stamp)
+        if self.path.lower().endswith(".gz"):
+            return cast(BinaryIO, _Unpacked(stream))
+        return stream
+
+
+class _Unpacked(gzip.GzipFile):
+    """A compressed stream that closes what it reads from."""
+
+    def __init__(self, packed: BinaryIO) -> None:
+        self._packed = packed
+        super().__init__(fileobj=packed, mode="rb")
+
+    def close(self) -> None:
+        super().close()
+        self._packed.close()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,17 +97,17 @@ def snapshot_of(files: Iterable[File]) -> str:
     digest = hashlib.sha256()
     for file in listed:
         stamp = file.stamp
-        line = f"{file.path}\t{stamp.size_bytes}\t{stamp.mtime_ns}\t{stamp.inode}\n"
+        line = f"{file.path}\t{stamp.size_bytes}\t{stamp.changed_ns}\t{stamp.version}\n"
         digest.update(line.encode("utf-8", "surrogateescape"))
     size = sum(file.stamp.size_bytes for file in listed)
-    newest_ns = max((file.stamp.mtime_ns for file in listed), default=0)
+    newest_ns = max((file.stamp.changed_ns for file in listed), default=0)
     newest = datetime.datetime.fromtimestamp(newest_ns / 1e9, datetime.UTC)
     count = f"{len(listed)} file{'s' if len(listed) != 1 else ''}"
     return f"{count}, {size} bytes, newest {newest:%Y-%m-%dT%H:%M:%SZ}, sha256 {digest.hexdigest()}"
 
 
 def locate(
-    root: pathlib.Path, spec: model.SourceSpec, execution_date: datetime.date, connection: str
+    lake: lakes.Lake, spec: model.SourceSpec, execution_date: datetime.date, connection: str
 ) -> Located:
     """Find the files of `spec.table` or `spec.path`.
 
@@ -111,25 +117,26 @@ def locate(
     """
     if spec.table is not None:
         table = sql.fill_placeholder(spec.table, execution_date)
-        start, paths = _of_table(root, table, connection)
+        start, found = _of_table(lake, table, connection)
         what = f"{connection}: table {table!r}"
     else:
         path = sql.fill_placeholder(spec.path or "", execution_date)
-        start, paths = _of_path(root, path, connection)
+        start, found = lake.match(path, connection)
         what = f"{connection}: path {path!r}"
-    if not paths:
+    if not found:
         raise errors.ConfigError(
             f"{what} holds no files: {start}", hint="hidden files and _SUCCESS do not count"
         )
-    paths, kind = _of_one_format(paths, spec.format, what)
-    files = tuple(_file(path, root, start) for path in sorted(paths))
+    found, kind = _of_one_format(found, spec.format, what)
+    found = sorted(found, key=lambda one: one.path.split("/"))
+    files = tuple(_file(one, lake, start) for one in found)
     _check_partitions(files)
     return Located(files, kind, f"{what} ({len(files)} {kind} file{'s' * (len(files) != 1)})")
 
 
-def is_table(root: pathlib.Path, table: str) -> bool:
+def is_table(lake: lakes.Lake, table: str) -> bool:
     """Return whether `table` names a folder or file of the connection."""
-    return bool(_is_inside(table) and _candidates(root, table))
+    return bool(_is_inside(table) and lake.candidates(table, _ALL_ENDINGS))
 
 
 def format_of(name: str) -> str | None:
@@ -141,15 +148,6 @@ def format_of(name: str) -> str | None:
 def candidates_of(table: str) -> list[str]:
     """Return what a table of that name may be called under the connection's folder."""
     return [f"{table}/", *(f"{table}{ending}" for ending in _ALL_ENDINGS)]
-
-
-def _candidates(root: pathlib.Path, table: str) -> list[pathlib.Path]:
-    found = [root / table] if (root / table).is_dir() else []
-    return found + [
-        root / f"{table}{ending}"
-        for ending in _ALL_ENDINGS
-        if (root / f"{table}{ending}").is_file()
-    ]
 
 
 def _is_inside(table: str) -> bool:
@@ -170,36 +168,42 @@ def check_table(table: str, connection: str) -> None:
         )
 
 
-def _of_table(
-    root: pathlib.Path, table: str, connection: str
-) -> tuple[pathlib.Path, list[pathlib.Path]]:
+def _of_table(lake: lakes.Lake, table: str, connection: str) -> tuple[str, Sequence[lakes.Found]]:
     check_table(table, connection)
-    found = _candidates(root, table)
+    found = lake.candidates(table, _ALL_ENDINGS)
     if len(found) > 1:
-        names = ", ".join(path.name + "/" * path.is_dir() for path in found)
+        names = ", ".join(_last_name(path) for path in found)
         raise errors.ConfigError(
-            f"{connection}: table {table!r} is ambiguous: {root} holds {names}",
+            f"{connection}: table {table!r} is ambiguous: {lake.root} holds {names}",
             hint="name one of them with `path:`",
         )
     if not found:
-        raise _nothing(root, table, connection)
-    return found[0], _expand(found[0])
+        raise _nothing(lake, table, connection)
+    return found[0].removesuffix("/"), lake.files(found[0])
 
 
-def _nothing(root: pathlib.Path, table: str, connection: str) -> errors.ConfigError:
+def _last_name(path: str) -> str:
+    folder = path.endswith("/")
+    return path.removesuffix("/").rpartition("/")[2] + "/" * folder
+
+
+def _nothing(lake: lakes.Lake, table: str, connection: str) -> errors.ConfigError:
     looked = ", ".join(candidates_of(table)[:6])
-    if not root.is_dir():
+    absence = lake.absence()
+    if absence is not None:
         return errors.ConfigError(
-            f"{connection}: no table {table!r}: the folder {root} does not exist",
+            f"{connection}: no table {table!r}: {absence}",
             hint="correct the connection's `url`; a relative one starts at the config file",
         )
-    folder = (root / table).parent
-    known = {stem(name) for name in storage.names_in(folder) if not storage.is_hidden(name)}
-    near = difflib.get_close_matches(pathlib.Path(table).name, sorted(known), n=3)
+    folder, _, name = table.rpartition("/")
+    known = {stem(other) for other in lake.names(folder) if not lakes.is_hidden(other)}
+    near = difflib.get_close_matches(name, sorted(known), n=3)
     listed = ", ".join(near or sorted(known)[:8]) or "nothing"
-    hint = f"did you mean {listed}?" if near else f"{folder} holds {listed}"
+    where = f"{lake.root}/{folder}" if folder else lake.root
+    hint = f"did you mean {listed}?" if near else f"{where} holds {listed}"
     return errors.ConfigError(
-        f"{connection}: no table {table!r}: looked in {root} for {looked} and other JSON lines",
+        f"{connection}: no table {table!r}: looked in {lake.root} for {looked} and other"
+        " JSON lines",
         hint=hint,
     )
 
@@ -210,56 +214,18 @@ def stem(name: str) -> str:
     return name[: len(name) - len(ending)]
 
 
-def _of_path(
-    root: pathlib.Path, path: str, connection: str
-) -> tuple[pathlib.Path, list[pathlib.Path]]:
-    full = pathlib.Path(os.path.normpath(root / pathlib.Path(path).expanduser()))
-    # A name that exists is that name, whatever brackets or stars are in it.
-    if full.exists() or not glob.has_magic(path):
-        if not full.exists():
-            raise _no_path(full, path, connection)
-        return full, _expand(full)
-    parts = full.parts
-    fixed = next(index for index, part in enumerate(parts) if glob.has_magic(part))
-    start = pathlib.Path(*parts[:fixed])
-    matches = glob.glob(str(full), recursive=True)  # noqa: PTH207 - Path.glob takes no ** with dots
-    kept: set[pathlib.Path] = set()
-    for match in matches:
-        below = pathlib.Path(match).relative_to(start)
-        if not any(storage.is_hidden(part) for part in below.parts):
-            # `**` gives folders and their files; a folder that is named itself means its files.
-            kept.update(_expand(pathlib.Path(match)))
-    if not kept:
-        raise errors.ConfigError(
-            f"{connection}: no file matches {full}",
-            hint="`*` stays within one folder, `**` goes below",
-        )
-    return start, list(kept)
-
-
-def _no_path(full: pathlib.Path, path: str, connection: str) -> errors.ConfigError:
-    known = [name for name in storage.names_in(full.parent) if not storage.is_hidden(name)]
-    near = difflib.get_close_matches(full.name, known, n=3)
-    hint = f"did you mean {', '.join(near)}?" if near else "correct `path`"
-    return errors.ConfigError(f"{connection}: path {path!r}: {full} does not exist", hint=hint)
-
-
-def _expand(path: pathlib.Path) -> list[pathlib.Path]:
-    return list(storage.walk(path)) if path.is_dir() else [path]
-
-
 def _of_one_format(
-    paths: Sequence[pathlib.Path], declared: str | None, what: str
-) -> tuple[list[pathlib.Path], str]:
+    found: Sequence[lakes.Found], declared: str | None, what: str
+) -> tuple[Sequence[lakes.Found], str]:
     """Return the files to read and their format."""
-    by_format: dict[str | None, list[pathlib.Path]] = {}
-    for path in paths:
-        by_format.setdefault(format_of(path.name), []).append(path)
+    by_format: dict[str | None, list[lakes.Found]] = {}
+    for one in found:
+        by_format.setdefault(format_of(one.path), []).append(one)
     if declared is not None:
         # `format:` picks its files out of a mixture, or says what files without an ending are.
-        return by_format.get(declared) or by_format.get(None) or list(paths), declared
+        return by_format.get(declared) or by_format.get(None) or found, declared
     if len(by_format) > 1:
-        examples = ", ".join(str(min(group)) for group in by_format.values())
+        examples = ", ".join(min(one.path for one in group) for group in by_format.values())
         raise errors.ConfigError(
             f"{what} holds files of different formats: {examples}",
             hint="write `format: parquet`, `csv` or `jsonl` in the source to read only those",
@@ -267,21 +233,19 @@ def _of_one_format(
     ((kind, group),) = by_format.items()
     if kind is None:
         raise errors.ConfigError(
-            f"{what}: the format of {min(group)} is not known by its name",
+            f"{what}: the format of {min(one.path for one in group)} is not known by its name",
             hint="write `format: parquet`, `csv` or `jsonl` in the source",
         )
     return group, kind
 
 
-def _file(path: pathlib.Path, root: pathlib.Path, start: pathlib.Path) -> File:
-    inside = path.is_relative_to(root)
-    below = path.relative_to(root if inside else start if path != start else start.parent)
-    try:
-        stamp = storage.stamp_of(path)
-    except OSError as error:
-        raise storage.explained(error, str(path)) from error
-    name = str(below) if inside else str(path)
-    return File(str(path), name, stamp, tuple(_partitions(below.parts[:-1])))
+def _file(found: lakes.Found, lake: lakes.Lake, start: str) -> File:
+    path = found.path
+    inside = lake.below(path, lake.root)
+    # A file that is named itself has no folders that mean anything.
+    below = inside or lake.below(path, start) or (_last_name(path),)
+    name = "/".join(below) if inside else path
+    return File(path, name, found.stamp, lake, tuple(_partitions(below[:-1])))
 
 
 def _partitions(folders: Sequence[str]) -> list[tuple[str, str | None]]:

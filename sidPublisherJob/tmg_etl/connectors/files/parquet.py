@@ -2,12 +2,14 @@
 
 Bounded memory: a row group is never held whole. Columns are read through small buffers
 (`pre_buffer` off, `buffer_size` set) by one thread; measured on one row group of 5 million rows,
-the peak is that of 500 thousand rows (60 MB more without buffers).
+the peak is that of 500 thousand rows (60 MB more without buffers). Of a file in a bucket, footers
+are fetched for many files at once and kept, and row groups ahead of who decodes them (`rowgroup`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,9 +21,11 @@ from tmg_etl import errors
 from tmg_etl.config import model
 from tmg_etl.connectors import base
 from tmg_etl.connectors.files import kind as kinds
-from tmg_etl.connectors.files import location, storage, window
+from tmg_etl.connectors.files import location, ranges, rowgroup, storage, window
 
 _BUFFER_BYTES = 1 << 20
+# Footers of files in a bucket, and small files as a whole.
+_KEPT_BYTES = 32 << 20
 #: A source without declarations.
 PLAIN = model.SourceSpec(connection="-", path="-")
 
@@ -46,15 +50,37 @@ def explaining(file: location.File) -> Iterator[None]:
         ) from error
 
 
-def opened(file: location.File, unit: str | None = None) -> pq.ParquetFile:
+@dataclasses.dataclass(frozen=True)
+class Footer:
+    """The end of a file, kept so that it is fetched once.
+
+    Attributes:
+        metadata: what it says.
+        tail: the last bytes of the file, where they are all of it.
+    """
+
+    metadata: pq.FileMetaData
+    tail: bytes
+
+
+def opened(
+    file: location.File,
+    unit: str | None = None,
+    *,
+    source: str | ranges.File | None = None,
+    metadata: pq.FileMetaData | None = None,
+) -> pq.ParquetFile:
     """Return a file for streaming, with little held in memory.
 
     Args:
         file: to read.
         unit: unit of INT96 timestamps; None means nanoseconds.
+        source: what to read it from; None: `lake.Lake.random_access`.
+        metadata: of its footer; None reads it.
     """
     return pq.ParquetFile(
-        file.path,
+        file.lake.random_access(file.path, file.stamp) if source is None else source,
+        metadata=metadata,
         pre_buffer=False,
         buffer_size=_BUFFER_BYTES,
         coerce_int96_timestamp_unit=unit,
@@ -78,11 +104,15 @@ class ParquetFormat:
                 hint="remove `columns`; it is for CSV, JSON lines and partitions",
             )
         self._rows: dict[str, int] = {}
+        self._footers: dict[str, Footer] = {}
+        self._kept_bytes = 0
         #: Whether any reader of Parquet gives these values in these types.
         self.is_plain = True
         schemas: dict[str, tuple[str, pa.Schema]] = {}
-        for file in files:
-            schema = self._base_schema(file)
+        for file, (schema, footer) in zip(
+            files, files[0].lake.mapped(self._look, files), strict=True
+        ):
+            self._keep(file, footer)
             schemas.setdefault(schema.serialize().to_pybytes().hex(), (file.name, schema))
         self.is_plain = self.is_plain and len(schemas) == 1
         self._schema = kinds.union(list(schemas.values()))
@@ -92,10 +122,24 @@ class ParquetFormat:
         """Return the columns of all files, without partitions."""
         return self._schema
 
-    def _base_schema(self, file: location.File) -> pa.Schema:
-        with explaining(file), opened(file) as parquet:
-            self._rows[file.path] = parquet.metadata.num_rows
-            schema = parquet.schema_arrow
+    def _keep(self, file: location.File, footer: Footer) -> None:
+        self._rows[file.path] = footer.metadata.num_rows
+        size = footer.metadata.serialized_size + len(footer.tail)
+        if file.lake.is_remote and self._kept_bytes + size <= _KEPT_BYTES:
+            self._kept_bytes += size
+            self._footers[file.path] = footer
+
+    def _look(self, file: location.File) -> tuple[pa.Schema, Footer]:
+        """Return schema and footer of a file; called in several threads."""
+        with explaining(file):
+            source = file.lake.random_access(file.path, file.stamp)
+            with opened(file, source=source) as parquet:
+                schema = self._base_schema(file, parquet.schema_arrow)
+                tail = b"" if isinstance(source, str) else source.tail
+                is_all = len(tail) == file.stamp.size_bytes
+                return schema, Footer(parquet.metadata, tail if is_all else b"")
+
+    def _base_schema(self, file: location.File, schema: pa.Schema) -> pa.Schema:
         twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
         if twice:
             raise errors.ConfigError(
@@ -126,26 +170,52 @@ class ParquetFormat:
             batch_rows: upper bound of rows in one batch.
             within: row groups whose statistics lie outside are left out.
         """
+        footer = self._footers.get(file.path)
+        metadata, tail = (footer.metadata, footer.tail) if footer else (None, b"")
         with explaining(file), contextlib.ExitStack() as stack:
-            parquet = stack.enter_context(opened(file))
+            source = file.lake.random_access(file.path, file.stamp, tail)
+            parquet = stack.enter_context(opened(file, source=source, metadata=metadata))
             names = set(parquet.schema_arrow.names)
             present = [field for field in fields if field.name in names]
             groups = _groups(parquet, within)
             columns = [field.name for field in present]
-            batches = parquet.iter_batches(
-                batch_rows, row_groups=groups, columns=_paths(parquet, columns), use_threads=False
-            )
-            exact = _Int96(file, parquet, columns, groups, batch_rows)
-            stack.callback(exact.close)
             if not columns:
                 yield from _without_columns(parquet, groups, batch_rows)
                 return
-            for batch in batches:
-                batch = exact.replace(batch)
-                arrays = [
-                    kinds.to_base(batch.column(field.name), field, file.name) for field in present
-                ]
-                yield pa.RecordBatch.from_arrays(arrays, schema=pa.schema(present))
+            exact = _Int96(file, parquet, columns, source)
+            stack.callback(exact.close)
+            paths = _paths(parquet, columns)
+            for unit in _units(file, parquet, columns, groups, source):
+                batches = parquet.iter_batches(
+                    batch_rows, row_groups=unit, columns=paths, use_threads=False
+                )
+                exact.begin(unit, batch_rows)
+                for batch in batches:
+                    batch = exact.replace(batch)
+                    arrays = [
+                        kinds.to_base(batch.column(field.name), field, file.name)
+                        for field in present
+                    ]
+                    yield pa.RecordBatch.from_arrays(arrays, schema=pa.schema(present))
+
+
+def _units(
+    file: location.File,
+    parquet: pq.ParquetFile,
+    columns: Sequence[str],
+    groups: Sequence[int],
+    source: str | ranges.File,
+) -> Iterator[list[int]]:
+    """Yield row groups that are read together, and count the bytes of a local file."""
+    tops = _top_names(parquet)
+    leaves = [index for index, top in enumerate(tops) if top in columns]
+    units = rowgroup.units(parquet.metadata, groups, leaves)
+    if isinstance(source, str):
+        file.lake.meter.add(sum(unit.size_bytes for unit in units))
+        yield list(groups)
+        return
+    for unit in rowgroup.fetched(source.parts, units):
+        yield list(unit.groups)
 
 
 def _is_plain(found: pa.Field, based: pa.Field) -> bool:
@@ -235,8 +305,7 @@ class _Int96:
         file: location.File,
         parquet: pq.ParquetFile,
         columns: Sequence[str],
-        groups: Sequence[int],
-        batch_rows: int,
+        source: str | ranges.File,
     ) -> None:
         self._file = file
         schema, tops = parquet.schema, _top_names(parquet)
@@ -248,7 +317,11 @@ class _Int96:
         self._names = list(dict.fromkeys(self._names))
         self._parquet: pq.ParquetFile | None = None
         if self._names:
-            self._parquet = opened(file, "us")
+            self._parquet = opened(file, "us", source=source, metadata=parquet.metadata)
+
+    def begin(self, groups: Sequence[int], batch_rows: int) -> None:
+        """Read the row groups that `replace` is called for next."""
+        if self._parquet is not None:
             self._batches = self._parquet.iter_batches(
                 batch_rows,
                 row_groups=list(groups),

@@ -23,8 +23,9 @@ from tmg_etl import errors
 from tmg_etl import run as run_module
 from tmg_etl.config import model
 from tmg_etl.connectors import base, sql
-from tmg_etl.connectors.files import engine, location, parquet, source, storage
+from tmg_etl.connectors.files import engine, location, parquet, source
 from tmg_etl.connectors.files import kind as kinds
+from tmg_etl.connectors.files import lake as lakes
 
 if TYPE_CHECKING:
     import duckdb
@@ -43,13 +44,13 @@ class _Session:
 
     def __init__(
         self,
-        root: pathlib.Path,
+        lake: lakes.Lake,
         query: str,
         execution_date: datetime.date,
         connection: str,
         stop: run_module.StopFlag,
     ) -> None:
-        self.query, self._root, self._name, self._stop = query, root, connection, stop
+        self.query, self._lake, self._name, self._stop = query, lake, connection, stop
         self._date = execution_date
         self.files: dict[str, location.File] = {}
         self._stack = contextlib.ExitStack()
@@ -58,7 +59,7 @@ class _Session:
                 self._database = self._stack.enter_context(
                     engine.opened(engine.QUERY_MEMORY_MB, threads=_THREADS)
                 )
-                self._database.execute("SET file_search_path = ?", [str(root)])
+                self._database.execute("SET file_search_path = ?", [lake.root])
                 for table in self._tables():
                     self._add(table)
         except BaseException:
@@ -80,12 +81,13 @@ class _Session:
             raise self._no_table(missing[1]) from error
 
     def _no_table(self, table: str) -> errors.ConfigError:
-        names = storage.names_in(self._root)
-        known = sorted({location.stem(name) for name in names if not storage.is_hidden(name)})
+        names = self._lake.names("")
+        known = sorted({location.stem(name) for name in names if not lakes.is_hidden(name)})
         near = difflib.get_close_matches(table, known, n=3)
         hint = f"did you mean {', '.join(near)}?" if near else f"it holds {', '.join(known[:8])}"
         return errors.ConfigError(
-            f"{self._name}: the query names the table {table!r}, which {self._root} does not hold",
+            f"{self._name}: the query names the table {table!r},"
+            f" which {self._lake.root} does not hold",
             hint=hint,
         )
 
@@ -106,10 +108,10 @@ class _Session:
         return sorted(set(_named_tables(tree)))
 
     def _add(self, table: str) -> None:
-        if not location.is_table(self._root, table):
+        if not location.is_table(self._lake, table):
             return
         spec = model.SourceSpec(connection=self._name, table=table)
-        located = location.locate(self._root, spec, self._date, self._name)
+        located = location.locate(self._lake, spec, self._date, self._name)
         found = source.FilesSource(located, spec)
         self.files.update((file.path, file) for file in located.files)
         target = engine.quote(table)
@@ -127,7 +129,7 @@ class _Session:
         with self.explaining(), self._database.cursor() as cursor:
             engine.prepare(cursor)
             # Relative names of files in a query start where its tables do.
-            cursor.execute("SET file_search_path = ?", [str(self._root)])
+            cursor.execute("SET file_search_path = ?", [self._lake.root])
             with self._stop.cancelling(cursor.interrupt):
                 yield cursor
 
@@ -181,7 +183,7 @@ class QuerySource(base.Source):
     """The rows of a query over files.
 
     Args:
-        root: folder of the tables.
+        lake: place of the tables.
         spec: holds the query.
         execution_date: fills its placeholder.
         connection: name, for messages.
@@ -190,7 +192,7 @@ class QuerySource(base.Source):
 
     def __init__(
         self,
-        root: pathlib.Path,
+        lake: lakes.Lake,
         spec: model.SourceSpec,
         execution_date: datetime.date,
         connection: str,
@@ -198,7 +200,7 @@ class QuerySource(base.Source):
     ) -> None:
         self._connection = connection
         query = sql.fill_placeholder(spec.query or "", execution_date)
-        self._session = _Session(root, query, execution_date, connection, stop)
+        self._session = _Session(lake, query, execution_date, connection, stop)
         self._from = f"{sql.as_subquery(query)} AS _tmg_query"
         try:
             with self._session.cursor() as cursor:
@@ -277,7 +279,7 @@ def _converted(batch: pa.RecordBatch, fields: Sequence[pa.Field], where: str) ->
 
 
 def rows(
-    root: pathlib.Path,
+    lake: lakes.Lake,
     query: str,
     parameters: Mapping[str, Any],
     connection: str,
@@ -286,7 +288,7 @@ def rows(
     """Return all rows of a small query.
 
     Args:
-        root: folder of the tables.
+        lake: place of the tables.
         query: one statement, with parameters as ``:name``.
         parameters: values to bind.
         connection: name, for messages.
@@ -298,7 +300,7 @@ def rows(
 
     statement = _TOKEN.sub(named, query)
     today = datetime.datetime.now(datetime.UTC).date()
-    session = _Session(root, statement, today, connection, stop)
+    session = _Session(lake, statement, today, connection, stop)
     try:
         with session.cursor() as cursor:
             found = cursor.sql(statement, params=dict(parameters)).to_arrow_table()

@@ -38,7 +38,7 @@ class Body(io.RawIOBase):
     """The bytes of a file from the record after the header, as UTF-8, without byte order mark."""
 
     def __init__(self, file: location.File, spec: model.CsvSpec) -> None:
-        self._stream: BinaryIO = storage.open_binary(file.path)
+        self._stream: BinaryIO = file.open()
         self._text: io.TextIOWrapper | None = None
         if codecs.lookup(spec.encoding).name not in _UTF8_NAMES:
             # newline="": what ends a line inside quotes is data.
@@ -193,7 +193,8 @@ def _diagnosed(
             line += fault.object[: fault.start].count(b"\n")
         return errors.DataError(
             f"{file.name}:{line}: the bytes {bad!r} are no {spec.csv.encoding}",
-            hint=_sign(file, spec) or "write `csv: {encoding: …}` in the source, or correct the file",
+            hint=_sign(file, spec)
+            or "write `csv: {encoding: …}` in the source, or correct the file",
         )
     except (EOFError, OSError, zlib.error) as fault:
         return errors.DataError(

@@ -12,6 +12,7 @@ from tmg_etl import errors
 from tmg_etl.config import model
 from tmg_etl.connectors import base
 from tmg_etl.connectors.files import (
+    ahead,
     delimited,
     jsonlines,
     location,
@@ -55,6 +56,7 @@ class FilesSource(base.Source):
 
     def __init__(self, located: location.Located, spec: model.SourceSpec) -> None:
         self.located = located
+        self._lake = located.files[0].lake
         self.format = _format(located, spec)
         self.partitions = partition.fields_of(located.files, spec)
         columns = self.format.schema
@@ -101,16 +103,30 @@ class FilesSource(base.Source):
         if window is not None:
             # Refuses a cursor that cannot be one before the first row is read.
             _ = self._bounds(window)
-        for file in self.located.files:
-            if not self._may_hold(file, window):
-                continue
+        files = [file for file in self.located.files if self._may_hold(file, window)]
+
+        def batches(file: location.File) -> Iterator[pa.RecordBatch]:
             for batch in self._read_file(file, schema, window, batch_rows):
                 if batch.num_rows:
                     yield batch
             file.check_unchanged()
+            if not isinstance(self.format, parquet.ParquetFormat):
+                self._lake.meter.add(file.stamp.size_bytes)
+
+        if self._lake.is_remote:
+            yield from ahead.in_order(files, batches)
+            return
+        for file in files:
+            yield from batches(file)
+
+    @property
+    def bytes_read(self) -> int:
+        """Return the bytes of the columns and files that were read through."""
+        return self._lake.meter.bytes_read
 
     def close(self) -> None:
-        """Do nothing: files are open only while they are read."""
+        """Give back the connections to a bucket; local files are open only while they are read."""
+        self._lake.close()
 
     def _field(self, name: str) -> pa.Field:
         index = self._schema.get_field_index(name)

@@ -1,38 +1,23 @@
-"""The only door to the file system: listing, facts about files, opening, durable renames.
-
-Local paths today. An object store needs the same few functions; nothing else in this package opens,
-lists or renames anything.
-"""
+"""The only door to the file system: listing, facts about files, opening, durable renames."""
 
 from __future__ import annotations
 
 import ctypes
-import dataclasses
 import errno
-import gzip
 import os
 import pathlib
 import shutil
 import sys
 import urllib.parse
 from collections.abc import Iterator
-from typing import BinaryIO, cast
 
 from tmg_etl import errors
+from tmg_etl.connectors.files import lake
 
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
 # What a file system or kernel without the exchange answers.
 _NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
-
-
-@dataclasses.dataclass(frozen=True)
-class Stamp:
-    """What tells one state of a file from another."""
-
-    size_bytes: int
-    mtime_ns: int
-    inode: int
 
 
 def root_of(url: str, folder: pathlib.Path) -> pathlib.Path:
@@ -41,37 +26,21 @@ def root_of(url: str, folder: pathlib.Path) -> pathlib.Path:
     Args:
         url: a path or ``file://`` URL.
         folder: where a relative path starts.
-
-    Raises:
-        errors.ConfigError: an object store.
     """
-    scheme, mark, _ = url.partition("://")
-    if mark and scheme.lower() != "file":
-        raise errors.ConfigError(
-            f"this version reads and writes local files only, not {scheme}://",
-            hint="copy or mount the files, and give their folder as `url`",
-        )
+    mark = url.lower().startswith("file://")
     path = urllib.parse.unquote(urllib.parse.urlsplit(url).path) if mark else url
     # normpath and not resolve: a link in the path stays the user's name for the place.
     return pathlib.Path(os.path.normpath(folder.absolute() / pathlib.Path(path).expanduser()))
 
 
-def is_hidden(name: str) -> bool:
-    """Return whether readers of a lake skip a file or folder of that name.
-
-    A leading dot or underscore, as in ``_SUCCESS`` and ``_temporary``; ``_day=1`` is a partition.
-    """
-    return name.startswith(".") or (name.startswith("_") and "=" not in name)
-
-
-def stamp_of(path: str | pathlib.Path) -> Stamp:
+def stamp_of(path: str | pathlib.Path) -> lake.Stamp:
     """Return the state of a file.
 
     Raises:
         OSError: it is not there or not accessible.
     """
     facts = pathlib.Path(path).stat()
-    return Stamp(facts.st_size, facts.st_mtime_ns, facts.st_ino)
+    return lake.Stamp(facts.st_size, facts.st_mtime_ns, str(facts.st_ino))
 
 
 def walk(folder: pathlib.Path) -> Iterator[pathlib.Path]:
@@ -91,8 +60,8 @@ def walk(folder: pathlib.Path) -> Iterator[pathlib.Path]:
             folders.clear()
             continue
         seen.add((facts.st_dev, facts.st_ino))
-        folders[:] = sorted(name for name in folders if not is_hidden(name))
-        yield from (pathlib.Path(place, name) for name in files if not is_hidden(name))
+        folders[:] = sorted(name for name in folders if not lake.is_hidden(name))
+        yield from (pathlib.Path(place, name) for name in files if not lake.is_hidden(name))
 
 
 def names_in(folder: pathlib.Path) -> list[str]:
@@ -107,13 +76,6 @@ def names_in(folder: pathlib.Path) -> list[str]:
         return []
     except OSError as error:
         raise explained(error, str(folder)) from error
-
-
-def open_binary(path: str) -> BinaryIO:
-    """Return a buffered stream of a file's bytes, decompressed when its name ends in ``.gz``."""
-    if path.lower().endswith(".gz"):
-        return cast(BinaryIO, gzip.open(path, "rb"))
-    return pathlib.Path(path).open("rb")
 
 
 def explained(error: OSError, subject: str) -> errors.TmgEtlError:

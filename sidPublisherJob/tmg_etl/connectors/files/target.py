@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from tmg_etl import errors
 from tmg_etl import run as run_module
 from tmg_etl.connectors import base, filelock
-from tmg_etl.connectors.files import engine, folder, location, parquet, storage, window
+from tmg_etl.connectors.files import disk, engine, folder, location, parquet, storage, window
 from tmg_etl.connectors.files import kind as kinds
 
 _SCAN_ROWS = 65536
@@ -47,6 +47,7 @@ class FilesTarget(base.Target):
         self._subject = f"{connection}: {table}"
         self._stop = stop
         self._place = root / table
+        self._disk = disk.Disk(str(root))
         self._lock = filelock.FileLock(filelock.lock_path(self._place, table), self._subject)
         self._described: base.Table | None = None
         self._added: list[pa.Field] = []
@@ -114,7 +115,7 @@ class FilesTarget(base.Target):
 
     def _file(self, part: pathlib.Path) -> location.File:
         with self._explaining():
-            return location.File(str(part), str(part), storage.stamp_of(part))
+            return location.File(str(part), str(part), storage.stamp_of(part), self._disk)
 
     def _folder(self, name: str) -> pathlib.Path:
         return self._place if name == self.table else self._place.parent / f".{name}"
