@@ -85,8 +85,13 @@ def _object(line: str, file: location.File, number: int) -> dict[str, Any]:
         value = _DECODER.decode(line)
     except (ValueError, RecursionError) as error:
         file.check_unchanged()
+        reason = str(error)
+        if isinstance(error, RecursionError):
+            reason = "it is nested too deeply"
+        elif not isinstance(error, json.JSONDecodeError):
+            reason = "a whole number has thousands of digits"
         raise errors.DataError(
-            f"{file.name}:{number}: no JSON: {error}: {errors.shorten(line)}",
+            f"{file.name}:{number}: no JSON: {reason}: {errors.shorten(line)}",
             hint="each line holds one JSON object",
         ) from error
     if not isinstance(value, dict):
@@ -123,6 +128,11 @@ class JsonLinesFormat:
                 for key, value in line.items():
                     found.setdefault(key, []).append(value)
             lines.close()  # type: ignore[attr-defined]
+        if not found:
+            raise errors.DataError(
+                f"{files[0].name}: the source is empty: no object tells its columns",
+                hint="declare them in the source (`columns: {name: type}`) if that is meant",
+            )
         return pa.schema([self._field(name, values) for name, values in found.items()])
 
     def _declared(self, file: location.File) -> list[str]:
