@@ -99,7 +99,7 @@ FRAGMENTS = strategies.lists(
 def opened(monkeypatch):
     """Return a dict whose entry `text` is what `memory://` holds."""
     held: dict[str, bytes] = {}
-    monkeypatch.setitem(place.OPENERS, "memory", lambda location: held["text"])
+    monkeypatch.setitem(place.OPENERS, "memory", lambda location: (held["text"], location))
     return held
 
 

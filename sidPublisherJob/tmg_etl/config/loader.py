@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tmg_etl import errors
+from tmg_etl import errors, storage
 from tmg_etl.config import complaint, environment, interpolation, place, problem, tree
 
 if TYPE_CHECKING:
@@ -80,11 +80,12 @@ def environments(location: str) -> list[str]:
     return [environment.DEFAULT, *(name for name in names if name != environment.DEFAULT)]
 
 
-def resolve_url(folder: pathlib.Path, url: str) -> str:
+def resolve_url(folder: pathlib.Path, url: str, location: str = "") -> str:
     """Return `url` with a relative file path made absolute.
 
     Args:
         folder: where relative paths start: `Config.folder`.
+        location: of the config; in a bucket, plain relative paths are folders beside it.
         url: a plain path, or a URL. Only ``sqlite:///`` and ``duckdb:///`` with a relative path
             change; absolute paths, ``:memory:``, SQLite's ``file:`` names, MotherDuck's ``md:``
             names and all other URLs are returned as they are.
@@ -97,11 +98,17 @@ def resolve_url(folder: pathlib.Path, url: str) -> str:
         return f"{match['head']}{folder / path}{match['tail']}"
     if _SCHEME.match(url) or re.match(r"(?:sqlite|duckdb)(?:\+\w+)?:", url):
         return url
+    if storage.is_object_url(location) and not url.startswith(("/", "~")):
+        return place.beside(location, url)
     return str(folder / url)
 
 
 def _parse(location: str) -> tree.Node:
-    text = place.read(location)
+    return _parsed(place.fetch(location), location)
+
+
+def _parsed(document: place.Document, location: str) -> tree.Node:
+    text = document.text
     try:
         root = tree.parse(text)
     except tree.InvalidError as invalid:
@@ -123,7 +130,8 @@ def _load(
     location: str, env: str, environ: Mapping[str, str] | None
 ) -> tuple[model.Config | None, list[problem.Problem]]:
     """Return the config and no problems, or None and at least one problem in the order of lines."""
-    root = _parse(location)
+    document = place.fetch(location)
+    root = _parsed(document, location)
     merged, problems = environment.select(root, env)
     if problems:
         return None, _ordered(problems)
@@ -137,8 +145,8 @@ def _load(
         return None, _ordered(problems)
     assert isinstance(root.value, dict)
     section = root.value.get("environments")
-    config = _finish(config, place.folder_of(location), section.plain() if section else None)
-    config._location, config._env = location, env
+    config = _finish(config, location, section.plain() if section else None)
+    config._location, config._env = document.location, env
     # Digested before paths are made absolute: one config has one digest on every machine.
     config._digest = _digest(resolved)
     config._secrets = frozenset(resolver.secrets)
@@ -149,11 +157,14 @@ def _load(
 
 
 def _finish(
-    config: model.Config, folder: pathlib.Path, environments: dict[str, Any] | None
+    config: model.Config, location: str, environments: dict[str, Any] | None
 ) -> model.Config:
     """Return `config` with absolute paths, its folder, and the environments as written."""
+    folder = place.folder_of(location)
     connections = {
-        name: item.model_copy(update={"url": resolve_url(folder, item.url)}) if item.url else item
+        name: item.model_copy(update={"url": _resolved(item, folder, location)})
+        if item.url
+        else item
         for name, item in config.connections.items()
     }
     update = {
@@ -164,6 +175,24 @@ def _finish(
     config = config.model_copy(update=update)
     config._folder = folder
     return config
+
+
+def _resolved(item: model.Connection, folder: pathlib.Path, location: str) -> str:
+    """Return a connection's URL with an absolute path."""
+    where = f"{location}:connections.{item.name}.url"
+    try:
+        url = resolve_url(folder, item.url, location)
+    except errors.ConfigError as error:
+        raise errors.ConfigError(error.message, hint=error.hint, where=where) from None
+    if url != item.url and storage.is_object_url(location) and _FILE_DATABASE.fullmatch(url):
+        # Beside the config it could not be opened, and in a pod's working directory it would be
+        # made anew, empty, and lost with the pod.
+        raise errors.ConfigError(
+            "found a database file with a relative path in a config that lies in a bucket",
+            hint="write its absolute path, with four slashes: sqlite:////data/file.db",
+            where=where,
+        )
+    return url
 
 
 def _ordered(problems: list[problem.Problem]) -> list[problem.Problem]:

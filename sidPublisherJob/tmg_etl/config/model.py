@@ -131,7 +131,7 @@ class Config(strict.Strict):
 
     @property
     def location(self) -> str:
-        """Return where the config was read from, as given."""
+        """Return where the config was read from; an object's with its generation, ``gs://b/o#17``."""
         return self._location
 
     @property

@@ -20,7 +20,9 @@ environment to environment. `tmg-etl config check CONFIG` tells whether it can b
 `config show` prints it as it is in force with secrets masked, and `config schema` prints its JSON
 Schema for editors.
 
-- **Paths** start at the config file's folder.
+- **Paths** start at the config file's folder. In a config that lies in a bucket (`gs://…`,
+  `s3://…`) a files connection's relative `url` is a folder beside it in that bucket; key files and
+  the ledger start at the working directory; a database file needs an absolute path.
 - **Unknown keys** are errors that name file, line, key and the closest known key.
 - **`${NAME}`** is a variable of the environment, `${NAME:-default}` one with a default,
   `${secret:NAME}` the file `NAME` in `/var/run/secrets/tmg_etl` (or in the folder

@@ -29,6 +29,15 @@ class ConflictError(errors.TemporaryError):
     """An object is not in the generation that the caller expects: somebody else wrote it."""
 
 
+class GoneError(errors.TemporaryError):
+    """The generation of an object that was seen before is not there any more."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(
+            f"{url}: the lake changed under the run: this generation is gone", hint="run again"
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class Credentials:
     """Who the store is used as. All None: what the machine offers (Google's "application default").
@@ -183,7 +192,7 @@ class Store(abc.ABC):
 
         Raises:
             errors.ConfigError: there is no such object.
-            errors.TemporaryError: `generation` is given and gone.
+            GoneError: `generation` is given and gone.
         """
 
     @abc.abstractmethod
@@ -194,7 +203,7 @@ class Store(abc.ABC):
         to end is checksum-verified at its end.
 
         Raises:
-            errors.TemporaryError: while reading: the object was changed or removed.
+            GoneError: while reading: the object was changed or removed.
         """
 
     @abc.abstractmethod
@@ -236,7 +245,7 @@ class Store(abc.ABC):
 
         Raises:
             ConflictError: the object at `url` is not as `expected`.
-            errors.TemporaryError: the source's generation is gone.
+            GoneError: the source's generation is gone.
         """
 
     @abc.abstractmethod

@@ -102,7 +102,7 @@ class GoogleStore(base.Store):
                 return b""
             except exceptions.NotFound as error:
                 self._check_bucket(error, url)
-                raise self._gone(url) if generation else self._missing(url) from None
+                raise base.GoneError(url) if generation else self._missing(url) from None
         return _unpacked(data, limit) if _is_packed(blob) else data
 
     def open(self, facts: base.Facts) -> BinaryIO:
@@ -225,7 +225,7 @@ class GoogleStore(base.Store):
                     timeout=upload.TIMEOUT_S,
                 )
             except (exceptions.NotFound, exceptions.RequestRangeNotSatisfiable):
-                raise self._gone(facts.url) from None
+                raise base.GoneError(facts.url) from None
         if _is_packed(blob):
             raise errors.ConfigError(
                 f"{facts.url} is stored with Content-Encoding: gzip, expected the bytes themselves",
@@ -255,7 +255,7 @@ class GoogleStore(base.Store):
                     )
                 except exceptions.NotFound as error:
                     self._check_bucket(error, url)
-                    raise self._gone(source.url) from None
+                    raise base.GoneError(source.url) from None
                 except exceptions.PreconditionFailed:
                     found = self.facts(url) if failures else None
                     if found and found.checksum and found.checksum == source.checksum:
@@ -321,12 +321,6 @@ class GoogleStore(base.Store):
 
     def _missing(self, url: str) -> errors.ConfigError:
         return errors.ConfigError(f"there is no object {url}", hint=near.object_hint(self, url))
-
-    @staticmethod
-    def _gone(url: str) -> errors.TemporaryError:
-        return errors.TemporaryError(
-            f"{url}: the lake changed under the run: this generation is gone", hint="run again"
-        )
 
 
 def _facts(blob: storage.Blob) -> base.Facts:

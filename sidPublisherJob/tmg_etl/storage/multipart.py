@@ -92,7 +92,7 @@ def copied(store: s3.S3Store, source: base.Facts, url: str, expected: str | None
 
     Raises:
         base.ConflictError: the object at `url` is not as `expected`.
-        errors.TemporaryError: the source's generation is gone.
+        base.GoneError: the source's generation is gone.
     """
     bucket, name = base.split_object(url)
     origin = dict(zip(("Bucket", "Key"), base.split_object(source.url), strict=True))

@@ -95,7 +95,7 @@ class S3Store(base.Store):
                 if code == "InvalidRange":
                     return b""
                 if generation and code in amazon.ABSENT_CODES | amazon.CONFLICT_CODES:
-                    raise _gone(url) from None
+                    raise base.GoneError(url) from None
                 if code in amazon.ABSENT_CODES:
                     hint = near.object_hint(self, url)
                     raise errors.ConfigError(f"there is no object {url}", hint=hint) from None
@@ -116,7 +116,7 @@ class S3Store(base.Store):
                 except _client_error() as error:
                     gone = amazon.ABSENT_CODES | amazon.CONFLICT_CODES | {"InvalidRange"}
                     if amazon.code_of(error) in gone:
-                        raise _gone(facts.url) from None
+                        raise base.GoneError(facts.url) from None
                     raise
 
         return stream.opened(facts.size_bytes, fetch, self._pool())
@@ -177,7 +177,7 @@ class S3Store(base.Store):
                         return found
                     raise conflict(url, expected) from None
                 if code in amazon.ABSENT_CODES | amazon.CONFLICT_CODES:
-                    raise _gone(source.url) from None
+                    raise base.GoneError(source.url) from None
                 raise
         return _facts(url, answer["CopyObjectResult"], source.size_bytes)
 
@@ -328,12 +328,6 @@ def conflict(url: str, expected: str | None) -> base.ConflictError:
     else:
         message = f"{url}: somebody else changed this object; expected the ETag {expected}"
     return base.ConflictError(message, hint="another run works here; run again later")
-
-
-def _gone(url: str) -> errors.TemporaryError:
-    return errors.TemporaryError(
-        f"{url}: the lake changed under the run: this generation is gone", hint="run again"
-    )
 
 
 def _facts(url: str, answer: Mapping[str, Any], size_bytes: int) -> base.Facts:
