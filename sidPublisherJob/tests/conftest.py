@@ -1,12 +1,18 @@
 """Fixtures that every test may use."""
 
+from __future__ import annotations
+
 import secrets
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.bigquery import emulator
 from tmg_etl.testing import process, servers
+
+if TYPE_CHECKING:
+    from tests.bigquery import wire
 
 ON_REQUEST = ("cluster", "gcp")
 """Marks of what runs only when `-m` names it: it needs something that no test can start."""
@@ -61,6 +67,24 @@ def bigquery_dataset(
     yield name
     bigquery_server.start()
     bigquery_server.drop_database(name)
+
+
+@pytest.fixture
+def bigquery_wire(
+    bigquery_server: emulator.BigQueryServer,
+    bigquery_dataset: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[wire.Wire]:
+    """A proxy before the emulator that fails and counts as Google does; clients find it likewise.
+
+    What was asked through it must be what the API's reference allows.
+    """
+    from tests.bigquery import wire  # with Google's clients, which take a second to import
+
+    with wire.Wire(bigquery_server) as found:
+        for name, value in found.environment.items():
+            monkeypatch.setenv(name, value)
+        yield found
 
 
 @pytest.fixture
