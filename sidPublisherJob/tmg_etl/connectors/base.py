@@ -87,8 +87,8 @@ class Selection:
 class Fingerprint:
     """Row count and order-free hash of the canonical text of every row.
 
-    The hash is the sum, modulo 2**64, of the first 15 hexadecimal digits of the md5 of each row's
-    canonical text (see `TextFormat`); None when only rows were counted.
+    The hash is the sum, modulo 2**64, of the first 15 hexadecimal digits of the digest of each
+    row's canonical text (see `TextFormat`); None when only rows were counted.
     """
 
     rows: int
@@ -118,6 +118,13 @@ class FloatStyle(enum.Enum):
     MYSQL = "mysql"  # 1e15 from 1e15, 1e-16 below 1e-15; no NaN, no infinity
 
 
+class Digest(enum.Enum):
+    """The hash function of a fingerprint, by its name in `hashlib`."""
+
+    MD5 = "md5"
+    SHA256 = "sha256"
+
+
 @dataclasses.dataclass(frozen=True)
 class TextFormat:
     r"""How values are written as text: the rows that are loaded, and the canonical text.
@@ -137,6 +144,7 @@ class TextFormat:
         bytes_upper: whether those digits are upper case.
         canonical_json: whether JSON is rewritten as the server does: keys sorted by length then
             bytes, ``", "`` and ``": "`` as separators, the last of equal keys kept.
+        digest: what hashes the canonical text of a row; the one that the server computes fastest.
     """
 
     true: str = "true"
@@ -147,6 +155,7 @@ class TextFormat:
     bytes_prefix: str = ""
     bytes_upper: bool = False
     canonical_json: bool = False
+    digest: Digest = Digest.MD5
 
 
 class Ingest(enum.Enum):

@@ -8,10 +8,12 @@ no database.
 from __future__ import annotations
 
 import binascii
+import functools
 import hashlib
 import itertools
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +26,12 @@ _NULL = "\\N"
 #: Characters that the canonical text keeps and that a loaded line cannot hold.
 _LINE_BREAKERS = ((b"\n", "\n", "\\n"), (b"\r", "\r", "\\r"), (b"\0", "\0", "\\0"))
 _HASH_SHIFT = np.uint64(4)
+#: The hash functions and the bytes of their results. No secret is protected here: a FIPS build of
+#: OpenSSL may refuse md5 for one.
+_DIGESTS: dict[base.Digest, tuple[Callable[[memoryview], Any], int]] = {
+    base.Digest.MD5: (functools.partial(hashlib.md5, usedforsecurity=False), 16),
+    base.Digest.SHA256: (hashlib.sha256, 32),
+}
 
 
 class Encoder:
@@ -39,6 +47,7 @@ class Encoder:
         self.schema = schema
         self._writers = [column_writer(field, text) for field in schema]
         self._hashes = hashes
+        self._digest = text.digest
         self._rows = 0
         self._sum = 0
 
@@ -59,7 +68,7 @@ class Encoder:
         lines = _lines(columns)
         self._rows += len(lines)
         if self._hashes:
-            self._sum += _hash_sum(lines)
+            self._sum += _hash_sum(lines, self._digest)
         data = _data(lines)
         # Every row ends in one newline; more of them means that a value holds one.
         if data.tobytes().count(b"\n") == len(lines) and not _holds(data, b"\r", b"\0"):
@@ -73,7 +82,7 @@ class Encoder:
             columns = [
                 write(column) for write, column in zip(self._writers, batch.columns, strict=True)
             ]
-            self._sum += _hash_sum(_lines(columns))
+            self._sum += _hash_sum(_lines(columns), self._digest)
 
 
 def column_writer(field: pa.Field, text: base.TextFormat) -> Callable[[pa.Array], pa.StringArray]:
@@ -211,18 +220,15 @@ def _lines(columns: Sequence[pa.StringArray]) -> pa.StringArray:
     )
 
 
-def _hash_sum(lines: pa.StringArray) -> int:
+def _hash_sum(lines: pa.StringArray, digest: base.Digest) -> int:
     """Return the sum of the row hashes modulo 2**64; the newline at a row's end is not hashed."""
     data, offsets = _data(lines), _offsets(lines)
     bounds = (offsets - offsets[0]).tolist()
-    md5 = hashlib.md5
+    hashed, size = _DIGESTS[digest]
     digests = b"".join(
-        [
-            md5(data[start : end - 1], usedforsecurity=False).digest()
-            for start, end in itertools.pairwise(bounds)
-        ]
+        [hashed(data[start : end - 1]).digest() for start, end in itertools.pairwise(bounds)]
     )
-    heads = np.frombuffer(digests, dtype=">u8")[::2].astype(np.uint64)
+    heads = np.frombuffer(digests, dtype=">u8")[:: size // 8].astype(np.uint64)
     return int((heads >> _HASH_SHIFT).sum(dtype=np.uint64))
 
 

@@ -43,7 +43,11 @@ class MySQLTarget(sql.SqlTarget):
         max_decimal=type_module.MAX_DECIMAL,
         zoned_timestamps=False,
         text=base.TextFormat(
-            true="1", false="0", float_style=base.FloatStyle.MYSQL, bytes_upper=True
+            true="1",
+            false="0",
+            float_style=base.FloatStyle.MYSQL,
+            bytes_upper=True,
+            digest=base.Digest.SHA256,
         ),
     )
 

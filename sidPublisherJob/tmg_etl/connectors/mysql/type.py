@@ -287,7 +287,7 @@ def row_text(
 
 def row_hash(text: str) -> str:
     """Return SQL for the number that a row adds to a fingerprint; `TOO_LONG` for a null text."""
-    return f"IFNULL(CAST(CONV(LEFT(MD5({text}), 15), 16, 10) AS UNSIGNED), {TOO_LONG})"
+    return f"IFNULL(CAST(CONV(LEFT(SHA2({text}, 256), 15), 16, 10) AS UNSIGNED), {TOO_LONG})"
 
 
 def csv_cell(kind: Kind, expression: str) -> str:
