@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import calendar
+import dataclasses
 import datetime
 import difflib
+import os
 import re
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -93,6 +95,99 @@ def delta_start_date(command: _Command) -> _Command:
         type=day,
         help="Date to backfill from YYYYMMDD, in the mode delta: all days from it to "
         "EXECUTION_DATE. Default: that day alone.",
+    )(command)
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What a command of `tmg-etl` that looks at one run was asked for."""
+
+    transfer_name: str
+    config: str
+    execution_date: datetime.date
+    write_mode: run.WriteMode
+
+
+def asked(
+    places: tuple[str, ...],
+    date: datetime.date | None,
+    mode: str | None,
+    delta_start_date: datetime.date | None,
+) -> Asked:
+    """Return what TRANSFER [CONFIG] and the options mean; `pipeline`'s own order is understood too.
+
+    Args:
+        places: the words given.
+        date: of `--date`; None is today in UTC.
+        mode: of `--mode`; None is delta where a start date is given, else truncate.
+        delta_start_date: start of the window.
+
+    Raises:
+        errors.UsageError: words are missing or too many, or what they say contradicts the options.
+    """
+    words = list(places)
+    if words and _EIGHT_DIGITS.fullmatch(words[0]):
+        words, date, mode = _in_order_of_pipeline(words, date, mode)
+    if not 1 <= len(words) <= 2:
+        raise errors.UsageError(
+            f"found {len(words)} arguments, expected TRANSFER and at most CONFIG",
+            hint="see `tmg-etl --help`",
+        )
+    location = words[1] if len(words) == 2 else os.environ.get(CONFIG_VARIABLE) or DEFAULT_CONFIG
+    is_delta = mode == run.WriteMode.DELTA or (mode is None and delta_start_date is not None)
+    execution_date = date or datetime.datetime.now(datetime.UTC).date()
+    write_mode = run.WriteMode.DELTA if is_delta else run.WriteMode.TRUNCATE
+    check_window(write_mode, execution_date, delta_start_date)
+    return Asked(words[0], location, execution_date, write_mode)
+
+
+def _in_order_of_pipeline(
+    words: list[str], date: datetime.date | None, mode: str | None
+) -> tuple[list[str], datetime.date, str]:
+    modes = [known.value for known in run.WriteMode]
+    if date is not None or mode is not None:
+        raise errors.UsageError(
+            f"found the day {words[0]} as first argument, and --date or --mode",
+            hint="give them in one way",
+        )
+    try:
+        first = parse_day(words[0])
+    except ValueError as error:
+        raise errors.UsageError(f"EXECUTION_DATE: {error}") from None
+    if len(words) < 3:
+        raise errors.UsageError(
+            f"found no {('TRANSFER', 'WRITE_MODE')[len(words) - 1]}, expected EXECUTION_DATE"
+            " TRANSFER WRITE_MODE [CONFIG]",
+            hint="or TRANSFER [CONFIG] and --date, --mode",
+        )
+    if words[2] not in modes:
+        raise errors.UsageError(
+            f"WRITE_MODE: found {errors.shorten(words[2], 40)}, expected {' or '.join(modes)}"
+        )
+    return [words[1], *words[3:]], first, words[2]
+
+
+def places(command: _Command) -> _Command:
+    """Add the arguments TRANSFER and CONFIG, which `asked` takes apart."""
+    return click.argument("places", nargs=-1, metavar="TRANSFER [CONFIG]")(command)
+
+
+def date(command: _Command) -> _Command:
+    """Add the option --date."""
+    return click.option(
+        "--date",
+        metavar="TEXT",
+        type=day,
+        help="Date of pipeline execution YYYYMMDD. Default: today in UTC.",
+    )(command)
+
+
+def mode(command: _Command) -> _Command:
+    """Add the option --mode."""
+    return click.option(
+        "--mode",
+        type=click.Choice([known.value for known in run.WriteMode]),
+        help="Default: delta with --delta_start_date, else truncate.",
     )(command)
 
 

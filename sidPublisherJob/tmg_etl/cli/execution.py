@@ -49,10 +49,17 @@ def execute(request: Request, style: feedback.Style) -> int:
         return guard.call(PROG, lambda: _execute(request, voice), voice)
 
 
-def plan(request: Request, style: feedback.Style, prog: str = PROG) -> int:
-    """Print what a run would do to stdout, and return the exit code."""
+def plan(request: Request, style: feedback.Style, prog: str = PROG, rows: str = "auto") -> int:
+    """Print what a run would do to stdout, and return the exit code.
+
+    Args:
+        request: the run.
+        style: text, or json.
+        prog: the command's name, for messages.
+        rows: how they are counted: auto, exact or estimate.
+    """
     with feedback.Feedback(style) as voice:
-        return guard.call(prog, lambda: _plan(request, voice), voice)
+        return guard.call(prog, lambda: _plan(request, voice, rows), voice)
 
 
 def _execute(request: Request, voice: feedback.Feedback) -> int:
@@ -109,16 +116,20 @@ def _print(result: summary.Summary, voice: feedback.Feedback) -> None:
         voice.logger.warning("the summary was not printed: %s", error)
 
 
-def _plan(request: Request, voice: feedback.Feedback) -> int:
+def _plan(request: Request, voice: feedback.Feedback, rows: str) -> int:
     config = _load(request, voice)
+    from tmg_etl.cli import plan_view
     from tmg_etl.transfer import plan as plan_module
+    from tmg_etl.transfer import rehearsal
 
-    found = plan_module.make(config, request.transfer_name, **request.facts())
+    found = plan_module.make(
+        config, request.transfer_name, **request.facts(), depth=rehearsal.Depth(rows)
+    )
     if voice.style.log_format == "json":
         output.write_json(voice.redactor.value(found.as_dict()))
     else:
-        output.write(voice.redactor.text(found.render()))
-    return errors.EXIT_OK
+        output.write(voice.redactor.text(plan_view.render(found)))
+    return found.exit_code
 
 
 def _load(request: Request, voice: feedback.Feedback) -> model.Config:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _JSON = {b"tmg_etl": b"json"}
 _UNSEEN = {b"tmg_etl": b"unseen"}
+_HIDDEN = {b"tmg_etl": b"hidden"}
 
 
 def json_field(name: str, nullable: bool = True) -> pa.Field:
@@ -35,6 +36,16 @@ def json_field(name: str, nullable: bool = True) -> pa.Field:
 def is_json(field: pa.Field) -> bool:
     """Return whether a string field holds JSON documents."""
     return bool(field.metadata) and field.metadata.get(b"tmg_etl") == b"json"
+
+
+def hidden_field(name: str, kind: pa.DataType) -> pa.Field:
+    """Return a field that windows and `order_by` may name and that is never published."""
+    return pa.field(name, kind, metadata=_HIDDEN)
+
+
+def is_hidden(field: pa.Field) -> bool:
+    """Return whether a field is beside its table's columns, as a time of ingestion is."""
+    return bool(field.metadata) and field.metadata.get(b"tmg_etl") == b"hidden"
 
 
 def unseen_field(name: str, nullable: bool = True) -> pa.Field:
@@ -69,6 +80,23 @@ class CursorWindow:
 
 
 @dataclasses.dataclass(frozen=True)
+class Buckets:
+    """Rows sorted into buckets by a hash, so that two sides can be compared piece by piece.
+
+    A row's bucket is the number that its `columns` add to a `Fingerprint`, modulo `count`.
+
+    Attributes:
+        count: how many buckets there are.
+        columns: what is hashed, in this order: the key, or the whole row where there is none.
+        wanted: only rows of these buckets; None means all.
+    """
+
+    count: int
+    columns: tuple[str, ...]
+    wanted: tuple[int, ...] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Selection:
     """Which rows of a table are meant; the default means all of them.
 
@@ -76,11 +104,13 @@ class Selection:
         window: only rows in this window.
         keys_of: only rows whose key is in this staging table.
         key: the key columns for `keys_of`.
+        buckets: only rows of its wanted buckets; for targets whose `proof` is the database's.
     """
 
     window: CursorWindow | None = None
     keys_of: str | None = None
     key: tuple[str, ...] = ()
+    buckets: Buckets | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +139,42 @@ class Changes:
     updated: int = 0
     deleted: int = 0
     unchanged: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Intent:
+    """What a run is about to do to a target, to ask whether it can.
+
+    Attributes:
+        renames: the target is replaced by a rename; else its rows are changed in place.
+        creates: there is no target yet.
+        evolves: columns are added to it.
+        rows: rows that are loaded beside it; None when unknown.
+    """
+
+    renames: bool
+    creates: bool = False
+    evolves: bool = False
+    rows: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Readiness:
+    """Whether a target's database would let a run do what it intends, as it is now.
+
+    Attributes:
+        missing: privileges that the run's user lacks, one phrase each ("CREATE on schema public").
+        in_the_way: sessions whose locks or transactions a publish would wait for, one phrase each.
+        needed_bytes: disk that the table beside the target takes; None when unknown.
+        free_bytes: disk that is left where the database is; None where it does not tell.
+        unknown: what could not be found out and why, one phrase each.
+    """
+
+    missing: tuple[str, ...] = ()
+    in_the_way: tuple[str, ...] = ()
+    needed_bytes: int | None = None
+    free_bytes: int | None = None
+    unknown: tuple[str, ...] = ()
 
 
 class FloatStyle(enum.Enum):
@@ -181,6 +247,8 @@ class Capabilities:
         proof: where fingerprints are computed.
         can_diff: in-database diff (`Target.diff`).
         can_merge: delta (`Target.merge` and the staging methods).
+        can_rehearse: merges can be counted without writing (`Target.rehearsal`).
+        can_keep: a swap can keep the replaced table, and a later one put it back.
         has_nan: floats may be NaN or infinite.
         has_infinity: floats may be infinite.
         has_negative_zero: -0.0 is kept apart from 0.0.
@@ -195,6 +263,8 @@ class Capabilities:
     proof: Proof
     can_diff: bool = True
     can_merge: bool = True
+    can_rehearse: bool = False
+    can_keep: bool = False
     has_nan: bool = True
     has_infinity: bool = True
     has_negative_zero: bool = True
@@ -355,6 +425,14 @@ class Source(abc.ABC):
             errors.DataError: a value cannot be represented.
             errors.TemporaryError: the connection was lost.
         """
+
+    def prefer_latest(self, key: Sequence[str], order_by: Sequence[str]) -> None:
+        """Let later readings leave out rows that are not the latest version of their key.
+
+        What `Target.keep_latest` would remove need not travel. A source that does it must mean the
+        same by "latest" and give all versions that are equally late; the default gives all rows.
+        """
+        return
 
     def estimate(self, columns: Sequence[str], window: CursorWindow | None = None) -> str | None:
         """Return in a few words what `read` would cost, for the plan; None where it costs nothing.
@@ -594,6 +672,39 @@ class Target(abc.ABC):
         differ are updated and new ones inserted. Afterwards the staging table is exactly what the
         target must hold for its keys. Call it inside `transaction`.
         """
+
+    def rehearsal(self, staging: str) -> contextlib.AbstractContextManager[None]:
+        """Count in a block what merges would do, without writing to the target.
+
+        Inside, `create_staging` makes a table that only this session sees and that may be of
+        columns that the target does not have; `load`, `keep_latest` and `duplicate_key` work on it
+        as on any staging table; `diff`, `replace_rows` and `upsert` return what they would change
+        and leave the target as it is. The lock is not needed.
+
+        Args:
+            staging: name of the staging table.
+
+        Raises:
+            errors.AccessError: the user may not make temporary tables.
+        """
+        raise TypeError(f"{type(self).__name__} cannot rehearse")
+
+    def readiness(self, intent: Intent) -> Readiness:
+        """Return what would keep a run from doing what it intends; writes nothing."""
+        return Readiness()
+
+    def reading(self) -> contextlib.AbstractContextManager[None]:
+        """Hold one state of the target for all reads of a block, where the database can."""
+        return contextlib.nullcontext()
+
+    def bucket_sums(
+        self, name: str, columns: Sequence[str], selection: Selection, buckets: Buckets
+    ) -> dict[int, Fingerprint]:
+        """Return the fingerprint of each bucket that is not empty, computed by the database.
+
+        Asked only of targets whose `proof` is the database's.
+        """
+        raise TypeError(f"{type(self).__name__} is proved by reading back")
 
     @abc.abstractmethod
     def drop(self, name: str) -> None:

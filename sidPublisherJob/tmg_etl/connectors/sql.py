@@ -7,9 +7,10 @@ that a dialect overrides a clause and not an algorithm. No driver is imported he
 from __future__ import annotations
 
 import abc
+import contextlib
 import datetime
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -85,6 +86,10 @@ class SqlTarget(base.Target):
     databases share: describing, creating, loading, locking, swapping.
     """
 
+    #: Tables that only this session sees, made in a `rehearsal`.
+    own_tables: frozenset[str] = frozenset()
+    #: Whether merges only count what they would do.
+    is_rehearsing = False
     #: What quotes an identifier; doubled inside.
     quote_mark = '"'
     #: Whether ``ORDER BY … DESC`` must be told that nulls come last.
@@ -133,11 +138,19 @@ class SqlTarget(base.Target):
         """
 
     def hash_sum(self, table: str, alias: str, columns: Sequence[str]) -> str:
-        """Return the aggregate that sums the row hashes of `base.Fingerprint`.
+        """Return the aggregate that sums the row hashes of `base.Fingerprint`."""
+        return f"SUM({self.row_hash(table, alias, columns)})"
+
+    def row_hash(self, table: str, alias: str, columns: Sequence[str]) -> str:
+        """Return the integer that a row adds to a `base.Fingerprint`.
 
         Written by connectors whose `proof` is the database's own; the others are read back.
         """
         raise TypeError(f"{type(self).__name__} is proved by reading back")
+
+    def hash_total(self, value: object) -> int:
+        """Return the sum of row hashes as a plain number, from what `hash_sum` gave."""
+        return int(str(value or 0))
 
     def insert_clause(self, columns: Sequence[str]) -> str:
         """Return what follows ``INSERT INTO table``: the columns, and overrides."""
@@ -212,15 +225,23 @@ class SqlTarget(base.Target):
 
     def selected(self, name: str, selection: base.Selection) -> tuple[str, str]:
         """Return the FROM clause, and the alias of the table in it, for a selection of rows."""
-        table = self.qualified(name)
-        alias = self.quote(name)
+        clause, alias = self.qualified(name), self.quote(name)
         if selection.keys_of is not None:
             match = self.key_match(selection.key, STAGED, name)
-            clause = f"{self.qualified(selection.keys_of)} AS {STAGED} JOIN {table} ON {match}"
-            return clause, alias
+            clause = f"{self.qualified(selection.keys_of)} AS {STAGED} JOIN {clause} ON {match}"
+        conditions = []
         if selection.window is not None:
-            return f"{table} WHERE {self.window_condition(selection.window, alias)}", alias
-        return table, alias
+            conditions.append(self.window_condition(selection.window, alias))
+        buckets = selection.buckets
+        if buckets is not None and buckets.wanted is not None:
+            wanted = ", ".join(map(str, buckets.wanted))
+            conditions.append(f"{self._bucket(name, alias, buckets)} IN ({wanted})")
+        if conditions:
+            clause += f" WHERE {' AND '.join(conditions)}"
+        return clause, alias
+
+    def _bucket(self, name: str, alias: str, buckets: base.Buckets) -> str:
+        return f"MOD({self.row_hash(name, alias, buckets.columns)}, {buckets.count})"
 
     # --- base.Target ----------------------------------------------------------------------------
 
@@ -233,7 +254,40 @@ class SqlTarget(base.Target):
             return base.Fingerprint(int(self.rows(f"SELECT COUNT(*) FROM {clause}")[0][0]))
         total = self.hash_sum(name, alias, columns)
         count, value = self.rows(f"SELECT COUNT(*), {total} FROM {clause}")[0]
-        return base.Fingerprint(int(count), int(value or 0) % 2**64)
+        return base.Fingerprint(int(count), self.hash_total(value) % 2**64)
+
+    def bucket_sums(
+        self,
+        name: str,
+        columns: Sequence[str],
+        selection: base.Selection,
+        buckets: base.Buckets,
+    ) -> dict[int, base.Fingerprint]:
+        """Return the fingerprint of each bucket by one aggregate query."""
+        clause, alias = self.selected(name, selection)
+        total = self.hash_sum(name, alias, columns)
+        bucket = self._bucket(name, alias, buckets)
+        return {
+            int(number): base.Fingerprint(int(count), self.hash_total(value) % 2**64)
+            for number, count, value in self.rows(
+                f"SELECT {bucket}, COUNT(*), {total} FROM {clause} GROUP BY 1"
+            )
+        }
+
+    @contextlib.contextmanager
+    def rehearsal(self, staging: str) -> Iterator[None]:
+        """Count in a block what merges would do; see `base.Target`."""
+        latest = staging.replace("_tmg_stage_", "_tmg_latest_", 1)
+        self.own_tables, self.is_rehearsing = frozenset((staging, latest)), True
+        try:
+            yield
+        finally:
+            # The tables themselves end with the session.
+            self.own_tables, self.is_rehearsing = frozenset(), False
+
+    def create_verb(self, name: str, otherwise: str = "CREATE TABLE") -> str:
+        """Return how the statement begins that creates a staging table."""
+        return "CREATE TEMPORARY TABLE" if name in self.own_tables else otherwise
 
     def duplicate_key(self, name: str, key: Sequence[str]) -> dict[str, object] | None:
         """Return a key that occurs twice in a table, or None."""
@@ -255,14 +309,14 @@ class SqlTarget(base.Target):
         window: base.CursorWindow | None,
     ) -> base.Changes:
         """Make the target's rows equal the shadow's, touching only those that differ."""
-        target, source = self.qualified(self.table), self.qualified(shadow)
-        match = self.key_match(key)
+        source, match = self.qualified(shadow), self.key_match(key)
+        if self._lacks_target():
+            return base.Changes(inserted=self._count(source))
         inside = self.window_condition(window)
         if window is not None:
             self._refuse_keys_outside(source, key, match, inside)
-        deleted = self.run(
-            f"DELETE FROM {target} WHERE {inside}"
-            f" AND NOT EXISTS (SELECT 1 FROM {source} AS {STAGED} WHERE {match})"
+        deleted = self._delete(
+            f"{inside} AND NOT EXISTS (SELECT 1 FROM {source} AS {STAGED} WHERE {match})"
         )
         updated = self._update(source, columns, key, match)
         inserted = self._insert_missing(source, columns, match)
@@ -273,12 +327,10 @@ class SqlTarget(base.Target):
         self, staging: str, columns: Sequence[str], window: base.CursorWindow | None
     ) -> base.Changes:
         """Delete the target's rows in the window and insert the staged ones."""
-        target = self.qualified(self.table)
-        deleted = self.run(f"DELETE FROM {target} WHERE {self.window_condition(window)}")
-        inserted = self.run(
-            f"INSERT INTO {target} {self.insert_clause(columns)}"
-            f" SELECT {self.names(columns, STAGED)} FROM {self.qualified(staging)} AS {STAGED}"
-        )
+        if self._lacks_target():
+            return base.Changes(inserted=self._count(self.qualified(staging)))
+        deleted = self._delete(self.window_condition(window))
+        inserted = self._insert(columns, f"{self.qualified(staging)} AS {STAGED}")
         return base.Changes(inserted=inserted, deleted=deleted)
 
     def keep_latest(
@@ -302,14 +354,17 @@ class SqlTarget(base.Target):
     ) -> base.Changes:
         """Merge the staging table, one row per key, into the target."""
         source, match = self.qualified(staging), self.key_match(key)
-        held = [name for name in order_by if name in columns]
+        if self._lacks_target():
+            kept = f" WHERE NOT COALESCE(({deleted}\n), 1 = 0)" if deleted else ""
+            return base.Changes(inserted=self._count(f"{source}{kept}"))
+        held = [name for name in order_by if name in columns and self._holds(name)]
         superseded = 0
         if held and len(held) == len(order_by):
             superseded = self._delete_superseded(staging, key, held)
         removed = 0
         if deleted:
             marked = f"SELECT {self.names(key)} FROM {source} WHERE ({deleted}\n)"
-            removed = self.run(self.delete_keys(marked, key))
+            removed = self._delete_keys(marked, key)
             self.run(f"DELETE FROM {source} WHERE ({deleted}\n)")
         updated = self._update(source, columns, key, match)
         inserted = self._insert_missing(source, columns, match)
@@ -322,22 +377,61 @@ class SqlTarget(base.Target):
         plain = [name for name in columns if name not in key]
         # Key columns are compared as well: under a case-insensitive collation "a" and "A" are one
         # key and still two different bytes, and the proof is about bytes.
-        table = self.quote(self.table)
         changing = [name for name in columns if name in plain or not self._is_exact_key(name)]
         if not changing:
             return 0
-        difference = " OR ".join(
-            self.differs(
-                self.column_field(name),
-                f"{table}.{self.quote(name)}",
-                f"{STAGED}.{self.quote(name)}",
-            )
-            for name in changing
-        )
+        difference = " OR ".join(map(self._difference, changing))
+        if self.is_rehearsing:
+            return self._count_updates(source, match, difference)
         assignments = ", ".join(
             f"{self.assigned(name)} = {STAGED}.{self.quote(name)}" for name in changing
         )
         return self.run(self.update_from(source, assignments, match, f"({difference})"))
+
+    def _count_updates(self, source: str, match: str, difference: str) -> int:
+        target = self.qualified(self.table)
+        return self._count(f"{target} JOIN {source} AS {STAGED} ON {match} WHERE ({difference})")
+
+    def _difference(self, name: str) -> str:
+        staged = f"{STAGED}.{self.quote(name)}"
+        if not self._holds(name):
+            return f"{staged} IS NOT NULL"
+        held = f"{self.quote(self.table)}.{self.quote(name)}"
+        return self.differs(self.column_field(name), held, staged)
+
+    def _holds(self, name: str) -> bool:
+        """Return whether the target has a column; in a rehearsal it may still have to get it."""
+        if not self.is_rehearsing:
+            return True
+        table = self.describe()
+        return table is not None and table.column(name) is not None
+
+    def _lacks_target(self) -> bool:
+        return self.is_rehearsing and self.describe() is None
+
+    def _count(self, clause: str) -> int:
+        return int(self.rows(f"SELECT COUNT(*) FROM {clause}")[0][0])
+
+    def _delete(self, condition: str) -> int:
+        """Delete rows of the target; in a rehearsal, count them. So do the next two."""
+        target = self.qualified(self.table)
+        if self.is_rehearsing:
+            return self._count(f"{target} WHERE {condition}")
+        return self.run(f"DELETE FROM {target} WHERE {condition}")
+
+    def _delete_keys(self, keys: str, key: Sequence[str]) -> int:
+        if self.is_rehearsing:
+            target = self.qualified(self.table)
+            return self._count(f"{target} JOIN ({keys}) AS {STAGED} ON {self.key_match(key)}")
+        return self.run(self.delete_keys(keys, key))
+
+    def _insert(self, columns: Sequence[str], origin: str) -> int:
+        if self.is_rehearsing:
+            return self._count(origin)
+        return self.run(
+            f"INSERT INTO {self.qualified(self.table)} {self.insert_clause(columns)}"
+            f" SELECT {self.names(columns, STAGED)} FROM {origin}"
+        )
 
     def _is_exact_key(self, name: str) -> bool:
         """Return whether equality of a key column means equality of its bytes."""
@@ -345,11 +439,8 @@ class SqlTarget(base.Target):
 
     def _insert_missing(self, source: str, columns: Sequence[str], match: str) -> int:
         target = self.qualified(self.table)
-        return self.run(
-            f"INSERT INTO {target} {self.insert_clause(columns)}"
-            f" SELECT {self.names(columns, STAGED)} FROM {source} AS {STAGED}"
-            f" WHERE NOT EXISTS (SELECT 1 FROM {target} WHERE {match})"
-        )
+        missing = f"NOT EXISTS (SELECT 1 FROM {target} WHERE {match})"
+        return self._insert(columns, f"{source} AS {STAGED} WHERE {missing}")
 
     def _refuse_keys_outside(
         self, source: str, key: Sequence[str], match: str, inside: str
@@ -426,7 +517,8 @@ class SqlTarget(base.Target):
         version = unused("_tmg_version", columns)
         before = int(self.rows(f"SELECT COUNT(*) FROM {self.qualified(staging)}")[0][0])
         self.run(
-            f"CREATE TABLE {self.qualified(latest)} AS SELECT {self.names(columns)} FROM"
+            f"{self.create_verb(latest)} {self.qualified(latest)} AS"
+            f" SELECT {self.names(columns)} FROM"
             f" (SELECT {self.names(columns)}, ROW_NUMBER() OVER"
             f" (PARTITION BY {keys} ORDER BY {order}) AS {version}"
             f" FROM {self.qualified(staging)}) AS versions WHERE {version} = 1"

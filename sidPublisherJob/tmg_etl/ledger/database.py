@@ -64,6 +64,18 @@ def engine(url: str) -> sa.Engine:
     return made
 
 
+def exists(url: str) -> bool:
+    """Return whether the ledger's file is there; of a server it is not known before it is asked."""
+    try:
+        parsed = sa.make_url(url)
+    except (exc.ArgumentError, ValueError):
+        return True  # `engine` says what is wrong with it
+    if parsed.get_backend_name() != "sqlite":
+        return True
+    name = parsed.database
+    return bool(name) and (name == ":memory:" or pathlib.Path(str(name)).exists())
+
+
 @contextlib.contextmanager
 def translated(made: sa.Engine, action: str) -> Iterator[None]:
     """Turn the database's errors inside the block into `errors.LedgerError`.

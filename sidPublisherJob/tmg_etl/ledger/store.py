@@ -34,6 +34,22 @@ def open(url: str) -> Ledger:
     return Ledger(engine)
 
 
+def peek(url: str) -> Ledger | None:
+    """Return the ledger at `url` for reading; None when there is none yet, or an older one.
+
+    Unlike `open`, it makes and changes nothing.
+
+    Raises:
+        errors.ConfigError: not a URL, or no driver.
+        errors.LedgerError: the database cannot be reached or read.
+    """
+    if not database.exists(url):
+        return None
+    engine = database.engine(url)
+    with database.translated(engine, "opened"), engine.connect() as connection:
+        return Ledger(engine) if migration.version(connection) == model.HEAD else None
+
+
 class Ledger:
     """The table of runs. Every call is one short transaction on a connection of its own.
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from tmg_etl import errors, etl
 from tmg_etl import run as run_module
 from tmg_etl.connectors import base
-from tmg_etl.transfer import mapping, pipeline, publish, runner
+from tmg_etl.transfer import history, mapping, pipeline, publish, rehearsal, runner
 
 if TYPE_CHECKING:
     from tmg_etl.config import model
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A run before it happens.
+    """A run before it happens. The names are the keys of the JSON; `docs/plan.md` explains them.
 
     Attributes:
         transfer: name of the transfer.
@@ -25,6 +28,7 @@ class Plan:
         window: the days of a delta; None for truncate.
         source: what would be read.
         source_rows: rows that would be read; None when counting is not cheap.
+        source_cost: what reading would cost, in words; None where it costs nothing.
         target: connection and table.
         target_rows: rows there now, as the statistics have it; None when unknown or new.
         publish: kind of publish.
@@ -33,7 +37,19 @@ class Plan:
         verify: what would be compared.
         columns: ``name: source type -> target type``.
         added: columns that would be added to the target.
+        indexes_built: indexes that the target lacks and a swap would build.
         creates: whether the target would be created.
+        rows: rows that the run would insert, update, delete and leave, as it will report them.
+        rows_exact: whether those are counts.
+        rows_reason: why they are not; None when they are.
+        difference: the same row by row where a swap replaces everything; None without a key.
+        fails: what the run would stop with after its load; None when nothing was found.
+        privileges_missing: what the run's user lacks.
+        in_the_way: sessions that a publish would wait for now.
+        disk_needed_bytes: disk that the table beside the target takes; None when unknown.
+        disk_free_bytes: disk that is left where the database is; None where it does not tell.
+        estimated_seconds: by the median of past runs; None without any.
+        estimated_from_runs: how many those are.
         warnings: what is allowed and worth knowing.
     """
 
@@ -43,6 +59,7 @@ class Plan:
     window: str | None
     source: str
     source_rows: int | None
+    source_cost: str | None
     target: str
     target_rows: int | None
     publish: str
@@ -51,37 +68,42 @@ class Plan:
     verify: str
     columns: tuple[str, ...]
     added: tuple[str, ...]
+    indexes_built: tuple[str, ...]
     creates: bool
+    rows: rehearsal.Changes
+    rows_exact: bool
+    rows_reason: str | None
+    difference: rehearsal.Changes | None
+    fails: str | None
+    privileges_missing: tuple[str, ...]
+    in_the_way: tuple[str, ...]
+    disk_needed_bytes: int | None
+    disk_free_bytes: int | None
+    estimated_seconds: float | None
+    estimated_from_runs: int
     warnings: tuple[str, ...]
+    #: The error behind `fails`, whose exit code is the plan's.
+    failure: errors.DataError | None = dataclasses.field(default=None, compare=False)
+
+    @property
+    def exit_code(self) -> int:
+        """Return 0, or the code that the run would end with."""
+        return errors.exit_code_of(self.failure)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as plain values for JSON."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in dataclasses.asdict(self).items()
+        found = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name != "failure"
         }
+        return {name: _plain(value) for name, value in found.items()}
 
-    def render(self) -> str:
-        """Return the plan as lines for people."""
-        rows = "unknown" if self.source_rows is None else f"{self.source_rows:,}"
-        held = "new table"
-        if not self.creates:
-            held = (
-                "rows unknown" if self.target_rows is None else f"about {self.target_rows:,} rows"
-            )
-        lines = [
-            f"transfer  {self.transfer} ({self.pipeline})",
-            f"mode      {self.write_mode}" + (f", window {self.window}" if self.window else ""),
-            f"source    {self.source}, {rows} rows",
-            f"target    {self.target}, {held}",
-            f"load      {self.ingest}, verify {self.verify}",
-            f"publish   {self.publish}: {self.publish_reason}",
-            "columns",
-        ]
-        lines += [f"  {column}" for column in self.columns]
-        lines += [f"  + {column} (would be added to the target)" for column in self.added]
-        lines += [f"warning   {warning}" for warning in self.warnings]
-        return "\n".join([*lines, "nothing was written"])
+
+def _plain(value: object) -> object:
+    if isinstance(value, rehearsal.Changes):
+        return dataclasses.asdict(value)
+    return list(value) if isinstance(value, tuple) else value
 
 
 def make(
@@ -92,8 +114,18 @@ def make(
     delta_start_date: datetime.date | None,
     write_mode: run_module.WriteMode,
     verify: str | None = None,
+    depth: rehearsal.Depth = rehearsal.Depth.AUTO,
 ) -> Plan:
-    """Return the plan of a run; opens source and target, and writes nothing.
+    """Return the plan of a run; opens source, target and ledger, and writes to none of them.
+
+    Args:
+        config: with one environment merged in.
+        transfer_name: key in `transfers`.
+        execution_date: the day the run is for; the end of the window.
+        delta_start_date: start of the window; None takes the execution date.
+        write_mode: truncate or delta.
+        verify: replaces the transfer's `verify`; None keeps it.
+        depth: how much work may be done to count rows.
 
     Raises:
         errors.TmgEtlError: whatever would stop the run before it loads.
@@ -106,50 +138,121 @@ def make(
         write_mode=write_mode,
         verify=verify,
     )
-    pipeline_class = runner.load_class(run.transfer, config.packages)
-    path = f"{pipeline_class.__module__}:{pipeline_class.__qualname__}"
-    built = pipeline_class(run)
-    transfer = run.transfer
-    spec = transfer.target
+    built = runner.load_class(run.transfer, config.packages)(run)
+    with opened(built) as (source, target):
+        maker = _Maker(run, built, source, target)
+        return maker.plan(config.ledger, depth)
+
+
+@contextlib.contextmanager
+def opened(built: etl.TMGETL) -> Iterator[tuple[base.Source, base.Target]]:
+    """Open source and target of a pipeline that is not executed.
+
+    The source is the pipeline's own where it is a `TransferPipeline`, else the declared one.
+    """
+    run = built.run
+    spec = run.transfer.target
     with run.connections[spec.connection].open_target(spec.table) as target:
         if isinstance(built, pipeline.TransferPipeline):
             # A subclass may derive its rows from what the target holds.
             built.target = target
             source = built.open_source()
         else:
-            source = run.connections[transfer.source.connection].open_source(
-                transfer.source, execution_date
-            )
+            declared = run.transfer.source
+            source = run.connections[declared.connection].open_source(declared, run.execution_date)
         with source:
-            return _plan(run, path, source, target)
+            yield source, target
 
 
-def _plan(run: run_module.Run, path: str, source: base.Source, target: base.Target) -> Plan:
-    transfer = run.transfer
-    existing = target.describe()
-    columns = pipeline.resolve_columns(run, source, target)
-    choice = publish.choose(transfer, existing, target.capabilities, run.write_mode)
-    window = None
-    if run.write_mode is run_module.WriteMode.DELTA and transfer.delta:
-        window = base.CursorWindow(transfer.delta.cursor, run.window.start, run.window.end)
-    return Plan(
-        transfer=run.transfer_name,
-        pipeline=path,
-        write_mode=run.write_mode.value,
-        window=str(run.window) if window else None,
-        source=source.description,
-        source_rows=source.count(window),
-        target=f"{transfer.target.connection}: {transfer.target.table}",
-        target_rows=existing.row_estimate if existing else None,
-        publish=choice.kind.value,
-        publish_reason=choice.reason,
-        ingest=target.ingest_method,
-        verify=transfer.verify,
-        columns=_column_lines(source, columns),
-        added=tuple(f"{field.name} {field.type}" for field in columns.added),
-        creates=columns.is_new,
-        warnings=_warnings(transfer, existing, choice),
-    )
+def window_of(run: run_module.Run) -> base.CursorWindow | None:
+    """Return the rows that a delta reads; None for truncate."""
+    delta = run.transfer.delta
+    if run.write_mode is not run_module.WriteMode.DELTA or delta is None:
+        return None
+    return base.CursorWindow(delta.cursor, run.window.start, run.window.end)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Maker:
+    """Puts a plan together, from a pipeline with its source and target open."""
+
+    run: run_module.Run
+    built: etl.TMGETL
+    source: base.Source
+    target: base.Target
+
+    def plan(self, ledger_url: str, depth: rehearsal.Depth) -> Plan:
+        run, transfer = self.run, self.run.transfer
+        existing = self.target.describe()
+        columns = pipeline.resolve_columns(run, self.source, self.target)
+        choice = publish.choose(transfer, existing, self.target.capabilities, run.write_mode)
+        window = window_of(run)
+        lacking = _lacking(transfer, existing)
+        counted = self._counted(columns, choice, window, depth)
+        ready = self._ready(columns, choice, counted)
+        pace = history.pace(ledger_url, run, counted.source_rows)
+        kind = type(self.built)
+        return Plan(
+            transfer=run.transfer_name,
+            pipeline=f"{kind.__module__}:{kind.__qualname__}",
+            write_mode=run.write_mode.value,
+            window=str(run.window) if window else None,
+            source=self.source.description,
+            source_rows=counted.source_rows,
+            source_cost=self.source.estimate(columns.read, window),
+            target=f"{transfer.target.connection}: {transfer.target.table}",
+            target_rows=existing.row_estimate if existing else None,
+            publish=choice.kind.value,
+            publish_reason=choice.reason,
+            ingest=self.target.ingest_method,
+            verify=transfer.verify,
+            columns=_column_lines(self.source, columns),
+            added=tuple(f"{field.name} {field.type}" for field in columns.added),
+            indexes_built=lacking if choice.kind is publish.Kind.SWAP else (),
+            creates=columns.is_new,
+            rows=counted.changes,
+            rows_exact=counted.is_exact,
+            rows_reason=counted.reason,
+            difference=counted.difference,
+            fails=counted.failure.message if counted.failure else None,
+            privileges_missing=ready.missing,
+            in_the_way=ready.in_the_way,
+            disk_needed_bytes=ready.needed_bytes,
+            disk_free_bytes=ready.free_bytes,
+            estimated_seconds=None if pace.seconds is None else round(pace.seconds, 1),
+            estimated_from_runs=pace.runs,
+            warnings=(
+                *_warnings(transfer, existing, choice, lacking),
+                *_circumstances(ready, pace),
+            ),
+            failure=counted.failure,
+        )
+
+    def _counted(
+        self,
+        columns: mapping.Mapping,
+        choice: publish.Choice,
+        window: base.CursorWindow | None,
+        depth: rehearsal.Depth,
+    ) -> rehearsal.Rehearsed:
+        if not isinstance(self.built, pipeline.TransferPipeline):
+            reason = "the pipeline's own code decides what it writes"
+            return rehearsal.Rehearsed(source_rows=self.source.count(window), reason=reason)
+        counting = rehearsal.Rehearsal(
+            self.run, self.source, self.target, columns, choice.kind, window
+        )
+        return counting.count(depth)
+
+    def _ready(
+        self, columns: mapping.Mapping, choice: publish.Choice, counted: rehearsal.Rehearsed
+    ) -> base.Readiness:
+        intent = base.Intent(
+            renames=choice.kind is publish.Kind.SWAP,
+            creates=columns.is_new,
+            evolves=len(columns.added) > 0,
+            rows=counted.source_rows,
+        )
+        return self.target.readiness(intent)
 
 
 def _column_lines(source: base.Source, columns: mapping.Mapping) -> tuple[str, ...]:
@@ -161,9 +264,18 @@ def _column_lines(source: base.Source, columns: mapping.Mapping) -> tuple[str, .
     )
 
 
+def _lacking(transfer: model.Transfer, existing: base.Table | None) -> tuple[str, ...]:
+    if existing is None:
+        return tuple(index.name for index in transfer.indexes)
+    return tuple(index.name for index in transfer.indexes if index.name not in existing.indexes)
+
+
 def _warnings(
-    transfer: model.Transfer, existing: base.Table | None, choice: publish.Choice
-) -> tuple[str, ...]:
+    transfer: model.Transfer,
+    existing: base.Table | None,
+    choice: publish.Choice,
+    lacking: tuple[str, ...],
+) -> list[str]:
     warnings = []
     if not transfer.key:
         warnings.append("no `key:`: doubled rows in the source are published as they are")
@@ -172,11 +284,19 @@ def _warnings(
             f"the target has no unique index over the key {list(transfer.key)}: "
             "merges and diffs scan it"
         )
-    lacking = [
-        index.name for index in transfer.indexes if existing and index.name not in existing.indexes
-    ]
-    if lacking and choice.kind is not publish.Kind.SWAP:
-        warnings.append(f"the target lacks the indexes {lacking}; only a swap builds them")
+    if lacking and existing is not None and choice.kind is not publish.Kind.SWAP:
+        warnings.append(f"the target lacks the indexes {list(lacking)}; only a swap builds them")
     if transfer.verify != "fingerprint":
         warnings.append(f"verify is {transfer.verify}: equality is not proved")
-    return tuple(warnings)
+    return warnings
+
+
+def _circumstances(ready: base.Readiness, pace: history.Pace) -> list[str]:
+    warnings = [f"run {running} of this transfer has not ended" for running in pace.running]
+    if (
+        ready.needed_bytes is not None
+        and ready.free_bytes is not None
+        and ready.needed_bytes > ready.free_bytes
+    ):
+        warnings.append("the disk has less room than the run needs")
+    return [*warnings, *(f"not known: {phrase}" for phrase in ready.unknown)]

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from tmg_etl import errors
 from tmg_etl import run as run_module
-from tmg_etl.connectors import base, filelock, sql
+from tmg_etl.connectors import base, filelock, room, sql
 from tmg_etl.connectors.duckdb import catalog, database, datatype, failure, load, memorylock, source
 
 _KINDS = ("shadow", "stage", "latest", "old")
@@ -38,7 +38,11 @@ class DuckDBTarget(sql.SqlTarget):
     """
 
     capabilities = base.Capabilities(
-        ingest=base.Ingest.ARROW, proof=base.Proof.READ_BACK, max_decimal=(38, 38)
+        ingest=base.Ingest.ARROW,
+        proof=base.Proof.READ_BACK,
+        can_rehearse=True,
+        can_keep=True,
+        max_decimal=(38, 38),
     )
 
     def __init__(self, session: database.Session, table: str, schema: str | None) -> None:
@@ -77,6 +81,8 @@ class DuckDBTarget(sql.SqlTarget):
 
     def qualified(self, name: str) -> str:
         """Return the table's name with its schema."""
+        if name in self.own_tables:
+            return f"temp.main.{self.quote(name)}"
         return f"{self.quote(self._schema)}.{self.quote(name)}"
 
     def differs(self, field: pa.Field, left: str, right: str) -> str:
@@ -104,6 +110,8 @@ class DuckDBTarget(sql.SqlTarget):
         -0.0 is assigned, and 30 days when a month is; and what is behind a null counts as well.
         Such cells get a third value first.
         """
+        if self.is_rehearsing:
+            return super()._update(origin, columns, key, match)
         carriers = source.read_carriers(self._opened(), self.qualified(self.table))
         for carrier in carriers:
             third = _THIRD_VALUES.get(carrier.native)
@@ -260,10 +268,15 @@ class DuckDBTarget(sql.SqlTarget):
 
     def create_staging(self, name: str, columns: Sequence[str], extra: pa.Schema) -> None:
         """Create an empty table with columns of the target and others."""
+        place, verb = self.qualified(name), self.create_verb(name)
+        if not columns:
+            lines = [f"{self.quote(field.name)} {self._native(field)}" for field in extra]
+            self.run(f"{verb} {place} ({', '.join(lines)})")
+            return
         self._existing()
         # A copy by query keeps types and collations, and no constraint.
         self.run(
-            f"CREATE TABLE {self.qualified(name)} AS SELECT {self.names(columns)}"
+            f"{verb} {place} AS SELECT {self.names(columns)}"
             f" FROM {self.qualified(self.table)} LIMIT 0"
         )
         self._add(name, extra)
@@ -278,8 +291,11 @@ class DuckDBTarget(sql.SqlTarget):
         for field in schema:
             self.run(
                 f"ALTER TABLE {self.qualified(name)} ADD COLUMN {self.quote(field.name)}"
-                f" {datatype.native(field, self.table)}"
+                f" {self._native(field)}"
             )
+
+    def _native(self, field: pa.Field) -> str:
+        return datatype.native(field, self.table)
 
     def drop(self, name: str) -> None:
         """Drop a temporary table if it is there, also when a stop was asked for."""
@@ -339,6 +355,28 @@ class DuckDBTarget(sql.SqlTarget):
         schema = pa.schema([carrier.field for carrier in chosen])
         for batch in self._session.batches(f"SELECT {listed} FROM {clause}", 65536):
             yield datatype.normal_batch(batch, schema, self.table)
+
+    def readiness(self, intent: base.Intent) -> base.Readiness:
+        """Return what would keep a run from doing what it intends."""
+        path = self._session.location.path
+        found = self._definition()
+        if path is None:
+            return base.Readiness()
+        size, rows = None, None
+        if found is not None:
+            blocks, block_size = self.rows(
+                "SELECT (SELECT COUNT(DISTINCT block_id) FROM pragma_storage_info(?)"
+                " WHERE block_id >= 0), (SELECT any_value(block_size) FROM pragma_database_size())",
+                [self.qualified(self.table)],
+            )[0]
+            size, rows = int(blocks) * int(block_size), found.table.row_estimate
+        return room.readiness(path, size, rows, intent)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Hold one snapshot for all reads of a block."""
+        with self.transaction():
+            yield
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:

@@ -120,6 +120,24 @@ def read(session: session_module.Session, database: str, name: str) -> Entry | N
     )
 
 
+def own(session: session_module.Session, database: str, name: str) -> Entry:
+    """Return what is known of a temporary table of this session, which no catalogue lists."""
+    place = f"{quoted(database)}.{quoted(name)}"
+    described = session.rows(f"SHOW FULL COLUMNS FROM {place}")
+    (_, created), *_ = session.rows(f"SHOW CREATE TABLE {place}")
+    checked = _JSON_CHECK.finditer(str(created))
+    json = frozenset((match["quoted"] or match["plain"]).replace("``", "`") for match in checked)
+    known = kinds(session, place, [row[0] for row in described], json)
+    native = {
+        row[0]: f"{row[1]} CHARACTER SET {str(row[2]).partition('_')[0]} COLLATE {row[2]}"
+        if row[2]
+        else str(row[1])
+        for row in described
+    }
+    columns = tuple(base.Column(known[row[0]].field, str(row[1])) for row in described)
+    return Entry(base.Table(columns), known, native, "InnoDB", None, None, {}, {})
+
+
 def exists(session: session_module.Session, database: str, name: str) -> bool:
     """Return whether there is a table, view or sequence of that name."""
     found = session.rows(

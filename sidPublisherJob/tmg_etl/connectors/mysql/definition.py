@@ -81,15 +81,19 @@ def _is_wide(field: pa.Field) -> bool:
 
 def staging(
     place: str,
-    entry: catalogue.Entry,
+    entry: catalogue.Entry | None,
     columns: Sequence[str],
     extra: pa.Schema,
     *,
     is_mariadb: bool,
 ) -> str:
-    """Return CREATE TABLE of a staging table: typed as the target, all nullable, no key."""
+    """Return CREATE TABLE of a staging table: typed as the target, all nullable, no key.
+
+    Without a target there are no `columns`, only `extra` ones.
+    """
     parts = []
     for name in columns:
+        assert entry is not None
         quoted = catalogue.quoted(name)
         check = f" CHECK (json_valid({quoted}))" if base.is_json(entry.kinds[name].field) else ""
         parts.append(f"{quoted} {entry.native[name]} NULL{check}")

@@ -11,7 +11,7 @@ import pyarrow as pa
 from tmg_etl import errors
 from tmg_etl import run as run_module
 from tmg_etl.connectors import base, sql
-from tmg_etl.connectors.mysql import catalogue, definition, load, swap
+from tmg_etl.connectors.mysql import catalogue, definition, load, readiness, swap
 from tmg_etl.connectors.mysql import lock as lock_module
 from tmg_etl.connectors.mysql import session as session_module
 from tmg_etl.connectors.mysql import source as source_module
@@ -36,6 +36,8 @@ class MySQLTarget(sql.SqlTarget):
     capabilities: ClassVar[base.Capabilities] = base.Capabilities(
         ingest=base.Ingest.TEXT,
         proof=base.Proof.DATABASE,
+        can_rehearse=True,
+        can_keep=True,
         has_nan=False,
         has_infinity=False,
         has_negative_zero=False,
@@ -59,6 +61,7 @@ class MySQLTarget(sql.SqlTarget):
         self._entries: dict[str, catalogue.Entry | None] = {}
         self._loaders: dict[tuple[str, tuple[str, ...]], load.Loader] = {}
         self._pending: dict[str, list[str]] = {}
+        self._is_reading = False
         self._is_local_infile = bool(session.value("SELECT @@local_infile"))
 
     @property
@@ -97,9 +100,26 @@ class MySQLTarget(sql.SqlTarget):
         """Return a digest of the row's canonical text."""
         return f"SHA2({self._row_text(table, self.quote(table), columns)}, 256)"
 
-    def hash_sum(self, table: str, alias: str, columns: Sequence[str]) -> str:
-        """Return the aggregate that sums the row hashes."""
-        return f"SUM({type_module.row_hash(self._row_text(table, alias, columns))})"
+    def row_hash(self, table: str, alias: str, columns: Sequence[str]) -> str:
+        """Return the number that a row adds to a fingerprint."""
+        return type_module.row_hash(self._row_text(table, alias, columns))
+
+    def hash_total(self, value: object) -> int:
+        """Return the sum of row hashes.
+
+        Raises:
+            errors.DataError: the text of a row exceeds the server's ``max_allowed_packet``, where
+                CONCAT_WS returns null instead of failing.
+        """
+        too_long, total = divmod(super().hash_total(value), type_module.TOO_LONG)
+        if too_long:
+            limit = self._session.value("SELECT @@max_allowed_packet")
+            raise errors.DataError(
+                f"{self.table}: {too_long} rows are longer as text than the server's"
+                f" max_allowed_packet of {limit} bytes and cannot be verified",
+                hint="raise max_allowed_packet on the server",
+            )
+        return total
 
     def _row_text(self, table: str, alias: str, columns: Sequence[str]) -> str:
         kinds = self._entry_of(table).kinds
@@ -136,7 +156,8 @@ class MySQLTarget(sql.SqlTarget):
 
     def rename(self, old: str, new: str) -> None:
         """Rename a temporary table."""
-        self.run(f"RENAME TABLE {self.qualified(old)} TO {self.qualified(new)}")
+        # RENAME TABLE knows no temporary ones.
+        self.run(f"ALTER TABLE {self.qualified(old)} RENAME TO {self.qualified(new)}")
         for name in (old, new):
             self._forget(name)
 
@@ -200,7 +221,10 @@ class MySQLTarget(sql.SqlTarget):
 
     def _entry(self, name: str) -> catalogue.Entry | None:
         if name not in self._entries:
-            self._entries[name] = catalogue.read(self._session, self._database, name)
+            if name in self.own_tables:
+                self._entries[name] = catalogue.own(self._session, self._database, name)
+            else:
+                self._entries[name] = catalogue.read(self._session, self._database, name)
         return self._entries[name]
 
     def _entry_of(self, name: str) -> catalogue.Entry:
@@ -246,11 +270,12 @@ class MySQLTarget(sql.SqlTarget):
 
     def create_staging(self, name: str, columns: Sequence[str], extra: pa.Schema) -> None:
         """Create an empty table typed as the target, everything nullable."""
-        target = self._entry_of(self.table)
+        target = self._entry(self.table) if name in self.own_tables else self._entry_of(self.table)
         mariadb = self._session.is_mariadb
-        self.run(
-            definition.staging(self.qualified(name), target, columns, extra, is_mariadb=mariadb)
+        created = definition.staging(
+            self.qualified(name), target, columns, extra, is_mariadb=mariadb
         )
+        self.run(created.replace("CREATE TABLE", self.create_verb(name), 1))
         self._forget(name)
 
     def add_columns(self, schema: pa.Schema) -> None:
@@ -288,37 +313,13 @@ class MySQLTarget(sql.SqlTarget):
 
     # --- proof ----------------------------------------------------------------------------------
 
-    def fingerprint(
-        self, name: str, columns: Sequence[str], selection: base.Selection, *, hashes: bool
-    ) -> base.Fingerprint:
-        """Return count and hash of a table.
-
-        Raises:
-            errors.DataError: the text of a row exceeds the server's ``max_allowed_packet``, where
-                CONCAT_WS returns null instead of failing.
-        """
-        if not hashes:
-            return super().fingerprint(name, columns, selection, hashes=False)
-        clause, alias = self.selected(name, selection)
-        total = self.hash_sum(name, alias, columns)
-        count, marked = self.rows(f"SELECT COUNT(*), {total} FROM {clause}")[0]
-        too_long, value = divmod(int(marked or 0), type_module.TOO_LONG)
-        if too_long:
-            limit = self._session.value("SELECT @@max_allowed_packet")
-            raise errors.DataError(
-                f"{self.table}: {too_long} rows are longer as text than the server's"
-                f" max_allowed_packet of {limit} bytes and cannot be verified",
-                hint="raise max_allowed_packet on the server",
-            )
-        return base.Fingerprint(int(count), value % 2**64)
-
     def scan(
         self, name: str, columns: Sequence[str], selection: base.Selection
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a table, from a connection of its own."""
+        """Yield the rows of a table, from a connection of its own; in `reading` from the main."""
         clause, alias = self.selected(name, selection)
         kinds = self._entry_of(name).kinds
-        session = self._session.sibling()
+        session = self._session if self._is_reading else self._session.sibling()
         try:
             yield from source_module.read_rows(
                 session,
@@ -329,7 +330,26 @@ class MySQLTarget(sql.SqlTarget):
                 what=self.table,
             )
         finally:
-            session.close()
+            if session is not self._session:
+                session.close()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Hold one snapshot for all reads of a block."""
+        # Described before: the catalogue is not part of the snapshot.
+        self._entry(self.table)
+        self.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+        self._is_reading = True
+        try:
+            yield
+        finally:
+            self._is_reading = False
+            with contextlib.suppress(errors.TmgEtlError):
+                self._session.run("ROLLBACK", cancellable=False)
+
+    def readiness(self, intent: base.Intent) -> base.Readiness:
+        """Return what would keep a run from doing what it intends."""
+        return readiness.find(self._session, self._database, self.table, intent)
 
     # --- publishing -----------------------------------------------------------------------------
 

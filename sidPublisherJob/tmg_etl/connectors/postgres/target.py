@@ -11,7 +11,7 @@ import pyarrow as pa
 from tmg_etl import errors
 from tmg_etl import run as run_module
 from tmg_etl.connectors import base, sql
-from tmg_etl.connectors.postgres import catalog, kind, loader, lock, reader
+from tmg_etl.connectors.postgres import catalog, kind, loader, lock, reader, readiness
 from tmg_etl.connectors.postgres import session as session_module
 from tmg_etl.connectors.postgres import shadow as shadow_module
 from tmg_etl.connectors.postgres import swap as swap_module
@@ -35,6 +35,8 @@ class PostgresTarget(sql.SqlTarget):
     capabilities: ClassVar[base.Capabilities] = base.Capabilities(
         ingest=base.Ingest.TEXT,
         proof=base.Proof.DATABASE,
+        can_rehearse=True,
+        can_keep=True,
         has_nul=False,
         text=base.TextFormat(
             float_style=base.FloatStyle.POSTGRES,
@@ -81,7 +83,8 @@ class PostgresTarget(sql.SqlTarget):
 
     def qualified(self, name: str) -> str:
         """Return a table's name with its schema."""
-        return f"{self.quote(self._schema)}.{self.quote(name)}"
+        schema = "pg_temp" if name in self.own_tables else self.quote(self._schema)
+        return f"{schema}.{self.quote(name)}"
 
     def differs(self, field: pa.Field, left: str, right: str) -> str:
         """Return the condition that two cells differ in any byte.
@@ -103,10 +106,10 @@ class PostgresTarget(sql.SqlTarget):
         """Return the md5 of the row's canonical text."""
         return f"md5({kind.row_text(self._typed_columns(table, columns))})"
 
-    def hash_sum(self, table: str, alias: str, columns: Sequence[str]) -> str:
-        """Return the sum of the first fifteen hexadecimal digits of each row's md5."""
+    def row_hash(self, table: str, alias: str, columns: Sequence[str]) -> str:
+        """Return the first fifteen hexadecimal digits of the row's md5, as a number."""
         text = kind.row_text(self._typed_columns(table, columns), f"{alias}.")
-        return f"sum(('x' || left(md5({text}), 15))::bit(60)::bigint)"
+        return f"('x' || left(md5({text}), 15))::bit(60)::bigint"
 
     def insert_clause(self, columns: Sequence[str]) -> str:
         """Return the columns; an identity that is always generated takes values all the same."""
@@ -219,11 +222,14 @@ class PostgresTarget(sql.SqlTarget):
         table = self.qualified(name)
         self._loader.forget(name)
         self._typed.pop(name, None)
-        selected = self.names(columns)
-        self.run(
-            f"CREATE UNLOGGED TABLE {table} AS SELECT {selected} FROM {self.qualified(self.table)}"
-            " WITH NO DATA"
-        )
+        verb = self.create_verb(name, "CREATE UNLOGGED TABLE")
+        if columns:
+            self.run(
+                f"{verb} {table} AS SELECT {self.names(columns)}"
+                f" FROM {self.qualified(self.table)} WITH NO DATA"
+            )
+        else:
+            self.run(f"{verb} {table} ()")
         self._add_columns(table, extra)
 
     def add_columns(self, schema: pa.Schema) -> None:
@@ -289,6 +295,17 @@ class PostgresTarget(sql.SqlTarget):
         query = f"SELECT {reader.select_list(typed, f'{alias}.')} FROM {clause}"
         self._loader.finish()
         yield from reader.batches(self._session, query, typed, schema, 65536, self.table)
+
+    def readiness(self, intent: base.Intent) -> base.Readiness:
+        """Return what would keep a run from doing what it intends."""
+        return readiness.find(self._session, self._schema, self._relation(), intent)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Hold one snapshot for all reads of a block."""
+        self._loader.finish()
+        with self._session.transaction("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"):
+            yield
 
     # --- publishing -----------------------------------------------------------------------------
 

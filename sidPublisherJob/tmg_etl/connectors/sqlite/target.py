@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from tmg_etl import errors
 from tmg_etl import run as run_module
-from tmg_etl.connectors import base, filelock, sql
+from tmg_etl.connectors import base, filelock, room, sql
 from tmg_etl.connectors.sqlite import catalog, database, datatype, definition, load, rename, source
 
 _KINDS = ("shadow", "stage", "latest", "old")
@@ -34,6 +34,8 @@ class SQLiteTarget(sql.SqlTarget):
     capabilities = base.Capabilities(
         ingest=base.Ingest.ARROW,
         proof=base.Proof.READ_BACK,
+        can_rehearse=True,
+        can_keep=True,
         has_nan=False,
         has_infinity=True,
         has_negative_zero=False,
@@ -232,10 +234,11 @@ class SQLiteTarget(sql.SqlTarget):
 
     def create_staging(self, name: str, columns: Sequence[str], extra: pa.Schema) -> None:
         """Create an empty table with columns of the target and others."""
-        found = self._existing()
-        natives = {column.name: column.native for column in found.table.columns}
         lines = []
+        found = self._existing() if columns else None
+        natives = {column.name: column.native for column in found.table.columns} if found else {}
         for column in columns:
+            assert found is not None
             collation = found.collations.get(column.lower())
             suffix = f" COLLATE {self.quote(collation)}" if collation else ""
             lines.append(f"{self.quote(column)} {natives[column]}{suffix}")
@@ -243,7 +246,7 @@ class SQLiteTarget(sql.SqlTarget):
             f"{self.quote(field.name)} {datatype.created(field, self.table)}" for field in extra
         ]
         self._extra[name] = self.planned(extra, ()).schema
-        self.run(f"CREATE TABLE {self.quote(name)} ({', '.join(lines)})")
+        self.run(f"{self.create_verb(name)} {self.quote(name)} ({', '.join(lines)})")
 
     def add_columns(self, schema: pa.Schema) -> None:
         """Add nullable columns to the target."""
@@ -336,6 +339,34 @@ class SQLiteTarget(sql.SqlTarget):
         listed = self.names(columns, alias)
         chunks = self._opened().chunks(f"SELECT {listed} FROM {clause}", _SCAN_ROWS)
         yield from source.batches(chunks, schema, self.table)
+
+    def readiness(self, intent: base.Intent) -> base.Readiness:
+        """Return what would keep a run from doing what it intends."""
+        found = self._definition()
+        size, rows = None, None
+        if found is not None:
+            rows = found.table.row_estimate
+            # Not every build of SQLite has this table.
+            with contextlib.suppress(errors.TmgEtlError):
+                size = int(
+                    self.rows(
+                        "SELECT SUM(pgsize) FROM dbstat WHERE aggregate = TRUE AND name IN"
+                        " (SELECT name FROM sqlite_schema WHERE lower(tbl_name) = lower(?))",
+                        [self.table],
+                    )[0][0]
+                )
+        return room.readiness(self._session.location.path, size, rows, intent)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Hold one snapshot for all reads of a block; writers may have to wait for its end."""
+        session = self._opened()
+        session.run("BEGIN")
+        try:
+            yield
+        finally:
+            session.finish_reading()
+            session.rollback()
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:

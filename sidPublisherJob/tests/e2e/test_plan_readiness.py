@@ -1,0 +1,193 @@
+"""A plan names what a run would stumble over: rights, locks of others."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import urllib.parse
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pymysql
+import pytest
+
+from tests.e2e import place as place_module
+from tests.e2e import plan_kit
+from tests.e2e.plan_kit import row
+from tmg_etl.connectors.mysql import readiness
+
+SWAP = "key: [id]\n    publish: swap"
+UPSERT = "key: [id]\n    delta: {cursor: day}"
+
+
+@pytest.fixture
+def shop(
+    tmp_path: pathlib.Path, server: place_module.Server, empty_ledger: pathlib.Path
+) -> plan_kit.Shop:
+    """A published table on each server."""
+    made = plan_kit.Shop(tmp_path / "shop", server, empty_ledger)
+    made.declare(SWAP)
+    made.fill([row(1), row(2)])
+    made.publish()
+    return made
+
+
+def as_user(shop: plan_kit.Shop, more: str, *rights: str) -> None:
+    """Declare the transfer for a new user with few rights."""
+    server = shop.place
+    assert isinstance(server, place_module.Server)
+    url = server.user(*rights)
+    shop.declare(more, f"{{type: {server.kind}, url: '{url}'}}")
+
+
+GRANTS = {
+    "postgres": ("GRANT SELECT, INSERT ON facts TO {user}",),
+    "mysql": ("GRANT SELECT, INSERT ON * TO {user}",),
+}
+CREATE = {
+    "postgres": ("GRANT CREATE ON SCHEMA public TO {user}",),
+    "mysql": ("GRANT CREATE, DROP, ALTER, CREATE TEMPORARY TABLES ON * TO {user}",),
+}
+CHANGE = {
+    "postgres": ("GRANT UPDATE, DELETE ON facts TO {user}",),
+    "mysql": ("GRANT UPDATE, DELETE ON facts TO {user}",),
+}
+
+
+def test_missing_rights_are_named_and_are_what_the_run_lacks(shop: plan_kit.Shop) -> None:
+    kind = shop.place.kind
+    as_user(shop, UPSERT, *GRANTS[kind])
+    plan = shop.plan("delta")
+    named = " ".join(plan.privileges_missing)
+    for right in ("CREATE", "UPDATE", "DELETE"):
+        assert right in named
+    assert "INSERT" not in named
+    outcome = shop.run("delta")
+    assert outcome.exit_code == 77
+
+    as_user(shop, UPSERT, *GRANTS[kind], *CREATE[kind], *CHANGE[kind])
+    plan = shop.plan("delta")
+    assert (plan.privileges_missing, plan.rows_exact) == ((), True)
+    shop.publish("delta")
+
+
+def test_without_temporary_tables_rows_are_not_computed(shop: plan_kit.Shop) -> None:
+    kind = shop.place.kind
+    if kind == "postgres":
+        database = urllib.parse.urlsplit(shop.place.url).path[1:]
+        shop.place.sql(f"REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC")
+    as_user(shop, UPSERT, *GRANTS[kind])
+    plan = shop.plan("delta")
+    assert (plan.rows_exact, plan.rows.insert) == (False, None)
+    assert "no temporary table" in str(plan.rows_reason)
+
+
+def test_a_swap_that_needs_the_owner(shop: plan_kit.Shop) -> None:
+    if shop.place.kind != "postgres":
+        as_user(shop, SWAP, *GRANTS["mysql"], "GRANT CREATE, DROP ON * TO {user}")
+        assert shop.plan().privileges_missing == (
+            f"ALTER on database {urllib.parse.urlsplit(shop.place.url).path[1:]}",
+        )
+        return
+    as_user(shop, "key: [id]", *GRANTS["postgres"], *CREATE["postgres"], *CHANGE["postgres"])
+    # `auto` turns to a diff, which needs no ownership.
+    assert (shop.plan().publish, shop.plan().privileges_missing) == ("diff", ())
+
+
+@contextlib.contextmanager
+def transaction(server: place_module.Place) -> Iterator[Any]:
+    """A reader that does not end its transaction."""
+    parts = urllib.parse.urlsplit(server.url)
+    if server.kind == "postgres":
+        with psycopg.connect(server.url, application_name="sleepy dashboard") as raw:
+            raw.execute("SELECT * FROM facts")
+            yield raw.info.backend_pid
+        return
+    with contextlib.closing(
+        pymysql.connect(
+            host=parts.hostname,
+            port=parts.port,
+            user=parts.username,
+            password=urllib.parse.unquote(parts.password or ""),
+            database=parts.path[1:],
+        )
+    ) as raw:
+        with raw.cursor() as cursor:
+            cursor.execute("START TRANSACTION")
+            cursor.execute("SELECT * FROM facts")
+        yield raw.thread_id()
+
+
+def test_a_transaction_in_the_way_is_named(shop: plan_kit.Shop) -> None:
+    if shop.place.kind == "mysql":
+        shop.place.sql("INSTALL SONAME 'metadata_lock_info'")
+    try:
+        assert shop.plan().in_the_way == ()
+        with transaction(shop.place) as number:
+            (found,) = shop.plan().in_the_way
+        assert str(number) in found
+        assert "facts" in found
+        if shop.place.kind == "postgres":
+            assert "sleepy dashboard" in found
+    finally:
+        if shop.place.kind == "mysql":
+            shop.place.sql("UNINSTALL SONAME 'metadata_lock_info'")
+
+
+def test_who_may_not_see_locks_is_told_so(shop: plan_kit.Shop) -> None:
+    kind = shop.place.kind
+    as_user(shop, UPSERT, *GRANTS[kind], *CREATE[kind], *CHANGE[kind])
+    unknown = [warning for warning in shop.plan("delta").warnings if "not known" in warning]
+    assert bool(unknown) is (kind == "mysql")
+
+
+def test_local_infile_off_is_said(shop: plan_kit.Shop) -> None:
+    if shop.place.kind != "mysql":
+        assert shop.plan().ingest == "Arrow batches" or "COPY" in shop.plan().ingest
+        return
+    shop.place.sql("SET GLOBAL local_infile = 0")
+    try:
+        assert shop.plan().ingest == "INSERT, because local_infile is off"
+    finally:
+        shop.place.sql("SET GLOBAL local_infile = 1")
+
+
+@pytest.mark.parametrize(
+    ("lines", "right", "table", "expected"),
+    [
+        (["GRANT ALL PRIVILEGES ON *.* TO `u`@`%`"], "DROP", None, True),
+        (["GRANT SELECT, INSERT ON `s\\_d`.* TO `u`@`%`"], "INSERT", None, True),
+        (["GRANT SELECT, INSERT ON `sxd`.* TO `u`@`%`"], "INSERT", None, False),
+        (["GRANT SELECT ON `s%`.* TO `u`@`%`"], "SELECT", None, True),
+        (["GRANT SELECT ON `s_d`.`t` TO `u`@`%`"], "SELECT", None, False),
+        (["GRANT SELECT ON `s_d`.`t` TO `u`@`%`"], "SELECT", "t", True),
+        (["GRANT INSERT (`a`), UPDATE (`a`, `b`) ON `s_d`.`t` TO `u`@`%`"], "UPDATE", "t", False),
+        (["GRANT UPDATE (`a`), DELETE ON `s_d`.`t` TO `u`@`%`"], "DELETE", "t", True),
+        (["GRANT CREATE TEMPORARY TABLES ON `s_d`.* TO `u`@`%`"], "CREATE", None, False),
+        (
+            ["GRANT DROP ON *.* TO `u`@`%`", "REVOKE DROP ON `s_d`.* FROM `u`@`%`"],
+            "DROP",
+            None,
+            False,
+        ),
+        (["GRANT `role` TO `u`@`%`"], "SELECT", None, False),
+        (["GRANT PROXY ON ''@'%' TO 'root'@'localhost'"], "SELECT", None, False),
+    ],
+)
+def test_grants_of_mysql(lines: list[str], right: str, table: str | None, expected: bool) -> None:
+    assert readiness.is_granted(lines, right, "s_d", table) is expected
+
+
+def test_a_file_that_may_not_be_written(tmp_path: pathlib.Path, empty_ledger: pathlib.Path) -> None:
+    place = place_module.SQLite(tmp_path)
+    shop = plan_kit.Shop(tmp_path / "shop", place, empty_ledger)
+    shop.declare(SWAP)
+    shop.fill([row(1)])
+    place.path.chmod(0o444)
+    plan = shop.plan()
+    if os.access(place.path, os.W_OK):  # the superuser may write everything
+        assert plan.privileges_missing == ()
+    else:
+        assert plan.privileges_missing == (f"write permission on {place.path}",)

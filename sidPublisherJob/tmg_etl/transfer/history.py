@@ -1,0 +1,76 @@
+"""How long past runs of a transfer took, from the ledger, for a plan."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from typing import TYPE_CHECKING
+
+from tmg_etl import errors
+from tmg_etl import run as run_module
+
+if TYPE_CHECKING:
+    from tmg_etl.ledger import record
+
+_RUNS = 200
+#: Runs that an estimate is made from: the latest ones, as tables grow and machines change.
+_LATEST = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Pace:
+    """What the ledger knows of past runs.
+
+    Attributes:
+        runs: how many the estimate is made from.
+        seconds: how long the next run will take; None without past runs.
+        running: ids of runs that have not written their end.
+        reason: why nothing is known; None when something is.
+    """
+
+    runs: int = 0
+    seconds: float | None = None
+    running: tuple[str, ...] = ()
+    reason: str | None = None
+
+
+def pace(ledger_url: str, run: run_module.Run, rows: int | None) -> Pace:
+    """Return how long a run will take, by the median of past ones; writes nothing.
+
+    Args:
+        ledger_url: where runs are remembered.
+        run: its transfer, environment and write mode are those of the past runs.
+        rows: rows that it will read; None when unknown: then runs are taken to be alike.
+    """
+    # SQLAlchemy is imported here: a run that makes no plan and writes no ledger needs none.
+    from tmg_etl.ledger import store
+
+    try:
+        ledger = store.peek(ledger_url)
+        if ledger is None:
+            return Pace(reason="the ledger holds no runs yet")
+        with ledger:
+            past = ledger.list(run.transfer_name, limit=_RUNS)
+    except errors.TmgEtlError as error:
+        return Pace(reason=errors.one_line(error.message))
+    alike = [
+        other for other in past if (other.env, other.write_mode) == (run.env, run.write_mode.value)
+    ]
+    running = tuple(
+        other.id for other in past if other.env == run.env and other.status == "running"
+    )
+    done = [other for other in alike if other.status == "succeeded"][:_LATEST]
+    seconds = _seconds(done, rows)
+    reason = "no run of this transfer has succeeded yet" if seconds is None else None
+    return Pace(len(done), seconds, running, reason)
+
+
+def _seconds(runs: list[record.Record], rows: int | None) -> float | None:
+    durations = [run.duration_s for run in runs if run.duration_s is not None]
+    speeds = [run.rows_per_s for run in runs if run.rows_per_s]
+    if not durations:
+        return None
+    if rows is None or not speeds:
+        return statistics.median(durations)
+    # A run's fixed cost does not shrink with its rows.
+    return max(rows / statistics.median(speeds), min(durations))

@@ -1,0 +1,319 @@
+"""What a run would change in the target, counted without writing to it.
+
+The source is loaded into a table that only the plan's own session sees, and the statements of the
+publish are asked for their counts: what is counted here is what the run will report.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from tmg_etl import errors
+from tmg_etl import run as run_module
+from tmg_etl.connectors import base
+from tmg_etl.transfer import conversion, mapping, publish, stage
+
+#: Source rows up to which changes are counted without being asked for: some ten seconds' work for
+#: the slowest database.
+MOST_ROWS = 1_000_000
+
+
+class Depth(enum.StrEnum):
+    """How much work a plan may do to count rows."""
+
+    AUTO = "auto"
+    EXACT = "exact"
+    ESTIMATE = "estimate"
+
+
+@dataclasses.dataclass(frozen=True)
+class Changes:
+    """Rows that a run would change; None where that was not computed.
+
+    Attributes:
+        insert: rows new in the target.
+        update: rows of the target that would change.
+        delete: rows that would leave the target.
+        leave: rows that are equal already.
+    """
+
+    insert: int | None = None
+    update: int | None = None
+    delete: int | None = None
+    leave: int | None = None
+
+    @classmethod
+    def of(cls, changes: base.Changes) -> Changes:
+        """Return what a merge counted."""
+        return cls(changes.inserted, changes.updated, changes.deleted, changes.unchanged)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rehearsed:
+    """What came of counting.
+
+    Attributes:
+        changes: as the run will report them.
+        difference: the same row by row, where the publish replaces the whole table and there is a
+            key to compare by; None otherwise.
+        source_rows: rows that were read or counted; None when neither was done.
+        is_exact: whether `changes` are counts.
+        reason: why they are not; None when they are.
+        failure: what the run would stop with after its load; None when nothing was found.
+    """
+
+    changes: Changes = Changes()
+    difference: Changes | None = None
+    source_rows: int | None = None
+    is_exact: bool = False
+    reason: str | None = None
+    failure: errors.DataError | None = None
+
+
+class _TooManyRows(Exception):
+    """The source has more rows than may be read without being asked for."""
+
+
+class _NoTable(Exception):
+    """The database makes no temporary table for this user."""
+
+
+class _Bounded(base.Source):
+    """A source that is given up after a number of rows."""
+
+    def __init__(self, source: base.Source, most_rows: int | None) -> None:
+        self._source = source
+        self._most_rows = most_rows
+
+    @property
+    def description(self) -> str:
+        return self._source.description
+
+    @property
+    def snapshot(self) -> str:
+        return self._source.snapshot
+
+    def schema(self) -> pa.Schema:
+        return self._source.schema()
+
+    def count(self, window: base.CursorWindow | None = None) -> int | None:
+        return self._source.count(window)
+
+    def read(
+        self, columns: Sequence[str], window: base.CursorWindow | None = None, **options: Any
+    ) -> Iterator[pa.RecordBatch]:
+        rows = 0
+        for batch in self._source.read(columns, window, **options):
+            rows += batch.num_rows
+            if self._most_rows is not None and rows > self._most_rows:
+                raise _TooManyRows
+            yield batch
+
+    def close(self) -> None:
+        self._source.close()
+
+
+@dataclasses.dataclass(frozen=True)
+class Rehearsal:
+    """Counts what one run would do.
+
+    Attributes:
+        run: whose transfer and window are used.
+        source: opened.
+        target: opened, without its lock.
+        columns: the columns of the run.
+        kind: how the run would publish.
+        window: rows of a delta; None for truncate.
+    """
+
+    run: run_module.Run
+    source: base.Source
+    target: base.Target
+    columns: mapping.Mapping
+    kind: publish.Kind
+    window: base.CursorWindow | None
+
+    def count(self, depth: Depth) -> Rehearsed:
+        """Return the rows that the run would change.
+
+        Args:
+            depth: ESTIMATE reads nothing; AUTO counts up to `MOST_ROWS` of the source.
+        """
+        rows = self.source.count(self.window)
+        if depth is Depth.ESTIMATE:
+            return self._without_reading(rows, "an estimate was asked for")
+        if depth is Depth.AUTO and self.source.estimate(self.columns.read, self.window):
+            reason = "reading the source costs money; `--rows exact` reads it all the same"
+            return self._without_reading(rows, reason)
+        most = MOST_ROWS if depth is Depth.AUTO else None
+        too_many = f"the source has more than {MOST_ROWS:,} rows; `--rows exact` counts them"
+        if most is not None and rows is not None and rows > most:
+            return self._without_reading(rows, too_many)
+        try:
+            return self._replaced(rows, most) if self._is_swap else self._merged(most)
+        except _TooManyRows:
+            return self._without_reading(rows, too_many)
+        except _NoTable as refused:
+            return self._without_reading(rows, f"no temporary table could be made: {refused}")
+        except errors.DataError as failure:
+            return Rehearsed(source_rows=rows, reason="the run would fail", failure=failure)
+
+    @property
+    def _is_swap(self) -> bool:
+        return self.kind is publish.Kind.SWAP
+
+    @property
+    def _can_compare(self) -> bool:
+        able = self.target.capabilities
+        return able.can_rehearse and able.can_diff and bool(self.run.transfer.key)
+
+    def _without_reading(self, rows: int | None, reason: str) -> Rehearsed:
+        if not self._is_swap or rows is None:
+            return Rehearsed(source_rows=rows, reason=reason)
+        existing = self.target.describe()
+        held = existing.row_estimate if existing else 0
+        return Rehearsed(Changes(rows, 0, held, 0), source_rows=rows, reason=reason)
+
+    # --- a swap ---------------------------------------------------------------------------------
+
+    def _replaced(self, rows: int | None, most: int | None) -> Rehearsed:
+        difference = None
+        if self.columns.is_new or not self._can_compare:
+            if rows is None:
+                rows = self._read_through(most)
+            self._refuse_empty(rows)
+        else:
+            rows, difference = self._compared(most)
+        held = 0 if self.columns.is_new else self._held_rows()
+        changes = base.Changes(inserted=rows, deleted=held)
+        return Rehearsed(Changes.of(changes), difference, rows, is_exact=True)
+
+    def _compared(self, most: int | None) -> tuple[int, Changes]:
+        with self.target.rehearsal(self._staging):
+            rows = self._load(most)
+            self._refuse_empty(rows)
+            self._refuse_duplicates()
+            changes = self.target.diff(
+                self._staging, self.columns.names, self.run.transfer.key, None
+            )
+        return rows, Changes.of(changes)
+
+    def _read_through(self, most: int | None) -> int:
+        """Count by reading; values that do not fit are found on the way."""
+        converter = self._converter()
+        rows = 0
+        source = _Bounded(self.source, most)
+        for batch in source.read(
+            self.columns.read, self.window, batch_rows=self.run.transfer.batch_rows
+        ):
+            converter.convert(batch)
+            rows += batch.num_rows
+        return rows
+
+    def _held_rows(self) -> int:
+        found = self.target.fingerprint(
+            self.target.table, self.columns.names, base.Selection(), hashes=False
+        )
+        return found.rows
+
+    # --- merges ---------------------------------------------------------------------------------
+
+    def _merged(self, most: int | None) -> Rehearsed:
+        if not self.target.capabilities.can_rehearse:
+            reason = "this kind of target has no tables of one session's own"
+            return self._without_reading(self.source.count(self.window), reason)
+        with self.target.rehearsal(self._staging):
+            rows = self._load(most)
+            changes = self._changes(rows)
+        return Rehearsed(Changes.of(changes), None, rows, is_exact=True)
+
+    def _changes(self, rows: int) -> base.Changes:
+        transfer, names = self.run.transfer, self.columns.names
+        match self.kind:
+            case publish.Kind.DIFF:
+                self._refuse_empty(rows)
+                self._refuse_duplicates()
+                return self.target.diff(self._staging, names, transfer.key, None)
+            case publish.Kind.REPLACE:
+                self._refuse_empty(rows)
+                return self.target.replace_rows(self._staging, names, None)
+            case publish.Kind.REPLACE_WINDOW:
+                self._refuse_wiping(rows)
+                if not transfer.key:
+                    return self.target.replace_rows(self._staging, names, self.window)
+                self._keep_latest()
+                return self.target.diff(self._staging, names, transfer.key, self.window)
+        self._keep_latest()
+        delta = transfer.delta
+        assert delta is not None
+        return self.target.upsert(self._staging, names, transfer.key, delta.order_by, delta.deleted)
+
+    def _keep_latest(self) -> None:
+        transfer = self.run.transfer
+        order_by = transfer.delta.order_by if transfer.delta else []
+        self.target.keep_latest(self._staging, self.columns.staged.names, transfer.key, order_by)
+
+    # --- steps of both --------------------------------------------------------------------------
+
+    @property
+    def _staging(self) -> str:
+        return self.run.names.table("stage", self.target.table)
+
+    @property
+    def _fields(self) -> pa.Schema:
+        return self.columns.columns if self.window is None else self.columns.staged
+
+    def _load(self, most: int | None) -> int:
+        held = [] if self.columns.is_new else self.columns.names
+        held = [name for name in held if name not in self.columns.added.names]
+        extra = pa.schema([field for field in self._fields if field.name not in held])
+        try:
+            self.target.create_staging(self._staging, held, extra)
+        except (errors.AccessError, errors.ConfigError) as refused:
+            raise _NoTable(refused.message) from refused
+        sent = stage.load(
+            self.run,
+            _Bounded(self.source, most),
+            self.target,
+            self._staging,
+            columns=self.columns.read,
+            converter=self._converter(),
+            window=self.window,
+        )
+        return sent.fingerprint.rows
+
+    def _converter(self) -> conversion.Converter:
+        return conversion.Converter(
+            table=self.target.table,
+            fields=self._fields,
+            required=self.columns.required,
+            key=tuple(self.run.transfer.key),
+            capabilities=self.target.capabilities,
+        )
+
+    def _refuse_duplicates(self) -> None:
+        key = self.run.transfer.key
+        twice = self.target.duplicate_key(self._staging, key) if key else None
+        if twice is not None:
+            raise errors.DuplicateKeyError(self.target.table, twice)
+
+    def _refuse_empty(self, rows: int) -> None:
+        if rows == 0 and self.run.transfer.on_empty == "fail":
+            raise errors.EmptySourceError(self.source.description)
+
+    def _refuse_wiping(self, rows: int) -> None:
+        if rows or self.columns.is_new or self.run.transfer.on_empty == "allow":
+            return
+        held = self.target.fingerprint(
+            self.target.table,
+            self.columns.names,
+            base.Selection(window=self.window),
+            hashes=False,
+        )
+        if held.rows:
+            raise errors.EmptySourceError(f"{self.source.description} from {self.run.window}")
