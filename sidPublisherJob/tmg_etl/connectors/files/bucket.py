@@ -162,8 +162,10 @@ class Bucket(lake.Lake):
 
     def _fetch(self, facts: objects.Facts, start: int, end: int) -> bytes:
         with self.store.open(facts) as stream:
-            stream.seek(start)
-            data = stream.read(end - start)
+            # Past the buffer, which would fetch more than is asked for.
+            raw = getattr(stream, "raw", stream)
+            raw.seek(start)
+            data: bytes = raw.read(end - start)
         self.meter.add(len(data))
         if len(data) != end - start:
             raise errors.TemporaryError(

@@ -214,6 +214,9 @@ def _units(
         file.lake.meter.add(sum(unit.size_bytes for unit in units))
         yield list(groups)
         return
+    if len(source.tail) == file.stamp.size_bytes:
+        yield list(groups)
+        return
     for unit in rowgroup.fetched(source.parts, units):
         yield list(unit.groups)
 
