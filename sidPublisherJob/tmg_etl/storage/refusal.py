@@ -62,6 +62,7 @@ _ACCOUNT = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _REQUEST = re.compile(r"^(?:\d{3} )?(?:GET|POST|PUT|PATCH|DELETE|HEAD) https?://\S+ ?:? ")
 _LIBRARY = re.compile(r":? ?\('Request failed with status code'.*$", re.DOTALL)
 _ERRNO = re.compile(r"\[Errno [^]]*\] ([^'\")]+)")
+_JOB = re.compile(r"\s*Location: \S+\s+Job ID: \S+\s*$")
 _MARKUP = re.compile(r"<(?:Message|title)>([^<]+)<")
 
 
@@ -108,7 +109,7 @@ def text_of(exc: BaseException) -> str:
     """Return Google's sentence without the request's URL and the library's own words."""
     exc = _translated(exc)
     text = str(getattr(exc, "message", None) or exc)
-    text = _LIBRARY.sub("", _REQUEST.sub("", text)).strip().rstrip(":")
+    text = _JOB.sub("", _LIBRARY.sub("", _REQUEST.sub("", text))).strip().rstrip(":")
     text = sentence_in(text) or text
     return text if text else sentence_in(_body(exc)) or type(exc).__name__
 

@@ -69,14 +69,16 @@ class TransferPipeline(etl.TMGETL):
             self.result,
             publish=self.choice.kind.value,
             publish_reason=self.choice.reason,
-            snapshot=self.source.snapshot,
         )
         self._note_reading()
 
     def _note_reading(self) -> None:
         """Write down what the source has fetched and run so far."""
         self.result = dataclasses.replace(
-            self.result, bytes_read=self.source.bytes_read, job_ids=self.source.job_ids
+            self.result,
+            snapshot=self.source.snapshot,
+            bytes_read=self.source.bytes_read,
+            job_ids=self.source.job_ids,
         )
 
     def pipeline(self) -> None:
@@ -152,6 +154,8 @@ class TransferPipeline(etl.TMGETL):
         self._evolve()
         staging = self.run.names.table("stage", self.target.table)
         self.target.create_staging(staging, self.columns.names, self.columns.extra)
+        if transfer.key and delta.order_by:
+            self.source.prefer_latest(transfer.key, delta.order_by)
         sent = self._load(staging, window=window)
         self._warn_of_no_rows(sent, window)
         self._prove_loaded(staging, sent)
