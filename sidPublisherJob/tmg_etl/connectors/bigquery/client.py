@@ -76,8 +76,8 @@ class Clients:
         self._chosen = spec.credentials.located(folder)
         self._numbers: dict[str, int] = {}
         self._guard = threading.Lock()
-        # Outside a run there is no id that another attempt would have too.
-        self._prefix = f"tmg_{owner.run_id or secrets.token_hex(12)}"
+        #: What this run names its things by; outside a run there is no id for that.
+        self.token = owner.run_id or secrets.token_hex(12)
 
     # --- clients --------------------------------------------------------------------------------
 
@@ -179,7 +179,7 @@ class Clients:
         """Return the name of the next job for a purpose: the same in every attempt of a run."""
         with self._guard:
             number = self._numbers[purpose] = self._numbers.get(purpose, 0) + 1
-        return f"{self._prefix}_{re.sub(r'[^A-Za-z0-9_-]', '_', purpose)}_{number}"[:1024]
+        return f"tmg_{self.token}_{re.sub(r'[^A-Za-z0-9_-]', '_', purpose)}_{number}"[:1024]
 
     # --- calls ----------------------------------------------------------------------------------
 

@@ -1,0 +1,444 @@
+"""A table, view or query as `base.Source`, read at one snapshot.
+
+Three ways lead to the rows, and all of them to one state:
+
+* a table's own storage, as of the instant at which the source was opened;
+* the result of a query job, for queries, views and external tables, and where a query leaves most
+  rows out (`keep_latest`); the query of a table is FOR SYSTEM_TIME AS OF that same instant;
+* files of an extract job, of either of the two.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+from google.cloud import bigquery
+
+from tmg_etl import errors
+from tmg_etl.connectors import base, sql
+from tmg_etl.connectors.bigquery import client as client_module
+from tmg_etl.connectors.bigquery import datatype, extract, query, relation
+from tmg_etl.connectors.bigquery import read as read_module
+from tmg_etl.connectors.bigquery import window as window_module
+
+# Types that BigQuery compares as every target does. Not floats: NaN comes first here and last
+# elsewhere, and nothing can be partitioned by them. Not the order of text, which is the target's.
+_ORDERED = frozenset(
+    {"INT64", "NUMERIC", "BIGNUMERIC", "DATE", "TIME", "DATETIME", "TIMESTAMP", "BOOL"}
+)
+_GROUPED = _ORDERED | {"STRING", "BYTES"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """What is read: a relation or a query.
+
+    Attributes:
+        relation: None for a query.
+        text: the query, filled in; empty for a relation.
+        columns: as BigQuery describes them.
+        location: where jobs over it run.
+    """
+
+    relation: relation.Relation | None
+    text: str
+    columns: tuple[bigquery.SchemaField, ...]
+    location: str | None
+
+    @property
+    def is_stored(self) -> bool:
+        """Return whether it can be read without a query."""
+        return self.relation is not None and self.relation.is_stored
+
+    @property
+    def sql(self) -> str:
+        """Return what stands after FROM in a query over it, at its snapshot."""
+        if self.relation is None:
+            return sql.as_subquery(self.text)
+        name = query.name_of(self.relation.reference)
+        if not self.relation.has_history:
+            return name
+        return f"{name} FOR SYSTEM_TIME AS OF TIMESTAMP '{self.relation.snapshot_at.isoformat()}'"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Selection:
+    """Which rows and columns are asked for.
+
+    Attributes:
+        columns: names in the order of the result.
+        window: only rows in it; None means all.
+        latest: condition that keeps the latest versions; empty means all.
+    """
+
+    columns: tuple[str, ...]
+    window: base.CursorWindow | None
+    latest: str
+
+
+class BigQuerySource(base.Source):
+    """One table, view or query at one snapshot.
+
+    Args:
+        clients: of the connection.
+        runner: runs the queries, within the limit of bytes.
+        origin: what is read.
+        is_extracted: through files in the staging bucket.
+    """
+
+    def __init__(
+        self,
+        clients: client_module.Clients,
+        runner: query.Runner,
+        origin: Origin,
+        *,
+        is_extracted: bool,
+    ) -> None:
+        self._clients = clients
+        self._runner = dataclasses.replace(runner, location=origin.location)
+        self._origin = origin
+        self._schema = _schema(origin, clients.place)
+        self._latest = ""
+        self._count = read_module.Count()
+        self._billed_bytes = 0
+        self._job_ids: list[str] = []
+        self._results: dict[_Selection, query.Result] = {}
+        self._files: dict[_Selection, list[Any]] = {}
+        self._downloads: set[read_module.Download] = set()
+        self._folder: extract.Folder | None = None
+        if is_extracted:
+            what = (clients.owner.env, clients.owner.transfer, clients.spec.project, origin.sql)
+            # Without the snapshot: the next run must find what this one leaves.
+            named = repr((*what[:3], origin.relation and origin.relation.display, origin.text))
+            self._folder = extract.Folder(clients, named, runner.subject)
+
+    @property
+    def description(self) -> str:
+        """Return connection and table, and whether a query has to read it."""
+        found, name = self._origin.relation, self._clients.spec.name
+        if found is None:
+            return f"{name}: a query"
+        by = "" if found.is_stored else ", read by a query"
+        return f"{name}: {found.display}{by}"
+
+    @property
+    def snapshot(self) -> str:
+        """Return the instant of a table, or the jobs whose results are read."""
+        found = self._origin.relation
+        at = ""
+        if found is not None:
+            full = f"{found.reference.project}.{found.display.rpartition(' ')[2]}"
+            at = f"{full} at {found.snapshot_at.isoformat()}" if found.has_history else full
+        is_direct = found is not None and found.has_history and not self._files
+        if is_direct:
+            return at[:500]
+        jobs = ", ".join(self._job_ids) or "a job that did not run yet"
+        return f"{at + ': ' if at else ''}the result of {jobs}"[:500]
+
+    @property
+    def bytes_read(self) -> int | None:
+        """Return the bytes that queries were billed and that the Storage Read API scanned.
+
+        Where Google does not say what it scanned, those that came over the network.
+        """
+        return self._billed_bytes + (self._count.scanned_bytes or self._count.received_bytes)
+
+    @property
+    def job_ids(self) -> tuple[str, ...]:
+        """Return the ids of the query and extract jobs so far."""
+        return tuple(self._job_ids)
+
+    def schema(self) -> pa.Schema:
+        """Return every column, and last those that are hidden."""
+        return self._schema
+
+    def count(self, window: base.CursorWindow | None = None) -> int | None:
+        """Return the rows of a table or of a result that is there; no query is run to count."""
+        found = self._origin.relation
+        if found is not None and window is None and not self._latest:
+            return found.rows
+        for selection, result in self._results.items():
+            if (selection.window, selection.latest) == (window, self._latest):
+                return result.rows
+        return None
+
+    def estimate(self, columns: Sequence[str], window: base.CursorWindow | None = None) -> str:
+        """Return the bytes that reading would scan, by a dry run."""
+        selection = self._selection(columns, window)
+        if self._folder and self._is_whole_table(selection):
+            return "nothing is billed for an extract job"
+        found = self._runner.costs(self._sql(selection)).scanned_bytes
+        limit = self._runner.maximum_bytes_billed
+        over = f", more than `maximum_bytes_billed` {limit:,}" if limit and found > limit else ""
+        how = "the Storage Read API" if self._is_direct(selection) else "a query"
+        return f"{found:,} bytes scanned by {how}{over}"
+
+    def prefer_latest(self, key: Sequence[str], order_by: Sequence[str]) -> None:
+        """Have BigQuery leave out older versions, where it compares values as every target does."""
+        if all(self._kind(name) in _ORDERED for name in order_by) and all(
+            self._kind(name) in _GROUPED for name in key
+        ):
+            self._latest = query.latest(key, order_by)
+
+    def _kind(self, name: str) -> str:
+        """Return the GoogleSQL name of a column's type; empty for arrays and what is unknown."""
+        if base.is_hidden(self._field(name)):
+            return "TIMESTAMP" if pa.types.is_timestamp(self._field(name).type) else "DATE"
+        column = self._column(name)
+        return "" if column.mode == "REPEATED" else datatype.standard_name(column)
+
+    def _column(self, name: str) -> bigquery.SchemaField:
+        return next(column for column in self._origin.columns if column.name == name)
+
+    def read(
+        self,
+        columns: Sequence[str],
+        window: base.CursorWindow | None = None,
+        *,
+        batch_rows: int = 65536,
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows, as they come."""
+        selection = self._selection(columns, window)
+        wanted = pa.schema([self._field(name) for name in columns])
+        wire = pa.schema([field.with_name(_alias(field)) for field in wanted])
+        if self._folder:
+            found = self._folder.batches(self._extracted(selection), wire, batch_rows)
+        elif self._is_direct(selection):
+            found = self._streamed(self._direct(selection, wanted), batch_rows)
+        else:
+            found = self._streamed(self._indirect(selection, wire), batch_rows)
+        for batch in found:
+            self._clients.stop.check()
+            yield pa.RecordBatch.from_arrays(batch.columns, schema=wanted)
+
+    def close(self) -> None:
+        """End what is being read and remove the files of this run."""
+        for download in list(self._downloads):
+            download.close()
+        if self._folder and self._job_ids:
+            self._folder.remove()
+            self._files.clear()
+
+    # --- what is asked for ----------------------------------------------------------------------
+
+    def _selection(self, columns: Sequence[str], window: base.CursorWindow | None) -> _Selection:
+        for name in columns:
+            self._field(name)
+        return _Selection(tuple(columns), window, self._latest)
+
+    def _field(self, name: str) -> pa.Field:
+        if name not in self._schema.names:
+            raise errors.ConfigError(
+                f"{self.description} has no column {name!r}",
+                hint=f"its columns are {', '.join(self._schema.names)}",
+            )
+        return self._schema.field(name)
+
+    def _condition(self, window: base.CursorWindow | None) -> str:
+        if window is None:
+            return ""
+        return window_module.condition(self._field(window.column), window)
+
+    def _is_direct(self, selection: _Selection) -> bool:
+        return self._origin.is_stored and not selection.latest
+
+    def _is_whole_table(self, selection: _Selection) -> bool:
+        """Return whether an extract job alone gives what is asked for.
+
+        It takes every column, and not the rows that were streamed a short time ago.
+        """
+        found = self._origin.relation
+        return (
+            found is not None
+            and self._is_direct(selection)
+            and not found.has_buffer
+            and selection.window is None
+            and len(selection.columns) == len(found.columns)
+            and not any(name in selection.columns for name in (f.name for f in found.hidden))
+            and not any(datatype.standard_name(column) in extract.CAST for column in found.columns)
+        )
+
+    # --- by the Storage Read API ----------------------------------------------------------------
+
+    def _direct(self, selection: _Selection, schema: pa.Schema) -> read_module.Request:
+        found = self._origin.relation
+        if found is None:
+            raise ValueError("a query has no storage of its own")
+        return read_module.Request(
+            table=found.reference,
+            schema=schema,
+            restriction=self._condition(selection.window),
+            snapshot_at=found.snapshot_at if found.has_history else None,
+            subject=self._runner.subject,
+        )
+
+    def _indirect(self, selection: _Selection, schema: pa.Schema) -> read_module.Request:
+        held, result = self._result(selection)
+        narrowed = held.window is None and selection.window is not None
+        return read_module.Request(
+            table=result.table,
+            schema=schema,
+            restriction=self._condition(selection.window) if narrowed else "",
+            snapshot_at=None,
+            subject=self._runner.subject,
+        )
+
+    def _streamed(self, request: read_module.Request, batch_rows: int) -> Iterator[pa.RecordBatch]:
+        session = read_module.create_session(self._clients, request)
+        limit = self._runner.maximum_bytes_billed
+        scanned = read_module.scanned_bytes(session)
+        if limit is not None and scanned > limit:
+            raise errors.ConfigError(
+                f"{self.description}: reading it scans {scanned:,} bytes, `maximum_bytes_billed`"
+                f" allows {limit:,}",
+                hint="raise `maximum_bytes_billed` if that is meant",
+            )
+        download = read_module.Download(self._clients, request, session, self._count)
+        self._downloads.add(download)
+        try:
+            yield from download.batches(batch_rows)
+        finally:
+            download.close()
+            self._downloads.discard(download)
+
+    # --- by a query -----------------------------------------------------------------------------
+
+    def _result(self, selection: _Selection) -> tuple[_Selection, query.Result]:
+        """Return a result that holds what is asked for, and what it was asked for."""
+        for held, result in self._results.items():
+            if self._covers(held, selection):
+                return held, result
+        result = self._runner.result(self._sql(selection), "read", self._note_job)
+        self._billed_bytes += result.billed_bytes
+        self._results[selection] = result
+        return selection, result
+
+    def _covers(self, held: _Selection, wanted: _Selection) -> bool:
+        needed = set(wanted.columns)
+        if held.window == wanted.window:
+            return held.latest == wanted.latest and needed <= set(held.columns)
+        # A part of a part would be neither; files cannot be narrowed.
+        is_all = held.window is None and not held.latest and not wanted.latest
+        needed |= {wanted.window.column} if wanted.window else set()
+        return is_all and not self._folder and needed <= set(held.columns)
+
+    def _sql(self, selection: _Selection) -> str:
+        return query.select(
+            [self._expression(name) for name in selection.columns],
+            self._relation_for(selection),
+            self._condition(selection.window),
+            selection.latest,
+        )
+
+    def _relation_for(self, selection: _Selection) -> str:
+        """Return what to select from: a result that has all rows is the state to stay with."""
+        needed = set(selection.columns) | ({selection.window.column} if selection.window else set())
+        for held, result in self._results.items():
+            is_all = held.window is None and not (held.latest or selection.latest)
+            if is_all and needed <= set(held.columns):
+                return query.name_of(result.table)
+        return self._origin.sql
+
+    def _expression(self, name: str) -> str:
+        field, quoted = self._field(name), datatype.quote(name)
+        if base.is_hidden(field):
+            # No column of a result may be called so.
+            return f"{quoted} AS {datatype.quote(_alias(field))}"
+        column = self._column(name)
+        kind = datatype.standard_name(column)
+        if self._folder and kind in extract.CAST:
+            if column.mode == "REPEATED":
+                raise errors.ConfigError(
+                    f"{self.description}: column {name!r} is {datatype.native(column)}, which"
+                    " Parquet files do not carry",
+                    hint="use `read: storage`, or a `query:` that casts it",
+                )
+            return f"{extract.CAST[kind].format(quoted)} AS {quoted}"
+        return quoted
+
+    def _note_job(self, job: Any) -> None:
+        self._job_ids.append(str(job.job_id))
+
+    # --- by an extract job ----------------------------------------------------------------------
+
+    def _extracted(self, selection: _Selection) -> list[Any]:
+        if self._folder is None:
+            raise ValueError("no folder to extract to")
+        for held, files in self._files.items():
+            if self._covers(held, selection):
+                return files
+        found = self._origin.relation
+        if found is not None and self._is_whole_table(selection):
+            table = found.reference
+        else:
+            selection, result = self._result(selection)
+            table = result.table
+        files = self._folder.extract(table, self._runner.location, self._note_job)
+        self._files[selection] = files
+        return files
+
+
+def _schema(origin: Origin, place: str) -> pa.Schema:
+    if origin.relation is not None:
+        return origin.relation.schema
+    names = [column.name for column in origin.columns]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise errors.ConfigError(
+            f"{place}: the query gives the column {twice!r} twice",
+            hint="name its columns apart with AS",
+        )
+    return pa.schema([datatype.arrow(column) for column in origin.columns])
+
+
+def _alias(field: pa.Field) -> str:
+    return f"tmg{field.name}" if base.is_hidden(field) else str(field.name)
+
+
+def open_source(
+    clients: client_module.Clients,
+    *,
+    table: str | None,
+    text: str | None,
+    is_extracted: bool,
+    maximum_bytes_billed: int | None,
+    execution_date: datetime.date | None = None,
+    parameters: tuple[Any, ...] = (),
+) -> BigQuerySource:
+    """Return a source over a table, view or query; nothing is billed for opening it.
+
+    Args:
+        clients: of the connection.
+        table: its name, or None.
+        text: a query, or None.
+        is_extracted: through files in the staging bucket.
+        maximum_bytes_billed: limit of each query; None is the connection's.
+        execution_date: fills the placeholder of a query; None leaves it.
+        parameters: of a query.
+
+    Raises:
+        errors.ConfigError: no such table, a query that is wrong, or no place to extract to.
+    """
+    limit = maximum_bytes_billed or clients.spec.maximum_bytes_billed
+    location = clients.spec.location
+    if text is not None:
+        filled = sql.fill_placeholder(text, execution_date) if execution_date else text
+        runner = query.Runner(clients, limit, "the query", location, parameters)
+        costs = runner.costs(filled)
+        if costs.schema is None:
+            raise errors.ConfigError(
+                f"{clients.place}: the query gives no columns", hint="write one SELECT"
+            )
+        origin = Origin(None, filled, costs.schema, costs.location or location)
+    elif table is not None:
+        found = relation.find(clients, table)
+        runner = query.Runner(clients, limit, found.display)
+        origin = Origin(found, "", found.columns, found.location or location)
+    else:
+        raise errors.ConfigError(
+            f"{clients.place} reads tables and queries", hint="write `table` or `query`"
+        )
+    return BigQuerySource(clients, runner, origin, is_extracted=is_extracted)
