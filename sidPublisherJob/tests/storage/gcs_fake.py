@@ -83,7 +83,7 @@ class Fault:
     after: bool  # the request is carried out first: its answer is lost
 
 
-class Refused(Exception):  # noqa: N818 - an answer, not an error of the fake
+class Refused(Exception):
     """An answer that is not the result."""
 
     def __init__(self, status: int, message: str, reason: str, *, plain: bool = False) -> None:
@@ -214,7 +214,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_state: Server
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""
 
     def _serve(self) -> None:
@@ -252,7 +252,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         self._send(status, extra, data)
 
-    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = _serve  # noqa: N815
+    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = _serve
 
     def _answer_fault(self, fault: Fault) -> None:
         if fault.status == 0:
@@ -402,7 +402,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             message = "At least one of the pre-conditions you specified did not hold."
             raise Refused(412, message, "conditionNotMet")
 
-    def _object(self, request: Request, bucket: str, name: str) -> tuple[int, dict[str, str], bytes]:
+    def _object(
+        self, request: Request, bucket: str, name: str
+    ) -> tuple[int, dict[str, str], bytes]:
         objects, query = self._bucket_of(bucket), request.query
         found = objects.get(name)
         wanted = query.get("generation")

@@ -156,6 +156,8 @@ class S3Store(base.Store):
 
         bucket, name = base.split_object(url)
         self.check(url, expected)
+        if not self._is_there(source):
+            raise base.GoneError(source.url)
         origin = dict(zip(("Bucket", "Key"), base.split_object(source.url), strict=True))
         if source.size_bytes > COPY_LIMIT_BYTES:
             return multipart.copied(self, source, url, expected)

@@ -198,6 +198,11 @@ class Upload(base.Writer):
             return None
         if answer.status_code == 412:
             raise conflict(self.url, self._expected)
+        if answer.status_code == 400 and "crc32c" in answer.text.lower():
+            raise errors.TemporaryError(
+                f"{self.url}: the bytes were damaged on their way to Cloud Storage",
+                hint="nothing was made; run again",
+            )
         if answer.status_code in (404, 410):
             raise errors.TemporaryError(
                 f"{self.url}: Cloud Storage ended the upload", hint="nothing was made; run again"
