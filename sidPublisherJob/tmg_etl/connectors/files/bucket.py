@@ -54,7 +54,7 @@ class Bucket(lake.Lake):
         found = [f"{path}/"] if self._has_any(f"{path}/") else []
         files = {f"{path}{ending}" for ending in endings}
         listed = [facts for facts in self.store.list(f"{path}.") if facts.url in files]
-        return found + [self._noted(facts).path for facts in listed]
+        return found + [self.note(facts).path for facts in listed]
 
     def names(self, folder: str) -> list[str]:
         """Return names in a folder, as far as the first objects in it tell."""
@@ -68,7 +68,7 @@ class Bucket(lake.Lake):
         if path.endswith("/"):
             return list(self._below(path))
         facts = self._facts.get(path) or self.store.facts(path)
-        return [self._noted(facts)] if facts else []
+        return [self.note(facts)] if facts else []
 
     def match(self, path: str, connection: str) -> tuple[str, list[lake.Found]]:
         """Return the files that a path, glob or whole URL means."""
@@ -77,7 +77,7 @@ class Bucket(lake.Lake):
             # A name that exists is that name, whatever brackets or stars are in it.
             facts = self.store.facts(full)
             if facts is not None:
-                return full, [self._noted(facts)]
+                return full, [self.note(facts)]
         folder = full.removesuffix("/")
         if self._has_any(f"{folder}/"):
             return folder, self.files(f"{folder}/")
@@ -87,7 +87,7 @@ class Bucket(lake.Lake):
         start = head.rpartition("/")[0]
         pattern = full[len(start) + 1 :].split("/")
         kept = [
-            self._noted(facts)
+            self.note(facts)
             for facts, below in self._listed(head, f"{start}/")
             if _matches(below, pattern)
         ]
@@ -179,7 +179,7 @@ class Bucket(lake.Lake):
 
     def _below(self, folder: str) -> Iterator[lake.Found]:
         for facts, _ in self._listed(folder, folder):
-            yield self._noted(facts)
+            yield self.note(facts)
 
     def _listed(self, prefix: str, folder: str) -> Iterator[tuple[objects.Facts, list[str]]]:
         """Yield objects that are no hidden files, with their names below a folder."""
@@ -189,7 +189,8 @@ class Bucket(lake.Lake):
             if below[-1] and not any(map(lake.is_hidden, below)):
                 yield facts, below
 
-    def _noted(self, facts: objects.Facts) -> lake.Found:
+    def note(self, facts: objects.Facts) -> lake.Found:
+        """Remember which generation of an object is to be read."""
         self._facts[facts.url] = facts
         changed_us = round(facts.updated.timestamp() * 1_000_000)
         stamp = lake.Stamp(facts.size_bytes, changed_us * 1000, facts.generation)

@@ -11,7 +11,7 @@ import pyarrow as pa
 from tmg_etl import errors
 from tmg_etl import storage as objects
 from tmg_etl.connectors import base
-from tmg_etl.connectors.files import disk, lake, location, source, storage
+from tmg_etl.connectors.files import bucket, disk, lake, location, source, storage
 
 if TYPE_CHECKING:
     from tmg_etl.config import model
@@ -28,8 +28,6 @@ class FilesConnection(base.Connection):
     def _lake(self) -> lake.Lake:
         """Return the place of the tables, for one source or target."""
         if objects.is_object_url(self.spec.url):
-            from tmg_etl.connectors.files import bucket
-
             return bucket.Bucket(self.spec.url, self._store())
         return disk.Disk(str(storage.root_of(self.spec.url, self.folder)))
 
@@ -52,10 +50,15 @@ class FilesConnection(base.Connection):
             raise
 
     def open_target(self, table: str) -> base.Target:
-        """Open a folder of Parquet files, which may not exist yet."""
+        """Open a folder of Parquet files, in a bucket one object; it may not exist yet."""
+        location.check_table(table, self.name)
+        found = self._lake()
+        if isinstance(found, bucket.Bucket):
+            from tmg_etl.connectors.files import published
+
+            return published.BucketTarget(found, table, self.name, self.stop)
         from tmg_etl.connectors.files import target
 
-        location.check_table(table, self.name)
         root = storage.root_of(self.spec.url, self.folder)
         return target.FilesTarget(root, table, self.name, self.stop)
 

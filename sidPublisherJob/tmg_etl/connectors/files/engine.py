@@ -132,7 +132,7 @@ class Feed:
 def doubled_key(
     read: Callable[[], Iterator[pa.RecordBatch]],
     schema: pa.Schema,
-    folder: pathlib.Path,
+    folder: pathlib.Path | None,
     subject: str,
     stop: run_module.StopFlag,
 ) -> dict[str, object] | None:
@@ -141,7 +141,7 @@ def doubled_key(
     Args:
         read: starts reading the keys; may be called again.
         schema: of the keys.
-        folder: where to spill what does not fit into memory.
+        folder: where to spill what does not fit into memory; None: the system's temporary one.
         subject: what is searched, for messages.
         stop: ends the search.
     """

@@ -19,14 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tmg_etl import errors
-from tmg_etl.connectors.files import location, storage
+from tmg_etl.connectors.files import location, storage, whole
 
 MANIFEST = "_tmg_etl.json"
 _VERSION = 1
-#: Rows of a row group: large enough to compress well, small enough to be skipped usefully.
-ROW_GROUP_ROWS = 128 * 1024
-# Of Arrow's memory: very wide rows make smaller row groups, so that memory stays bounded.
-_ROW_GROUP_BYTES = 64 << 20
 #: Size at which the next file is begun.
 PART_BYTES = 256 << 20
 
@@ -49,13 +45,12 @@ class Writer:
         run_id: str,
         *,
         part_bytes: int = PART_BYTES,
-        row_group_rows: int = ROW_GROUP_ROWS,
+        row_group_rows: int = whole.ROW_GROUP_ROWS,
     ) -> None:
         self.folder, self.schema, self._run_id = folder, schema, run_id
-        self._part_bytes, self._row_group_rows = part_bytes, row_group_rows
+        self._part_bytes = part_bytes
         self.files: list[dict[str, Any]] = []
-        self._pending: list[pa.RecordBatch] = []
-        self._pending_rows = self._pending_bytes = 0
+        self._row_groups = whole.RowGroups(schema, row_group_rows, self._write)
         self._sink: pa.NativeFile | None = None
         self._writer: pq.ParquetWriter | None = None
         folder.mkdir(mode=0o777)
@@ -67,21 +62,14 @@ class Writer:
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Append rows."""
-        self._pending.append(batch)
-        self._pending_rows += batch.num_rows
-        self._pending_bytes += batch.nbytes
-        if self._pending_rows >= self._row_group_rows or self._pending_bytes >= _ROW_GROUP_BYTES:
-            self._flush()
+        self._row_groups.add(batch)
 
-    def _flush(self) -> None:
+    def _write(self, table: pa.Table) -> None:
         if self._writer is None:
             self._open()
         assert self._writer is not None
         assert self._sink is not None
-        table = pa.Table.from_batches(self._pending, self.schema)
-        self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
-        if table.num_rows:
-            self._writer.write_table(table, row_group_size=max(table.num_rows, 1))
+        self._writer.write_table(table, row_group_size=table.num_rows)
         self.files[-1]["rows"] += table.num_rows
         if self._sink.tell() >= self._part_bytes:
             self._close_part()
@@ -105,15 +93,16 @@ class Writer:
 
     def finish(self) -> None:
         """Close the last file and have all bytes on the disk; a table has at least one file."""
-        if self._pending or not self.files:
-            self._flush()
+        self._row_groups.flush()
+        if not self.files:
+            self._open()
         self._close_part()
 
     def abandon(self) -> None:
         """Close what is open, whatever is in it; harmless when called again."""
         writer, self._writer = self._writer, None
         sink, self._sink = self._sink, None
-        self._pending = []
+        self._row_groups.clear()
         for opened in (writer, sink):
             try:
                 if opened is not None:

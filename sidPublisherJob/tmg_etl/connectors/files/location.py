@@ -27,7 +27,8 @@ ENDINGS = {
     "csv": (".csv", ".csv.gz"),
     "jsonl": (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".ndjson", ".ndjson.gz"),
 }
-_ALL_ENDINGS = tuple(ending for endings in ENDINGS.values() for ending in endings)
+#: All of them.
+ALL_ENDINGS = tuple(ending for endings in ENDINGS.values() for ending in endings)
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -136,7 +137,7 @@ def locate(
 
 def is_table(lake: lakes.Lake, table: str) -> bool:
     """Return whether `table` names a folder or file of the connection."""
-    return bool(_is_inside(table) and lake.candidates(table, _ALL_ENDINGS))
+    return bool(_is_inside(table) and lake.candidates(table, ALL_ENDINGS))
 
 
 def format_of(name: str) -> str | None:
@@ -147,7 +148,7 @@ def format_of(name: str) -> str | None:
 
 def candidates_of(table: str) -> list[str]:
     """Return what a table of that name may be called under the connection's folder."""
-    return [f"{table}/", *(f"{table}{ending}" for ending in _ALL_ENDINGS)]
+    return [f"{table}/", *(f"{table}{ending}" for ending in ALL_ENDINGS)]
 
 
 def _is_inside(table: str) -> bool:
@@ -170,7 +171,7 @@ def check_table(table: str, connection: str) -> None:
 
 def _of_table(lake: lakes.Lake, table: str, connection: str) -> tuple[str, Sequence[lakes.Found]]:
     check_table(table, connection)
-    found = lake.candidates(table, _ALL_ENDINGS)
+    found = lake.candidates(table, ALL_ENDINGS)
     if len(found) > 1:
         names = ", ".join(_last_name(path) for path in found)
         raise errors.ConfigError(
@@ -210,7 +211,7 @@ def _nothing(lake: lakes.Lake, table: str, connection: str) -> errors.ConfigErro
 
 def stem(name: str) -> str:
     """Return the table that a file or folder of that name is."""
-    ending = max((e for e in _ALL_ENDINGS if name.lower().endswith(e)), key=len, default="")
+    ending = max((e for e in ALL_ENDINGS if name.lower().endswith(e)), key=len, default="")
     return name[: len(name) - len(ending)]
 
 

@@ -1,8 +1,7 @@
 """The target over files: a folder of Parquet, written aside and put in place in one step.
 
-Types are Arrow's own: every column is written as the source gives it (JSON as text with its mark in
-the Arrow schema that Parquet files carry). A key is proved by a search for doubled keys at the end
-of the load. There is no merge and no diff: a folder is replaced as a whole.
+A key is proved by a search for doubled keys at the end of the load. There is no merge and no diff:
+a folder is replaced as a whole (`whole`).
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import pathlib
 from collections.abc import Iterator, Sequence
-from typing import NoReturn
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,13 +16,12 @@ import pyarrow.parquet as pq
 from tmg_etl import errors
 from tmg_etl import run as run_module
 from tmg_etl.connectors import base, filelock
-from tmg_etl.connectors.files import disk, engine, folder, location, parquet, storage, window
-from tmg_etl.connectors.files import kind as kinds
+from tmg_etl.connectors.files import disk, engine, folder, location, parquet, storage, whole, window
 
 _SCAN_ROWS = 65536
 
 
-class FilesTarget(base.Target):
+class FilesTarget(whole.WholeTarget):
     """A folder of Parquet files below the connection's folder.
 
     Args:
@@ -34,17 +31,12 @@ class FilesTarget(base.Target):
         stop: ends long searches.
     """
 
-    capabilities = base.Capabilities(
-        ingest=base.Ingest.ARROW, proof=base.Proof.READ_BACK, can_diff=False, can_merge=False
-    )
-
     def __init__(
         self, root: pathlib.Path, table: str, connection: str, stop: run_module.StopFlag
     ) -> None:
-        self.table = table
+        super().__init__(table, connection)
         #: Sizes of what `create` writes; see `folder.Writer`.
-        self.part_bytes, self.row_group_rows = folder.PART_BYTES, folder.ROW_GROUP_ROWS
-        self._subject = f"{connection}: {table}"
+        self.part_bytes, self.row_group_rows = folder.PART_BYTES, whole.ROW_GROUP_ROWS
         self._stop = stop
         self._place = root / table
         self._disk = disk.Disk(str(root))
@@ -98,15 +90,8 @@ class FilesTarget(base.Target):
                     hint="remove the folder and run again",
                 )
             schema = self._schema_of(parts[0])
-            self._described = _table([*schema, *self._added], key, self._rows(self._place))
+            self._described = whole.described([*schema, *self._added], key, self._rows(self._place))
         return self._described
-
-    def planned(self, schema: pa.Schema, key: Sequence[str]) -> base.Table:
-        """Return the columns as they are."""
-        return _table(self._fields(schema), tuple(key), None)
-
-    def _fields(self, schema: pa.Schema) -> list[pa.Field]:
-        return [kinds.base_field(field, self._subject) for field in schema]
 
     def _schema_of(self, part: pathlib.Path) -> pa.Schema:
         file = self._file(part)
@@ -126,22 +111,13 @@ class FilesTarget(base.Target):
         self, name: str, schema: pa.Schema, key: Sequence[str], indexes: Sequence[base.Index]
     ) -> None:
         """Make a hidden folder beside the table's."""
-        if indexes:
-            raise errors.ConfigError(
-                f"{self._subject}: a files target has no indexes, but `indexes` names"
-                f" {', '.join(index.name for index in indexes)}",
-                hint="remove `indexes` from the transfer",
-            )
-        fields = [
-            field.with_nullable(field.nullable and field.name not in key)
-            for field in self._fields(schema)
-        ]
+        found = self._schema_to_write(schema, key, indexes)
         run_id = name.rpartition("_")[2]
         with self._explaining():
             storage.make_folder(self._place.parent)
             self._writers[name] = folder.Writer(
                 self._folder(name),
-                pa.schema(fields),
+                found,
                 run_id,
                 part_bytes=self.part_bytes,
                 row_group_rows=self.row_group_rows,
@@ -162,24 +138,10 @@ class FilesTarget(base.Target):
     def load(self, name: str, batch: base.Batch, key: Sequence[str]) -> int:
         """Append a batch to a hidden folder."""
         writer = self._writers[name]
-        arrow = batch.arrow
-        arrays = []
-        for field in writer.schema:
-            index = arrow.schema.get_field_index(field.name)
-            array = arrow.column(index) if index >= 0 else pa.nulls(arrow.num_rows, field.type)
-            if array.null_count and not field.nullable:
-                row = next(i for i, valid in enumerate(array.is_valid().to_pylist()) if not valid)
-                raise errors.ValueRejectedError(
-                    self._subject,
-                    column=field.name,
-                    value="null",
-                    key=batch.key_of(row, key),
-                    reason="the column may not be null",
-                )
-            arrays.append(array)
+        rows = self._fitted(batch, writer.schema, key)
         with self._explaining():
-            writer.write(pa.RecordBatch.from_arrays(arrays, schema=writer.schema))
-        return int(arrow.num_rows)
+            writer.write(rows)
+        return int(rows.num_rows)
 
     def finish_load(self, name: str, key: Sequence[str]) -> None:
         """Close and flush the files, look for doubled keys, write the manifest."""
@@ -269,55 +231,6 @@ class FilesTarget(base.Target):
         while self._writers:
             self._writers.popitem()[1].abandon()
 
-    # --- what a folder of files cannot do -------------------------------------------------------
-
-    def create_staging(self, name: str, columns: Sequence[str], extra: pa.Schema) -> None:
-        """Refuse: see the module."""
-        self._refuse()
-
-    def transaction(self) -> contextlib.AbstractContextManager[None]:
-        """Refuse: see the module."""
-        self._refuse()
-
-    def diff(
-        self,
-        shadow: str,
-        columns: Sequence[str],
-        key: Sequence[str],
-        window: base.CursorWindow | None,
-    ) -> base.Changes:
-        """Refuse: see the module."""
-        self._refuse()
-
-    def replace_rows(
-        self, staging: str, columns: Sequence[str], window: base.CursorWindow | None
-    ) -> base.Changes:
-        """Refuse: see the module."""
-        self._refuse()
-
-    def keep_latest(
-        self, staging: str, columns: Sequence[str], key: Sequence[str], order_by: Sequence[str]
-    ) -> int:
-        """Refuse: see the module."""
-        self._refuse()
-
-    def upsert(
-        self,
-        staging: str,
-        columns: Sequence[str],
-        key: Sequence[str],
-        order_by: Sequence[str],
-        deleted: str | None,
-    ) -> base.Changes:
-        """Refuse: see the module."""
-        self._refuse()
-
-    def _refuse(self) -> NoReturn:
-        raise errors.ConfigError(
-            f"{self._subject}: a files target takes `truncate` with `publish: swap` only",
-            hint="run it with truncate; a folder of files cannot be merged into",
-        )
-
     @contextlib.contextmanager
     def _explaining(self) -> Iterator[None]:
         try:
@@ -326,8 +239,3 @@ class FilesTarget(base.Target):
             raise storage.explained(
                 error, f"{self._subject}: {error.filename or self._place}"
             ) from error
-
-
-def _table(fields: Sequence[pa.Field], key: tuple[str, ...], rows: int | None) -> base.Table:
-    columns = tuple(base.Column(field, kinds.word_of(field)) for field in fields)
-    return base.Table(columns, primary_key=key, row_estimate=rows)
