@@ -6,6 +6,8 @@ it by the variables in `environment`; no credentials are asked for.
     with emulator.BigQueryServer() as server:
         server.client().create_dataset("sid")
 
+or, for one command and with a bucket: `python -m tests.bigquery.emulator COMMAND …`.
+
 It is no judge of what BigQuery computes: compare what is stored and read, never text or hashes
 that its functions make. What it does not know is in `wire`.
 """
@@ -15,6 +17,8 @@ from __future__ import annotations
 import os
 import pathlib
 import signal
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
 
 PLACE = pathlib.Path(__file__).parents[3] / ".venv" / "bigquery"
 PROJECT = "acme-test"
+BUCKET = "acme-staging"
 
 _RUN = "from local_bigquery import cli; cli.main()"
 
@@ -143,3 +148,16 @@ def read_client(address: str) -> bigquery_storage.BigQueryReadClient:
     channel = grpc.insecure_channel(address, options=[("grpc.max_receive_message_length", -1)])
     transport = transports.BigQueryReadGrpcTransport(channel=channel)
     return bigquery_storage.BigQueryReadClient(transport=transport)
+
+
+def main(command: Sequence[str]) -> int:
+    """Run a command that finds an emulator with an empty bucket; return its exit code."""
+    with BigQueryServer() as server:
+        server.storage.create(BUCKET)
+        names = {"BIGQUERY_PROJECT": PROJECT, "STAGING_BUCKET": BUCKET}
+        environment = {**os.environ, **server.environment, **names}
+        return subprocess.run(command, env=environment, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
