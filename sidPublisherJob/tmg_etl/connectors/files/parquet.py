@@ -8,6 +8,7 @@ are fetched for many files at once and kept, and row groups ahead of who decodes
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -140,7 +141,8 @@ class ParquetFormat:
                 return schema, Footer(parquet.metadata, tail if is_all else b"")
 
     def _base_schema(self, file: location.File, schema: pa.Schema) -> pa.Schema:
-        twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
+        counted = collections.Counter(schema.names)
+        twice = sorted(name for name, count in counted.items() if count > 1)
         if twice:
             raise errors.ConfigError(
                 f"{file.name}: the column {twice[0]!r} occurs more than once",

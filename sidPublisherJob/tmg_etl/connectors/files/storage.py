@@ -7,6 +7,7 @@ import errno
 import os
 import pathlib
 import shutil
+import stat
 import sys
 import urllib.parse
 from collections.abc import Iterator
@@ -38,8 +39,12 @@ def stamp_of(path: str | pathlib.Path) -> lake.Stamp:
 
     Raises:
         OSError: it is not there or not accessible.
+        errors.ConfigError: it is a folder, a pipe or a device.
     """
     facts = pathlib.Path(path).stat()
+    if not stat.S_ISREG(facts.st_mode):
+        # To open a pipe that nobody writes to waits for ever.
+        raise errors.ConfigError(f"{path} is no regular file", hint="name files, or a folder")
     return lake.Stamp(facts.st_size, facts.st_mtime_ns, str(facts.st_ino))
 
 
