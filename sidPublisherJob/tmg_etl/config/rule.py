@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import unicodedata
 import urllib.parse
 from typing import Any
 
@@ -34,6 +35,8 @@ _URL = re.compile(r"([A-Za-z][A-Za-z0-9_]*)(\+[A-Za-z0-9_]+)?://")
 _PIPELINE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _PACKAGE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 _NAME_LENGTH = 200
+#: Control characters, and halves of surrogate pairs.
+_UNSEEN = ("Cc", "Cs")
 
 
 def fault(message: str, hint: str, *, at: problem.Path = ()) -> pydantic_core.PydanticCustomError:
@@ -52,6 +55,13 @@ def name(value: Any) -> Any:
     """Refuse a text without any visible character."""
     if isinstance(value, str) and not value.strip():
         raise fault("found an empty text, expected a name", "write it or remove the key")
+    return value
+
+
+def visible(value: Any) -> Any:
+    """Refuse control characters: no database holds them all in a name, and no log shows them."""
+    if isinstance(value, str) and any(unicodedata.category(char) in _UNSEEN for char in value):
+        raise fault("found a name with invisible characters", "choose another name")
     return value
 
 

@@ -124,7 +124,13 @@ class Database:
         the file, because that has another configuration.
         """
         threads = min(_MOST_THREADS, os.cpu_count() or 1)
-        for name, value in (("memory_limit", f"'{_MEMORY_LIMIT}'"), ("threads", str(threads))):
+        defaults = {
+            "memory_limit": f"'{_MEMORY_LIMIT}'",
+            "threads": str(threads),
+            # Nothing is downloaded under a run.
+            "autoinstall_known_extensions": "false",
+        }
+        for name, value in defaults.items():
             if name not in self.location.options:
                 connection.execute(f"SET GLOBAL {name} = {value}")
 
@@ -136,6 +142,8 @@ class Database:
             raise errors.ConfigError(f"there is no DuckDB file {subject}")
         if path is not None and not path.parent.is_dir():
             raise errors.ConfigError(f"there is no folder {path.parent} for the DuckDB file")
+        if path is not None:
+            _refuse_sqlite(path, subject)
         deadline = time.monotonic() + wait_s
         settings: dict[str, Any] = {"config": dict(self.location.options)}
         if path is not None and not writable:
@@ -155,6 +163,15 @@ class Database:
                     holder = failure.holder_of(error)
                     raise errors.LockBusyError(subject, wait_s, holder) from error
             time.sleep(min(_POLL_S, max(0.0, deadline - time.monotonic())))
+
+
+def _refuse_sqlite(path: pathlib.Path, subject: str) -> None:
+    """Refuse a file for which DuckDB would download an extension."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        if file.read(16) == b"SQLite format 3\0":
+            raise errors.ConfigError(
+                f"{subject} is an SQLite file", hint="write `type: sqlite` in the connection"
+            )
 
 
 _OPEN: dict[str, Database] = {}

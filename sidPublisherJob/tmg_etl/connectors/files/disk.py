@@ -51,6 +51,10 @@ class Disk(lake.Lake):
                 hint="give the bucket as the `url` of a connection of its own",
             )
         full = pathlib.Path(os.path.normpath(self.root / pathlib.Path(path).expanduser()))
+        try:
+            full.exists()
+        except OSError as error:  # a name too long, a folder that may not be searched
+            raise storage.explained(error, errors.shorten(path)) from error
         # A name that exists is that name, whatever brackets or stars are in it.
         if full.exists() or not glob.has_magic(path):
             if not full.exists():

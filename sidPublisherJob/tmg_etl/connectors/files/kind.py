@@ -295,7 +295,8 @@ def union(schemas: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
                 )
             fields[field.name] = joined
             origin.setdefault(field.name, where)
+    names = [set(schema.names) for _, schema in schemas]
     for name, field in fields.items():
-        if any(name not in schema.names for _, schema in schemas):
+        if not all(name in held for held in names):
             fields[name] = field.with_nullable(True)
     return pa.schema(list(fields.values()))
