@@ -33,7 +33,7 @@ PLACE = pathlib.Path(__file__).parents[3] / ".venv" / "bigquery"
 PROJECT = "acme-test"
 BUCKET = "acme-staging"
 
-_RUN = "from local_bigquery import cli; cli.main()"
+_STARTER = pathlib.Path(__file__).with_name("mended.py")
 
 
 class BigQueryServer(process.Server):
@@ -132,7 +132,7 @@ class BigQueryServer(process.Server):
         ports = ["--port", str(self.port), "--grpc-port", str(self.grpc_port)]
         place = ["--host", process.HOST, "--data-dir", str(self.folder / "data")]
         default = ["--project", PROJECT]
-        return [PLACE / "python" / "python3.13", "-c", _RUN, *place, *ports, *default]
+        return [PLACE / "python" / "python3.13", _STARTER, *place, *ports, *default]
 
 
 def read_client(address: str) -> bigquery_storage.BigQueryReadClient:

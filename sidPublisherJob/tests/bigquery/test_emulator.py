@@ -1,5 +1,6 @@
 """The emulator does what the other tests rely on, seen by Google's own clients."""
 
+import datetime
 import io
 import pathlib
 import subprocess
@@ -9,6 +10,7 @@ import time
 import pyarrow as pa
 import pytest
 from google.cloud import bigquery
+from google.cloud.bigquery_storage_v1 import types
 from pyarrow import parquet
 
 from tests.bigquery import emulator
@@ -36,6 +38,43 @@ def test_loads_queries_and_streams(
     assert tuple(row) == (1000, 499500, "Ида")
     read = client.list_rows(table).to_arrow(bqstorage_client=bigquery_server.read_client())
     assert read.sort_by("id").cast(ROWS.schema) == ROWS
+
+
+def test_takes_bytes_for_bytes(
+    bigquery_server: emulator.BigQueryServer, bigquery_dataset: str
+) -> None:
+    client = bigquery_server.client()
+    table = f"{emulator.PROJECT}.{bigquery_dataset}.t"
+    file = io.BytesIO()
+    parquet.write_table(pa.table({"y": [b"\x00\xff", None]}), file)
+    file.seek(0)
+    schema = [bigquery.SchemaField("y", "BYTES")]
+    config = bigquery.LoadJobConfig(source_format="PARQUET", schema=schema)
+    client.load_table_from_file(file, table, job_config=config).result()
+    assert [row[0] for row in client.list_rows(table)] == [b"\x00\xff", None]
+
+
+def test_session_stays_at_its_instant(
+    bigquery_server: emulator.BigQueryServer, bigquery_dataset: str
+) -> None:
+    client = bigquery_server.client()
+    table = f"{emulator.PROJECT}.{bigquery_dataset}.t"
+    load(client, table)
+    before = datetime.datetime.now(datetime.UTC)
+    reader = bigquery_server.read_client()
+    path = bigquery.TableReference.from_string(table).to_bqstorage()
+    now = types.ReadSession(table=path, data_format="ARROW")
+    opened = reader.create_read_session(parent=f"projects/{emulator.PROJECT}", read_session=now)
+    client.query_and_wait(f"DELETE FROM `{table}` WHERE id >= 10")
+    then = types.ReadSession(table=path, data_format="ARROW")
+    then.table_modifiers.snapshot_time = before
+    earlier = reader.create_read_session(parent=f"projects/{emulator.PROJECT}", read_session=then)
+    later = reader.create_read_session(parent=f"projects/{emulator.PROJECT}", read_session=now)
+    found = [
+        sum(message.row_count for message in reader.read_rows(session.streams[0].name))
+        for session in (opened, earlier, later)
+    ]
+    assert found == [1000, 1000, 10]
 
 
 def test_extracts_to_and_loads_from_buckets_that_are_folders(
