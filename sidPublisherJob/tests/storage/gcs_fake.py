@@ -2,7 +2,8 @@
 
 Other emulators accept any precondition and know no pages; this one is for what relies on them. It
 answers as the API reference documents, and it can be told to fail: `Server.fail` has requests
-refused, and `Server.cut` has uploads and downloads broken in the middle.
+refused, `kept_of_piece` has it keep a part of the next piece of an upload, `broken_downloads` cuts
+so many downloads in the middle, `served` has it send other bytes than it holds.
 
 Source: https://cloud.google.com/storage/docs/json_api/v1,
 https://cloud.google.com/storage/docs/performing-resumable-uploads
@@ -108,6 +109,8 @@ class Server:
         self.page = 1000
         self.kept_of_piece: int | None = None
         self.broken_downloads = 0
+        self.checks_hashes = True
+        self.served: bytes | None = None
         self.token_status, self.token_body = 200, {"access_token": "t", "expires_in": 3600}
         self.lock = threading.RLock()
         self.generations = itertools.count(1_700_000_000_000_001)
@@ -212,6 +215,8 @@ def _handler(fake: Server) -> type[http.server.BaseHTTPRequestHandler]:
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Head and body of an answer are two packets; the second would wait 40 ms for the first.
+    disable_nagle_algorithm = True
     server_state: Server
 
     def log_message(self, format: str, *args: object) -> None:
@@ -385,7 +390,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         data = bytes(session.data)
         wanted = request.headers.get("x-goog-hash", "").removeprefix("crc32c=")
         found = base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
-        if wanted and wanted != found:
+        if self.server_state.checks_hashes and wanted and wanted != found:
             message = f"Provided CRC32C {wanted!r} doesn't match calculated CRC32C {found!r}."
             raise Refused(400, message, "invalid")
         self._check(session.bucket, session.name, session.query)
@@ -420,12 +425,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return self._media(request, found)
 
     def _media(self, request: Request, found: Object) -> tuple[int, dict[str, str], bytes]:
-        data, span = found.data, request.headers.get("range")
+        served = self.server_state.served
+        data, span = found.data if served is None else served, request.headers.get("range")
         headers = {"x-goog-generation": str(found.generation)}
         if found.encoding:
             headers["Content-Encoding"] = found.encoding
         if span is None:
-            checksum = base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
+            checksum = base64.b64encode(google_crc32c.value(found.data).to_bytes(4, "big")).decode()
             return 200, {**headers, "x-goog-hash": f"crc32c={checksum}"}, data
         match = re.fullmatch(r"bytes=(\d+)-(\d*)", span)
         assert match, span

@@ -130,10 +130,14 @@ class BucketTarget(whole.WholeTarget):
 
     def sweep(self, names: run_module.TemporaryNames) -> list[str]:
         """Remove the shadow objects that runs left beside this table."""
+        kinds = ("shadow", "stage", "latest", "old")
+        prefixes = tuple(names.prefix(kind, self.table) for kind in kinds)
         removed = []
-        for facts in self._store.list(f"{self._parent}/{names.prefix('shadow', self.table)}"):
-            self._store.delete(facts.url)
-            removed.append(facts.url[len(self._parent) + 1 :])
+        for facts in self._store.list(f"{self._parent}/_tmg_"):
+            name = facts.url[len(self._parent) + 1 :]
+            if name.startswith(prefixes):
+                self._store.delete(facts.url)
+                removed.append(name)
         return removed
 
     # --- describing -----------------------------------------------------------------------------
