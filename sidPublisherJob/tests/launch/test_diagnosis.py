@@ -48,6 +48,21 @@ def test_an_exit_code_is_told_with_its_meaning_and_the_logs_last_line(
     assert "pipeline: error: why" in str(found)
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"severity": "ERROR", "message": "pipeline: error: why", "exit_code": 78}', "why"),
+        ('rity": "ERROR", "message": "pipeline: error: why", "exit_code": 78}', None),
+        ('{"severity": "ERROR"}', None),
+    ],
+)
+def test_of_a_json_log_the_message_is_told(line: str, said: str | None) -> None:
+    found = diagnosis.failed(FAILED, [ended(78, message=f"{line}\n")])
+    assert found is not None
+    assert "severity" not in str(found)
+    assert ("pipeline: error: why" in str(found)) is (said is not None)
+
+
 def test_out_of_memory_names_the_limit_also_with_exit_code_0() -> None:
     for code in (137, 0):
         killed = pod(

@@ -15,7 +15,7 @@ from tmg_etl import errors
 from tmg_etl.__version__ import __version__
 
 SMOKE = image_kit.ROOT / "examples" / "smoke"
-SIZE_LIMIT_BYTES = 480_000_000
+SIZE_LIMIT_BYTES = 540_000_000
 """docs/image.md says what it is made of. The limit leaves room for a library, not for a mistake."""
 
 BUILD_TOOLS = re.compile(
@@ -23,6 +23,8 @@ BUILD_TOOLS = re.compile(
     r"([-.\d]*)"
 )
 KEY_NAMES = re.compile(r"(?i).*\.(key|p12|pfx|jks|kdbx)|id_(rsa|ed25519|ecdsa)|\.env(\..*)?")
+# With its value: the name alone stands in the code of Google's clients.
+PRIVATE_KEY_VALUE = re.compile(rb'"private_key"\s*:\s*"-----')
 SLOW_PIPELINE = """
 import time
 
@@ -112,7 +114,7 @@ transfers:
     key: [name]
 """)
     (config / "data").mkdir()
-    (config / "data" / "planets.csv").write_bytes((SMOKE / "data" / "planets.csv").read_bytes())
+    (config / "data" / "planets.csv").write_text("name,moons\nMercury,0\nEarth,1\nMars,2\n")
     for transfer in ("to_parquet", "to_duckdb"):
         done = image.run(
             "20240101", transfer, "truncate", "/srv/config.yaml", tmp=tmp, config=config
@@ -120,12 +122,13 @@ transfers:
         assert done.returncode == 0, done.stderr
     python = ["python", "-c", (
         "import duckdb, psycopg, pymysql, alembic.command, pyarrow.dataset, rich.live, numpy;"
+        "import google.cloud.bigquery, google.cloud.bigquery_storage, google.cloud.storage;"
         "psycopg.pq.version();"
         "database = duckdb.connect('/tmp/serving.duckdb');"
         "print(database.execute('SELECT count(*) FROM planet').fetchone())"
     )]  # fmt: skip
     done = image.run(tmp=tmp, config=config, entrypoint=python)
-    assert (done.returncode, done.stdout.strip()) == (0, "(8,)"), done.stderr
+    assert (done.returncode, done.stdout.strip()) == (0, "(3,)"), done.stderr
 
 
 def test_a_scheduled_pod_becomes_a_run(image: image_kit.Image, tmp: pathlib.Path) -> None:
@@ -237,7 +240,7 @@ def test_no_key_that_lay_in_the_checkout_is_in_it(image: image_kit.Image) -> Non
         if path.is_relative_to("/opt/sid") and file.is_file() and file.stat().st_size < 1_000_000:
             data = file.read_bytes()
             assert b"PRIVATE KEY-----\nMII" not in data, path
-            assert b'"private_key"' not in data, path
+            assert not PRIVATE_KEY_VALUE.search(data), path
             assert b"PASSWORD=poison" not in data, path
             found += 1
     assert found > 1000

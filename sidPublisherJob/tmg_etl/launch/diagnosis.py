@@ -5,8 +5,10 @@ The kinds are stable: alerts may match on them.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -201,8 +203,21 @@ def _exit_code(code: int, end: dict[str, Any], pod: str) -> Diagnosis:
     meaning, remedy = MEANINGS.get(code, ("not one of ours", "look at the end of the log"))
     # The log's last line, which the kubelet keeps: it says why, also when the log is gone.
     lines = [line for line in str(end.get("message") or "").splitlines() if line.strip()]
-    last = f": {errors.shorten(lines[-1], 300)}" if lines else ""
+    said = _message(lines[-1]) if lines else None
+    last = f": {errors.shorten(said, 300)}" if said else ""
     return Diagnosis(Kind.EXIT_CODE, f"exit code {code}, {meaning}{last}", remedy, code, pod)
+
+
+def _message(line: str) -> str | None:
+    """Return what a line of the log says; None for a JSON line whose beginning was cut off.
+
+    The kubelet keeps the last 2,048 bytes.
+    """
+    if not line.endswith("}"):
+        return line
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        return str(json.loads(line)["message"])
+    return None
 
 
 def _states(pod: cluster.Object) -> Iterator[cluster.Object]:
