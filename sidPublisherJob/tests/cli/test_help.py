@@ -79,6 +79,7 @@ Commands:
   plan     Show what a run would do; writes nothing.
   runs     List what ran, or show one run in full.
   status   Show jobs and schedules in a cluster.
+  verify   Compare source and target; name rows that differ.
   version  Show the version.
 """
 
@@ -252,7 +253,7 @@ def test_wrong_arguments_are_one_line_and_exit_64(
         (
             ("run",),
             "found the unknown command 'run', expected one of config, plan, runs, "
-            "status, version; did you mean runs?",
+            "status, verify, version; did you mean runs?",
         ),
         (
             ("config", "validate"),

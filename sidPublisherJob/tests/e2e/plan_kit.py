@@ -13,8 +13,8 @@ from pyarrow import parquet
 from tests.e2e import place as place_module
 from tmg_etl import run
 from tmg_etl.config import loader, model
+from tmg_etl.transfer import comparison, rehearsal, runner
 from tmg_etl.transfer import plan as plan_module
-from tmg_etl.transfer import rehearsal, runner
 
 DAY = datetime.date(2013, 1, 2)
 
@@ -112,6 +112,17 @@ class Shop:
         assert outcome.error is None, outcome.error
         assert outcome.cleanup_error is None
         return outcome.result
+
+    def verify(
+        self, mode: str = "truncate", start: datetime.date | None = None, limit: int = 20
+    ) -> comparison.Comparison:
+        """Compare source and target; holds it to having written nothing."""
+        before = (self.place.tables(), self.contents())
+        ledger = (self.folder / "ledger.db").read_bytes()
+        found = comparison.make(**self._arguments(mode, start), limit=limit)
+        assert (self.place.tables(), self.contents()) == before
+        assert (self.folder / "ledger.db").read_bytes() == ledger
+        return found
 
     def contents(self, table: str = "facts") -> place_module.Rows | None:
         """Return the rows of the target; None when there is none."""

@@ -25,6 +25,9 @@ COMMANDS = {
     "status": group.Entry(
         "tmg_etl.cli.status_command:command", "Show jobs and schedules in a cluster."
     ),
+    "verify": group.Entry(
+        "tmg_etl.cli.verify_command:command", "Compare source and target; name rows that differ."
+    ),
     "version": group.Entry("tmg_etl.cli.people:version", "Show the version."),
 }
 

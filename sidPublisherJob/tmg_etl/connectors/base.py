@@ -104,7 +104,7 @@ class Selection:
         window: only rows in this window.
         keys_of: only rows whose key is in this staging table.
         key: the key columns for `keys_of`.
-        buckets: only rows of its wanted buckets; for targets whose `proof` is the database's.
+        buckets: only rows of its wanted buckets; for targets that have `Target.bucket_sums`.
     """
 
     window: CursorWindow | None = None
@@ -699,12 +699,26 @@ class Target(abc.ABC):
 
     def bucket_sums(
         self, name: str, columns: Sequence[str], selection: Selection, buckets: Buckets
-    ) -> dict[int, Fingerprint]:
+    ) -> dict[int, Fingerprint] | None:
         """Return the fingerprint of each bucket that is not empty, computed by the database.
 
-        Asked only of targets whose `proof` is the database's.
+        Asked only of targets whose `proof` is the database's. None, the default, means that it
+        has no such query: then the rows are read back, and `scan` is not asked for buckets.
         """
-        raise TypeError(f"{type(self).__name__} is proved by reading back")
+        return None
+
+    def marked_keys(
+        self, staging: str, key: Sequence[str], deleted: str, limit: int
+    ) -> list[dict[str, object]]:
+        """Return keys of the target that a staged row marks as deleted; in a `rehearsal`.
+
+        Args:
+            staging: a staging table, one row per key.
+            key: the key columns.
+            deleted: SQL condition over the staged row.
+            limit: most keys to return.
+        """
+        return []
 
     @abc.abstractmethod
     def drop(self, name: str) -> None:

@@ -274,6 +274,17 @@ class SqlTarget(base.Target):
             )
         }
 
+    def marked_keys(
+        self, staging: str, key: Sequence[str], deleted: str, limit: int
+    ) -> list[dict[str, object]]:
+        """Return keys of the target that a staged row marks as deleted."""
+        marked = f"SELECT {self.names(key)} FROM {self.qualified(staging)} WHERE ({deleted}\n)"
+        found = self.rows(
+            f"SELECT {self.names(key, self.quote(self.table))} FROM {self.qualified(self.table)}"
+            f" JOIN ({marked}) AS {STAGED} ON {self.key_match(key)} LIMIT {int(limit)}"
+        )
+        return [dict(zip(key, row, strict=True)) for row in found]
+
     @contextlib.contextmanager
     def rehearsal(self, staging: str) -> Iterator[None]:
         """Count in a block what merges would do; see `base.Target`."""

@@ -85,6 +85,31 @@ class Encoder:
             self._sum += _hash_sum(_lines(columns), self._digest)
 
 
+class Hasher:
+    """Hashes rows one by one: the numbers that an `Encoder` adds up.
+
+    Args:
+        schema: fields of the batches.
+        text: how values are written.
+        columns: which of them are hashed, in this order; None means all.
+    """
+
+    def __init__(
+        self, schema: pa.Schema, text: base.TextFormat, columns: Sequence[str] | None = None
+    ) -> None:
+        self._columns = list(columns if columns is not None else schema.names)
+        self._writers = [column_writer(schema.field(name), text) for name in self._columns]
+        self._digest = text.digest
+
+    def hashes(self, batch: pa.RecordBatch) -> np.ndarray:
+        """Return the hash of each row, as uint64."""
+        texts = [
+            write(batch.column(name))
+            for name, write in zip(self._columns, self._writers, strict=True)
+        ]
+        return _hashes(_lines(texts), self._digest)
+
+
 def column_writer(field: pa.Field, text: base.TextFormat) -> Callable[[pa.Array], pa.StringArray]:
     """Return the function that writes one column: an array of its type to an array of texts.
 
@@ -221,7 +246,12 @@ def _lines(columns: Sequence[pa.StringArray]) -> pa.StringArray:
 
 
 def _hash_sum(lines: pa.StringArray, digest: base.Digest) -> int:
-    """Return the sum of the row hashes modulo 2**64; the newline at a row's end is not hashed."""
+    """Return the sum of the row hashes modulo 2**64."""
+    return int(_hashes(lines, digest).sum(dtype=np.uint64))
+
+
+def _hashes(lines: pa.StringArray, digest: base.Digest) -> np.ndarray:
+    """Return the hash of each row as uint64; the newline at a row's end is not hashed."""
     data, offsets = _data(lines), _offsets(lines)
     bounds = (offsets - offsets[0]).tolist()
     hashed, size = _DIGESTS[digest]
@@ -229,7 +259,7 @@ def _hash_sum(lines: pa.StringArray, digest: base.Digest) -> int:
         [hashed(data[start : end - 1]).digest() for start, end in itertools.pairwise(bounds)]
     )
     heads = np.frombuffer(digests, dtype=">u8")[:: size // 8].astype(np.uint64)
-    return int((heads >> _HASH_SHIFT).sum(dtype=np.uint64))
+    return heads >> _HASH_SHIFT
 
 
 def _offsets(array: pa.Array) -> np.ndarray:

@@ -338,6 +338,7 @@ class MySQLTarget(sql.SqlTarget):
         """Hold one snapshot for all reads of a block."""
         # Described before: the catalogue is not part of the snapshot.
         self._entry(self.table)
+        self.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         self.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
         self._is_reading = True
         try:

@@ -1,0 +1,72 @@
+"""A comparison of source and target as lines for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tmg_etl import errors
+from tmg_etl.cli import output, quantity
+
+if TYPE_CHECKING:
+    from tmg_etl.transfer import comparison as comparison_module
+
+_WIDTH = 60
+
+
+def render(comparison: comparison_module.Comparison) -> str:
+    """Return the lines that `tmg-etl verify` prints."""
+    window = f", window {comparison.window}" if comparison.window else ""
+    lines = [
+        f"transfer  {comparison.transfer}{window}",
+        f"source    {comparison.source}: {comparison.source_fingerprint}",
+        f"target    {comparison.target}: {comparison.target_fingerprint}",
+    ]
+    if comparison.is_equal:
+        return "\n".join([*lines, "equal"])
+    lines.append(_headline(comparison))
+    lines += [f"  column {name} is not in the target" for name in comparison.columns_missing]
+    lines += [_line(difference) for difference in comparison.differences]
+    hidden = comparison.missing + comparison.extra + comparison.changed
+    hidden -= len(comparison.differences)
+    if hidden:
+        lines.append(f"  and {quantity.rows(hidden)} more; `--limit` shows more of them")
+    return "\n".join(lines)
+
+
+def _headline(comparison: comparison_module.Comparison) -> str:
+    counts = (
+        (comparison.missing, "missing"),
+        (comparison.extra, "extra"),
+        (comparison.changed, "changed"),
+    )
+    words = ", ".join(f"{quantity.count(number)} {word}" for number, word in counts)
+    return f"different: {'' if comparison.is_complete else 'at least '}{words}"
+
+
+def _line(difference: comparison_module.Difference) -> str:
+    key = _cells(difference.key)
+    if difference.source is not None and difference.target is not None:
+        cells = ", ".join(
+            f"{output.printable(name)}: source {_value(value)}, target"
+            f" {_value(difference.target[name])}"
+            for name, value in difference.source.items()
+        )
+    else:
+        cells = _cells(difference.source or difference.target or {})
+    return f"  {difference.kind:<8} {key}{': ' if cells else ''}{cells}"
+
+
+def _cells(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{output.printable(name)}={_value(value)}" for name, value in values.items())
+
+
+def _value(value: Any) -> str:
+    """Return a value on one line; text in quotes, and cut where it is long."""
+    if value is None:
+        return "null"
+    if isinstance(value, str):
+        cut = value if len(value) <= _WIDTH else f"{value[: _WIDTH - 1]}…"
+        return output.printable(json.dumps(cut, ensure_ascii=False))
+    return errors.one_line(str(value))

@@ -1,0 +1,436 @@
+"""Source and target as they are now, compared without writing, down to the rows that differ."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import datetime
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tmg_etl import errors
+from tmg_etl import run as run_module
+from tmg_etl.connectors import base
+from tmg_etl.transfer import bucket, conversion, encode, mapping, pipeline, runner, stage
+from tmg_etl.transfer import plan as plan_module
+
+if TYPE_CHECKING:
+    from tmg_etl.config import model
+
+#: Rows of each side that are held to find the ones that differ.
+MOST_ROWS = 200_000
+
+MISSING, EXTRA, CHANGED = "missing", "extra", "changed"
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """One row that differs.
+
+    Attributes:
+        kind: missing (the source has it), extra (the target has it), or changed.
+        key: its key by column; the whole row where the transfer has no key.
+        source: values of the source: of a changed row those that differ; None when extra.
+        target: values of the target likewise; None when missing.
+    """
+
+    kind: str
+    key: dict[str, Any]
+    source: dict[str, Any] | None
+    target: dict[str, Any] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """What came of a comparison. The names are the keys of the JSON.
+
+    Attributes:
+        transfer: its name.
+        write_mode: truncate: all rows were compared; delta: those of the window.
+        window: the days; None for truncate.
+        source: what was read.
+        snapshot: which state of it.
+        target: connection and table.
+        columns: what was compared.
+        columns_missing: columns of the source that the target lacks.
+        source_fingerprint: rows and hash of what the target should hold.
+        target_fingerprint: rows and hash of what it holds.
+        missing: rows that the target lacks.
+        extra: rows that only the target has.
+        changed: rows of one key that differ.
+        is_complete: whether these are all; else there are more, and they were not looked at.
+        differences: the first of them.
+    """
+
+    transfer: str
+    write_mode: str
+    window: str | None
+    source: str
+    snapshot: str
+    target: str
+    columns: tuple[str, ...]
+    columns_missing: tuple[str, ...]
+    source_fingerprint: str
+    target_fingerprint: str
+    missing: int = 0
+    extra: int = 0
+    changed: int = 0
+    is_complete: bool = True
+    differences: tuple[Difference, ...] = ()
+
+    @property
+    def is_equal(self) -> bool:
+        """Return whether the target holds exactly what it should."""
+        differing = self.missing or self.extra or self.changed or self.columns_missing
+        return not differing and self.source_fingerprint == self.target_fingerprint
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the comparison as plain values for JSON."""
+        return {"equal": self.is_equal, **dataclasses.asdict(self)}
+
+
+def make(
+    config: model.Config,
+    transfer_name: str,
+    *,
+    execution_date: datetime.date,
+    delta_start_date: datetime.date | None,
+    write_mode: run_module.WriteMode,
+    limit: int = 20,
+) -> Comparison:
+    """Compare a transfer's source with its target; write to neither.
+
+    Args:
+        config: with one environment merged in.
+        transfer_name: key in `transfers`.
+        execution_date: fills placeholders; the end of the window.
+        delta_start_date: start of the window; None takes the execution date.
+        write_mode: truncate compares all rows, delta those of the window.
+        limit: most rows to name.
+
+    Raises:
+        errors.ConfigError: the transfer runs code of its own, or there is no target yet.
+        errors.DataError: a row of the source could not be published at all.
+    """
+    run = runner.make_run(
+        config,
+        transfer_name,
+        execution_date=execution_date,
+        delta_start_date=delta_start_date,
+        write_mode=write_mode,
+        verify="fingerprint",
+    )
+    built = runner.load_class(run.transfer, config.packages)(run)
+    if not isinstance(built, pipeline.TransferPipeline):
+        raise errors.ConfigError(
+            f"the transfer {transfer_name!r} runs code of its own, which decides what the target"
+            " holds",
+            hint="only a TransferPipeline can be compared with its source",
+        )
+    with plan_module.opened(built) as (source, target):
+        if target.describe() is None:
+            raise errors.ConfigError(
+                f"there is no table {target.table} to compare with", hint="run the transfer first"
+            )
+        columns = pipeline.resolve_columns(run, source, target)
+        return _Comparer(run, source, target, columns, limit).compare()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Comparer:
+    run: run_module.Run
+    source: base.Source
+    target: base.Target
+    columns: mapping.Mapping
+    limit: int
+
+    def compare(self) -> Comparison:
+        window = plan_module.window_of(self.run)
+        if window is None:
+            with self.target.reading():
+                return self._compared(self._read(), self._held(base.Selection()), [])
+        if self.target.capabilities.can_rehearse:
+            return self._compare_staged(window)
+        delta = self.run.transfer.delta
+        if delta is not None and (delta.order_by or delta.deleted):
+            raise errors.ConfigError(
+                f"the window of {self.target.table} cannot be compared: this kind of target does"
+                " not tell which version of a key is the latest",
+                hint="leave out --delta_start_date and --mode to compare all rows",
+            )
+        with self.target.reading():
+            return self._compared(self._read(), self._held(base.Selection(window=window)), [])
+
+    # --- the window of a delta ------------------------------------------------------------------
+
+    def _compare_staged(self, window: base.CursorWindow) -> Comparison:
+        """Compare what a merge would leave of the window's rows with what the target holds."""
+        transfer, delta = self.run.transfer, self.run.transfer.delta
+        assert delta is not None
+        staging = self.run.names.table("stage", self.target.table)
+        with self.target.rehearsal(staging):
+            self._stage(staging, window)
+            marked: list[Difference] = []
+            if transfer.key:
+                self.target.keep_latest(
+                    staging, self.columns.staged.names, transfer.key, delta.order_by
+                )
+            selection = base.Selection(window=window)
+            if delta.strategy == "upsert":
+                marked = self._settle(staging, delta)
+                selection = base.Selection(keys_of=staging, key=tuple(transfer.key))
+            with self.target.reading():
+                return self._compared(
+                    self._held(base.Selection(), staging), self._held(selection), marked
+                )
+
+    def _stage(self, staging: str, window: base.CursorWindow) -> None:
+        held = [name for name in self.columns.names if name not in self.columns.added.names]
+        extra = [field for field in self.columns.staged if field.name not in held]
+        self.target.create_staging(staging, held, pa.schema(extra))
+        stage.load(
+            self.run,
+            self.source,
+            self.target,
+            staging,
+            columns=self.columns.read,
+            converter=self._converter(self.columns.staged),
+            window=window,
+        )
+
+    def _settle(self, staging: str, delta: model.DeltaSpec) -> list[Difference]:
+        """Leave in the staging table what the target must hold; return rows that must be gone."""
+        key, names = self.run.transfer.key, self.columns.names
+        # First without deletions: a version older than the target's deletes nothing.
+        self.target.upsert(staging, names, key, delta.order_by, None)
+        if not delta.deleted:
+            return []
+        found = self.target.marked_keys(staging, key, delta.deleted, MOST_ROWS)
+        self.target.upsert(staging, names, key, delta.order_by, delta.deleted)
+        return [
+            Difference(EXTRA, {name: _plain(value) for name, value in one.items()}, None, {})
+            for one in found
+        ]
+
+    # --- the two sides --------------------------------------------------------------------------
+
+    @property
+    def _schema(self) -> pa.Schema:
+        """Return what is compared: what both sides have."""
+        added = self.columns.added.names
+        return pa.schema([field for field in self.columns.columns if field.name not in added])
+
+    @property
+    def _key(self) -> list[str]:
+        return list(self.run.transfer.key) or self._schema.names
+
+    def _converter(self, fields: pa.Schema) -> conversion.Converter:
+        return conversion.Converter(
+            table=self.target.table,
+            fields=fields,
+            required=self.columns.required,
+            key=tuple(self.run.transfer.key),
+            capabilities=self.target.capabilities,
+        )
+
+    def _read(self) -> bucket.Side:
+        schema = self._schema
+        converter = self._converter(schema)
+        window = plan_module.window_of(self.run)
+
+        def read() -> Iterator[pa.RecordBatch]:
+            rows = self.source.read(schema.names, window, batch_rows=self.run.transfer.batch_rows)
+            for batch in rows:
+                self.run.stop.check()
+                yield converter.convert(batch)
+
+        return bucket.Stream(read, schema, self.target.capabilities.text, self._key)
+
+    def _held(self, selection: base.Selection, name: str | None = None) -> bucket.Side:
+        table = name or self.target.table
+        return bucket.held(self.target, table, self._schema, selection, self._key)
+
+    # --- the comparison -------------------------------------------------------------------------
+
+    def _compared(
+        self, left: bucket.Side, right: bucket.Side, marked: list[Difference]
+    ) -> Comparison:
+        sent, held = left.sums(), right.sums()
+        differing = [
+            number
+            for number in sorted(sent.keys() | held.keys())
+            if sent.get(number) != held.get(number)
+        ]
+        looked_at = _affordable(differing, sent, held)
+        pairs = _Pairs(
+            left.rows(looked_at), right.rows(looked_at), self._schema, self.run.transfer.key
+        )
+        spots = pairs.spots()
+        counts = collections.Counter(spot.kind for spot in spots)
+        named = pairs.first(spots, self.target.capabilities.text, self.limit)
+        delta = plan_module.window_of(self.run)
+        spec = self.run.transfer.target
+        return Comparison(
+            transfer=self.run.transfer_name,
+            write_mode=self.run.write_mode.value,
+            window=str(self.run.window) if delta else None,
+            source=self.source.description,
+            snapshot=self.source.snapshot,
+            target=f"{spec.connection}: {spec.table}",
+            columns=tuple(self._schema.names),
+            columns_missing=tuple(self.columns.added.names),
+            source_fingerprint=str(_total(sent)),
+            target_fingerprint=str(_total(held)),
+            missing=counts[MISSING],
+            extra=counts[EXTRA] + len(marked),
+            changed=counts[CHANGED],
+            is_complete=len(looked_at) == len(differing),
+            differences=tuple([*named, *marked][: self.limit]),
+        )
+
+
+def _total(sums: dict[int, base.Fingerprint]) -> base.Fingerprint:
+    rows = sum(one.rows for one in sums.values())
+    return base.Fingerprint(rows, sum(one.hash or 0 for one in sums.values()) % 2**64)
+
+
+def _affordable(
+    numbers: Sequence[int],
+    left: dict[int, base.Fingerprint],
+    right: dict[int, base.Fingerprint],
+) -> list[int]:
+    """Return the first of some buckets, as many as have `MOST_ROWS` rows on either side."""
+    chosen, rows = [], 0
+    for number in numbers:
+        rows += max(side[number].rows for side in (left, right) if number in side)
+        if rows > MOST_ROWS:
+            break
+        chosen.append(number)
+    return chosen
+
+
+@dataclasses.dataclass(frozen=True)
+class _Spot:
+    """Where a difference is: a row of either side, or one of both."""
+
+    left: int | None
+    right: int | None
+
+    @property
+    def kind(self) -> str:
+        if self.left is None:
+            return EXTRA
+        return MISSING if self.right is None else CHANGED
+
+
+@dataclasses.dataclass(frozen=True)
+class _Pairs:
+    """Rows of the same buckets of both sides.
+
+    Attributes:
+        left: what the target should hold.
+        right: what it holds.
+        schema: the columns that were compared.
+        key: the key; empty where rows may repeat.
+    """
+
+    left: bucket.Rows
+    right: bucket.Rows
+    schema: pa.Schema
+    key: Sequence[str]
+
+    def spots(self) -> list[_Spot]:
+        """Return all differences, in no order."""
+        lefts, rights = self._unmatched()
+        found = []
+        for number in lefts.keys() | rights.keys():
+            here, there = lefts.get(number, []), rights.get(number, [])
+            # Without a key, rows of one hash are equal; there are more of them on one side.
+            paired = min(len(here), len(there)) if self.key else 0
+            found += [_Spot(*pair) for pair in zip(here[:paired], there[:paired], strict=True)]
+            found += [_Spot(row, None) for row in here[paired:]]
+            found += [_Spot(None, row) for row in there[paired:]]
+        return found
+
+    def first(self, spots: Sequence[_Spot], text: base.TextFormat, limit: int) -> list[Difference]:
+        """Return some differences with their values, those of the smallest keys."""
+        writers = {field.name: encode.column_writer(field, text) for field in self.schema}
+        names = list(self.key) or self.schema.names
+        lefts = [spot for spot in spots if spot.left is not None]
+        rights = [spot for spot in spots if spot.left is None]
+        keys = pa.concat_tables(
+            [
+                self.left.table.select(names).take(_indices(spot.left for spot in lefts)),
+                self.right.table.select(names).take(_indices(spot.right for spot in rights)),
+            ]
+        )
+        order = pc.sort_indices(keys, [(name, "ascending") for name in names])
+        ordered = [*lefts, *rights]
+        chosen = [ordered[at] for at in order[:limit].to_pylist()]
+        return [self._difference(spot, writers) for spot in chosen]
+
+    def _unmatched(self) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
+        """Return the rows of each side that the other does not have, by the hash of their key."""
+        rest = collections.Counter(self.right.hashes.tolist())
+        lefts: dict[int, list[int]] = {}
+        for row, (key, hashed) in enumerate(
+            zip(self.left.keys.tolist(), self.left.hashes.tolist(), strict=True)
+        ):
+            if rest[hashed] > 0:
+                rest[hashed] -= 1
+            else:
+                lefts.setdefault(key, []).append(row)
+        rights: dict[int, list[int]] = {}
+        for row, (key, hashed) in enumerate(
+            zip(self.right.keys.tolist(), self.right.hashes.tolist(), strict=True)
+        ):
+            if rest[hashed] > 0:
+                rest[hashed] -= 1
+                rights.setdefault(key, []).append(row)
+        return lefts, rights
+
+    def _difference(self, spot: _Spot, writers: Mapping[str, _Writer]) -> Difference:
+        here = None if spot.left is None else self.left.table.slice(spot.left, 1)
+        there = None if spot.right is None else self.right.table.slice(spot.right, 1)
+        mine, others = _values(here), _values(there)
+        named = mine or others
+        key = {name: named[name] for name in self.key or named}
+        rest = [name for name in named if name not in key]
+        if here is not None and there is not None:
+            rest = [
+                name
+                for name, write in writers.items()
+                if write(here[name].combine_chunks()) != write(there[name].combine_chunks())
+            ]
+        return Difference(
+            spot.kind,
+            key,
+            None if here is None else {name: mine[name] for name in rest},
+            None if there is None else {name: others[name] for name in rest},
+        )
+
+
+def _indices(rows: Iterable[int | None]) -> pa.Array:
+    return pa.array(list(rows), pa.int64())
+
+
+_Writer = Callable[[pa.Array], pa.StringArray]
+
+
+def _values(row: pa.Table | None) -> dict[str, Any]:
+    if row is None:
+        return {}
+    return {name: _plain(value) for name, value in row.to_pylist()[0].items()}
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON can say it: numbers that it knows, else text."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    return value.hex() if isinstance(value, bytes) else str(value)
