@@ -23,8 +23,10 @@ BUILD_TOOLS = re.compile(
     r"([-.\d]*)"
 )
 KEY_NAMES = re.compile(r"(?i).*\.(key|p12|pfx|jks|kdbx)|id_(rsa|ed25519|ecdsa)|\.env(\..*)?")
-# With its value: the name alone stands in the code of Google's clients.
-PRIVATE_KEY_VALUE = re.compile(rb'"private_key"\s*:\s*"-----')
+# With a value that is base64: Google's clients have the name, and show what it looks like.
+PRIVATE_KEY_VALUE = re.compile(
+    rb'"private_key"\s*:\s*"-----BEGIN [A-Z ]*-----(\\n|\n)?[A-Za-z0-9+/]'
+)
 SLOW_PIPELINE = """
 import time
 
