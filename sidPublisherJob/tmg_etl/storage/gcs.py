@@ -29,6 +29,7 @@ DEADLINE_S = 180.0
 """How long one call is tried again. A regional hiccup of Cloud Storage is shorter than that."""
 
 _CONNECTIONS = 32
+_GZIP_BYTES = 1024
 _THREADS = 8
 _TURNS = 5
 _FIELDS = "items(name,size,generation,timeCreated,updated,crc32c),nextPageToken"
@@ -71,49 +72,24 @@ class GoogleStore(base.Store):
 
     def facts(self, url: str) -> base.Facts | None:
         """Return the object's facts; None when there is no such object."""
-        from google.api_core import exceptions
-
-        blob = self.blob(url)
-        with self.explaining(url):
-            try:
-                blob.reload(retry=google.retry(self._deadline_s), timeout=upload.TIMEOUT_S)
-            except exceptions.NotFound as error:
-                self._check_bucket(error, url)
-                return None
-        return _facts(blob)
+        blob = self._look(url)
+        return _facts(blob) if blob else None
 
     def read(self, url: str, *, generation: str | None = None, limit: int | None = None) -> bytes:
         """Return an object's bytes; what ``gcloud storage cp -Z`` packed is unpacked."""
-        from google.api_core import exceptions
-
-        blob = self.blob(url, generation)
-        if limit == 0:
-            return b""
-        with self.explaining(url):
-            try:
-                data: bytes = blob.download_as_bytes(
-                    end=None if limit is None else limit - 1,
-                    raw_download=True,
-                    checksum="crc32c",
-                    retry=google.retry(self._deadline_s),
-                    timeout=upload.TIMEOUT_S,
-                )
-            except exceptions.RequestRangeNotSatisfiable:
-                return b""
-            except exceptions.NotFound as error:
-                self._check_bucket(error, url)
-                raise base.GoneError(url) if generation else self._missing(url) from None
-        return _unpacked(data, limit) if _is_packed(blob) else data
+        blob = self._look(url, generation)
+        if blob is None:
+            raise base.GoneError(url) if generation else self._missing(url)
+        facts, is_packed = _facts(blob), _is_packed(blob)
+        with self._open(facts, may_be_packed=True) as file:
+            # What is hardly longer than the limit may be longer packed than unpacked.
+            margin = _GZIP_BYTES if is_packed else 0
+            data = file.read(-1 if limit is None else limit + margin)
+        return _unpacked(data, limit) if is_packed else data
 
     def open(self, facts: base.Facts) -> BinaryIO:
         """Return a seekable, buffered stream of exactly the generation in `facts`."""
-        base.split_object(facts.url)
-
-        def fetch(start: int, end: int) -> bytes:
-            return self._fetch(facts, start, end)
-
-        checksum = crc.Expected(facts.url, facts.checksum) if facts.checksum else None
-        return stream.opened(facts.size_bytes, fetch, self._pool(), checksum)
+        return self._open(facts, may_be_packed=False)
 
     def write(
         self,
@@ -183,6 +159,9 @@ class GoogleStore(base.Store):
             emulator = f"http://{emulator}"
         options = {"api_endpoint": emulator} if emulator else None
         # The project only matters for making and listing buckets; None does not ask for it.
+        # Else the client asks in a thread for the bucket's own metadata, for traces that nobody
+        # reads, and needs a right for it that this job does not.
+        os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
         client = storage.Client(project=None, credentials=login, client_options=options)
         session = client._http  # made here, by one thread
         if not getattr(session, "is_mtls", False):
@@ -210,28 +189,61 @@ class GoogleStore(base.Store):
         number = int(generation) if generation else None
         return self._bucket(bucket).blob(name, generation=number)
 
-    def _fetch(self, facts: base.Facts, start: int, end: int) -> bytes:
+    def _look(self, url: str, generation: str | None = None) -> storage.Blob | None:
+        """Return the client's handle of an object with its metadata; None when it is not there."""
         from google.api_core import exceptions
 
-        blob = self.blob(facts.url, facts.generation)
+        blob = self.blob(url, generation)
+        with self.explaining(url):
+            try:
+                blob.reload(retry=google.retry(self._deadline_s), timeout=upload.TIMEOUT_S)
+            except exceptions.NotFound as error:
+                self._check_bucket(error, url)
+                return None
+        return blob
+
+    def _open(self, facts: base.Facts, *, may_be_packed: bool) -> BinaryIO:
+        base.split_object(facts.url)
+
+        def fetch(start: int, end: int) -> bytes:
+            blob, data = self._fetch(facts, start, end)
+            if _is_packed(blob) and not may_be_packed:
+                raise errors.ConfigError(
+                    f"{facts.url} is stored with Content-Encoding: gzip,"
+                    " expected the bytes themselves",
+                    hint="upload it without -Z, or name it .gz",
+                )
+            return data
+
+        checksum = crc.Expected(facts.url, facts.checksum) if facts.checksum else None
+        return stream.opened(facts.size_bytes, fetch, self._pool(), checksum)
+
+    def _fetch(self, facts: base.Facts, start: int, end: int) -> tuple[storage.Blob, bytes]:
+        """Return the bytes of a range, and the handle that knows the answer's headers."""
+        from google.api_core import exceptions
+
+        def attempt() -> tuple[storage.Blob, bytes]:
+            blob = self.blob(facts.url, facts.generation)
+            # The client's own retry goes on behind the last byte that came, also where that was
+            # the end. A piece is small enough to be asked for again.
+            data: bytes = blob.download_as_bytes(
+                start=start,
+                end=end - 1,
+                raw_download=True,
+                checksum=None,
+                retry=None,
+                timeout=upload.TIMEOUT_S,
+            )
+            if len(data) != end - start:
+                raise ConnectionError(f"{len(data)} bytes came for {start}-{end - 1}")
+            return blob, data
+
         with self.explaining(facts.url):
             try:
-                data: bytes = blob.download_as_bytes(
-                    start=start,
-                    end=end - 1,
-                    raw_download=True,
-                    checksum=None,
-                    retry=google.retry(self._deadline_s),
-                    timeout=upload.TIMEOUT_S,
-                )
+                found: tuple[storage.Blob, bytes] = google.retry(self._deadline_s)(attempt)()
             except (exceptions.NotFound, exceptions.RequestRangeNotSatisfiable):
                 raise base.GoneError(facts.url) from None
-        if _is_packed(blob):
-            raise errors.ConfigError(
-                f"{facts.url} is stored with Content-Encoding: gzip, expected the bytes themselves",
-                hint="upload it without -Z, or name it .gz",
-            )
-        return data
+        return found
 
     def _upload(self, url: str, expected: str | None, metadata: Mapping[str, str]) -> base.Writer:
         return upload.Upload(self, url, expected, metadata, self._deadline_s)
@@ -340,5 +352,7 @@ def _is_packed(blob: storage.Blob) -> bool:
 
 
 def _unpacked(data: bytes, limit: int | None) -> bytes:
+    if limit == 0:
+        return b""
     unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     return unpacking.decompress(data, limit or 0)

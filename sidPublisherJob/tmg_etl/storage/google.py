@@ -167,7 +167,7 @@ def is_temporary(exc: BaseException) -> bool:
         return is_temporary(inner) if inner is not None else "metadata" in str(exc).lower()
     if isinstance(exc, logins.GoogleAuthError):
         return bool(exc.retryable)
-    return _is_network(exc) and not _is_certificate(exc)
+    return _is_cut(exc) and not _is_certificate(exc)
 
 
 def _default(scopes: Sequence[str]) -> Any:
@@ -283,18 +283,37 @@ def _inner(exc: BaseException) -> BaseException | None:
     return first if isinstance(first, BaseException) and first is not exc else None
 
 
-def _is_network(exc: BaseException) -> bool:
+def _is_cut(exc: BaseException) -> bool:
+    """Return whether a connection could not be made, or ended in the middle."""
     import requests
     import urllib3.exceptions
 
     kinds = (
-        requests.RequestException,
-        urllib3.exceptions.HTTPError,
+        requests.ConnectionError,
+        requests.Timeout,
+        requests.exceptions.ChunkedEncodingError,
+        urllib3.exceptions.PoolError,
+        urllib3.exceptions.ProtocolError,
+        urllib3.exceptions.TimeoutError,
         http.client.HTTPException,
         ConnectionError,
         TimeoutError,
     )
-    return isinstance(exc, kinds) or type(exc).__name__ == "DataCorruption"
+    return isinstance(exc, kinds)
+
+
+def _is_network(exc: BaseException) -> bool:
+    import requests
+    import urllib3.exceptions
+
+    kinds = (requests.RequestException, urllib3.exceptions.HTTPError)
+    return isinstance(exc, kinds) or _is_cut(exc) or _is_corruption(exc)
+
+
+def _is_corruption(exc: BaseException) -> bool:
+    # By name, because the class has moved between packages. Not worth another attempt by itself:
+    # the client would go on behind the last byte, get "out of range", and call that the end.
+    return type(exc).__name__ == "DataCorruption"
 
 
 def _is_certificate(exc: BaseException) -> bool:
@@ -313,7 +332,7 @@ def _away(exc: BaseException, subject: str) -> errors.TmgEtlError:
         )
     if isinstance(exc, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)):
         return errors.ConfigError(f"{subject}: {exc}", hint=f"correct {' or '.join(EMULATORS)}")
-    if type(exc).__name__ == "DataCorruption":
+    if _is_corruption(exc):
         return errors.TemporaryError(
             f"{subject}: the bytes do not have the checksum that Cloud Storage keeps",
             hint="nothing was used of it; run again",
