@@ -39,12 +39,14 @@ class Traits:
         max_decimal: largest (precision, scale).
         min_date: first day that a date or timestamp column holds.
         longest_name: characters of the longest table or column name.
+        refused_in_names: characters that no table or column name may hold.
     """
 
     gaps: frozenset[str] = frozenset()
     max_decimal: tuple[int, int] = (76, 76)
     min_date: datetime.date = datetime.date.min
     longest_name: int = 64
+    refused_in_names: str = ""
 
     def __post_init__(self) -> None:
         """Refuse a gap that nobody knows: a misspelt one would excuse nothing."""
@@ -57,6 +59,10 @@ class Traits:
         if name not in GAPS:
             raise ValueError(f"unknown gap {name!r}")
         return name not in self.gaps
+
+    def takes_name(self, name: str) -> bool:
+        """Return whether a table or column may be called so."""
+        return not set(self.refused_in_names) & set(name)
 
     @property
     def publishes(self) -> tuple[str, ...]:

@@ -147,6 +147,9 @@ class SchemaConformance(suite.TargetSuite):
     def test_tables_of_any_name(self, target: publication.Publication, name: str) -> None:
         table = self._name(name)
         other = publication.Publication(target.place, table)
+        if not self.profile.traits.takes_name(table):
+            other.refuse(numbered(1, 2), errors.ConfigError)
+            return
         other.publish(numbered(1, 2))
         for publish in self.profile.traits.publishes:
             other.publish(numbered(2, 3), publish=publish)
@@ -154,7 +157,11 @@ class SchemaConformance(suite.TargetSuite):
         assert held(other) == [(2, "n2"), (3, "n3")]
 
     def test_columns_of_any_name(self, target: publication.Publication, publish: str) -> None:
-        names = [self._name(name) for name in NASTY_NAMES]
+        takes = self.profile.traits.takes_name
+        names = [self._name(name) for name in NASTY_NAMES if takes(name)]
+        for name in (name for name in NASTY_NAMES if not takes(name)):
+            refused = pa.table({name: ["one"]})
+            assert name[:3] in str(target.refuse(refused, errors.ConfigError, key=[name]))
         key = names[2]
         for number in (1, 2):
             rows = pa.table({name: [f"{name} {number}", "same"] for name in names})

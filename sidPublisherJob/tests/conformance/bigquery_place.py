@@ -1,0 +1,66 @@
+"""BigQuery looked at with Google's client alone."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+from google.api_core import exceptions
+from google.cloud import bigquery
+
+from tests.bigquery import emulator
+from tmg_etl.connectors import base
+from tmg_etl.testing import conformance
+
+
+class BigQueryPlace(conformance.SqlPlace):
+    """A dataset of an emulator."""
+
+    traits = conformance.Traits(
+        gaps=frozenset({"narrow", "unique"}),
+        max_decimal=(38, 38),
+        longest_name=300,
+        refused_in_names="!\"#$%&'()*+,./:;<=>?@[\\]^`{|}~",
+    )
+    quote_mark = "`"
+
+    def __init__(self, server: emulator.BigQueryServer, dataset: str) -> None:
+        self.dataset = dataset
+        self.raw = server.client()
+        self.place = f"{emulator.PROJECT}.{dataset}"
+
+    @property
+    def connection(self) -> Mapping[str, Any]:
+        return {"type": "bigquery", "project": emulator.PROJECT, "dataset": self.dataset}
+
+    def execute(self, sql: str) -> None:
+        self.query(sql)
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        config = bigquery.QueryJobConfig(default_dataset=self.place)
+        return [tuple(row.values()) for row in self.raw.query_and_wait(sql, job_config=config)]
+
+    def tables(self) -> set[str]:
+        return {str(item.table_id) for item in self.raw.list_tables(self.place)}
+
+    def dump(self, table: str) -> list[str]:
+        try:
+            rows = self.raw.list_rows(self.raw.get_table(self._reference(table)))
+        except exceptions.NotFound:
+            return []
+        return sorted(repr(tuple(row.values())) for row in rows)
+
+    def _reference(self, table: str) -> bigquery.TableReference:
+        return bigquery.DatasetReference(emulator.PROJECT, self.dataset).table(table)
+
+    def value(self, raw: Any, field: pa.Field) -> object:
+        if base.is_json(field) or pa.types.is_nested(field.type):
+            return conformance.Document(raw)
+        if pa.types.is_decimal(field.type):
+            # The client gives NUMERIC without trailing zeros.
+            return raw.quantize(pa.scalar(0, field.type).as_py())
+        if field.type == pa.timestamp("us", tz="UTC"):
+            return raw.astimezone(datetime.UTC)
+        return int(raw) if pa.types.is_integer(field.type) else raw

@@ -1,0 +1,378 @@
+"""A table of BigQuery as a target: loaded aside, proved by SQL, copied into place or merged."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+from google.api_core import exceptions
+from google.cloud import bigquery
+
+from tmg_etl import errors
+from tmg_etl import run as run_module
+from tmg_etl.connectors import base, lease
+from tmg_etl.connectors.bigquery import client as client_module
+from tmg_etl.connectors.bigquery import (
+    datatype,
+    fingerprint,
+    load,
+    lock,
+    merge,
+    predecessor,
+    read,
+    shadow,
+)
+from tmg_etl.connectors.bigquery import session as session_module
+
+_SCAN_ROWS = 65536
+_KINDS = ("shadow", "stage", "latest", "old")
+_DATABASE = base.Capabilities(
+    ingest=base.Ingest.ARROW, proof=base.Proof.DATABASE, max_decimal=(38, 38)
+)
+_READ_BACK = base.Capabilities(
+    ingest=base.Ingest.ARROW, proof=base.Proof.READ_BACK, max_decimal=(38, 38)
+)
+
+
+class BigQueryTarget(merge.MergingTarget):
+    """One table of a dataset.
+
+    Args:
+        clients: of the connection.
+        table: its name as the config has it: ``table``, or with dataset and project before it.
+    """
+
+    def __init__(self, clients: client_module.Clients, table: str) -> None:
+        self.table = table
+        self._clients = clients
+        self._reference = clients.reference(table)
+        self._dataset = bigquery.DatasetReference(
+            self._reference.project, self._reference.dataset_id
+        )
+        self._session = session_module.Session(clients, self._dataset, f"table {table}")
+        self._lease = lease.Lease(
+            lock.TableRegister(clients, self._reference), f"{self._dataset.dataset_id}.{table}"
+        )
+        self._is_locked = False
+        self._known: bigquery.Table | None = None
+        #: Columns of the tables that this target made.
+        self._tables: dict[str, list[bigquery.SchemaField]] = {}
+        self._made: set[str] = set()
+        self._loaders: dict[str, load.Loader] = {}
+
+    @property
+    def ingest_method(self) -> str:
+        """Return how rows enter BigQuery."""
+        way = "staged in the bucket" if self._clients.spec.staging else "uploaded"
+        return f"load jobs of Parquet, {way}"
+
+    @property
+    def capabilities(self) -> base.Capabilities:  # type: ignore[override]
+        """Return what this table can do: one with FLOAT64 is proved by reading it back."""
+        known = list(self._tables.values())
+        found = self._resource()
+        known += [list(found.schema)] if found is not None else []
+        return _READ_BACK if any(map(fingerprint.needs_read_back, known)) else _DATABASE
+
+    # --- the driver -----------------------------------------------------------------------------
+
+    def run(self, statement: str, parameters: Sequence[Any] = ()) -> int:
+        """Run a statement; return the rows it touched."""
+        self._send_gathered()
+        return self._session.touch(statement)
+
+    def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return all rows of a small query."""
+        self._send_gathered()
+        return self._session.rows(statement)
+
+    # --- lock and leftovers ---------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def lock(self, run_id: str, wait_s: float) -> Iterator[None]:
+        """Hold the target by a lease; what a dead run left under way is ended first."""
+        with self._lease.hold(run_id, wait_s, self._clients.stop):
+            self._is_locked = True
+            try:
+                if self._lease.predecessor is not None:
+                    predecessor.end(self._session, self._lease.predecessor.note)
+                yield
+            finally:
+                self._is_locked = False
+
+    def check_lock(self) -> None:
+        """Ask BigQuery whether this run still holds the lock."""
+        self._lease.check()
+
+    def sweep(self, names: run_module.TemporaryNames) -> list[str]:
+        """Remove the tables and staged objects of every run beside this target."""
+        prefixes = tuple(names.prefix(kind, self.table) for kind in _KINDS)
+        with self._clients.guarded(f"dataset {self._dataset.dataset_id}"):
+            found = [
+                str(item.table_id)
+                for item in self._clients.rest.list_tables(self._dataset, retry=self._clients.retry)
+                if item.table_id.startswith(prefixes)
+            ]
+        for name in found:
+            self._remove(name)
+        if self._clients.spec.staging:
+            for prefix in prefixes:
+                found += self._remove_objects(prefix)
+        self._known = None
+        return found
+
+    @property
+    def _staging_folder(self) -> str:
+        # Tables of one name in two datasets have one hash in their temporary names.
+        place = f"{self._dataset.project}.{self._dataset.dataset_id}"
+        return f"{self._clients.staging}/load/{place}"
+
+    # --- tables ---------------------------------------------------------------------------------
+
+    def describe(self) -> base.Table | None:
+        """Return what BigQuery knows of the target, or None when there is no such table."""
+        found = self._resource()
+        return None if found is None else shadow.described(found)
+
+    def _resource(self) -> bigquery.Table | None:
+        if self._known is None:
+            self._known = self._get(self._reference)
+            if self._known is None:
+                _ = self._session.location  # tells a missing dataset from a missing table
+            else:
+                shadow.require_table(self._known, self.table)
+        return self._known
+
+    def _get(self, reference: bigquery.TableReference) -> bigquery.Table | None:
+        found = None
+        with (
+            self._clients.guarded(f"table {reference.dataset_id}.{reference.table_id}"),
+            contextlib.suppress(exceptions.NotFound),
+        ):
+            found = self._clients.rest.get_table(reference, retry=self._clients.retry)
+        return found
+
+    def _existing(self) -> bigquery.Table:
+        found = self._resource()
+        if found is None:
+            raise errors.ConfigError(
+                f"dataset {self._dataset.project}.{self._dataset.dataset_id} has no table"
+                f" {self._reference.table_id}"
+            )
+        shadow.require_settled(found, self.table)
+        return found
+
+    def _beside(self, name: str) -> bigquery.TableReference:
+        return self._reference if name == self.table else self._dataset.table(name)
+
+    def _columns_of(self, name: str) -> list[bigquery.SchemaField]:
+        if name == self.table:
+            return list(self._existing().schema)
+        if name not in self._tables:
+            found = self._get(self._beside(name))
+            if found is None:
+                raise errors.TemporaryError(
+                    f"{self.table}: the table {name} of this run is gone",
+                    hint="another run removed it; run again",
+                )
+            self._tables[name] = list(found.schema)
+        return self._tables[name]
+
+    def _rows_of(self, name: str) -> int:
+        self._send_gathered()
+        found = self._get(self._beside(name))
+        return int(found.num_rows or 0) if found is not None else 0
+
+    def _partition_column(self) -> str | None:
+        found = self._existing()
+        partitioning = found.time_partitioning or found.range_partitioning
+        return partitioning.field if partitioning is not None else None
+
+    def planned(self, schema: pa.Schema, key: Sequence[str]) -> base.Table:
+        """Return what `create` would make of `schema`."""
+        columns = shadow.planned(schema, key, self.table)
+        return base.Table(
+            tuple(
+                base.Column(datatype.arrow(column), datatype.native(column)) for column in columns
+            )
+        )
+
+    def create(
+        self, name: str, schema: pa.Schema, key: Sequence[str], indexes: Sequence[base.Index]
+    ) -> None:
+        """Create a table; BigQuery enforces no key, so doubled ones are looked for."""
+        self._refuse_indexes(indexes)
+        shadow.require_table_name(self._reference.table_id)
+        columns = shadow.planned(schema, key, self.table)
+        self._create(bigquery.Table(self._beside(name), schema=columns), name)
+
+    def create_shadow(self, name: str, indexes: Sequence[base.Index]) -> None:
+        """Create an empty copy of the target."""
+        self._refuse_indexes(indexes)
+        self._create(shadow.copy_of(self._existing(), self._beside(name)), name)
+
+    def create_staging(self, name: str, columns: Sequence[str], extra: pa.Schema) -> None:
+        """Create an empty table with columns of the target and others."""
+        by_name = {column.name: column for column in self._existing().schema}
+        fields = [by_name[column] for column in columns] + shadow.planned(extra, (), self.table)
+        self._create(shadow.staging_of(fields, self._beside(name)), name)
+
+    def _refuse_indexes(self, indexes: Sequence[base.Index]) -> None:
+        if indexes:
+            raise errors.ConfigError(
+                f"{self.table}: BigQuery has no indexes, but `indexes` names"
+                f" {', '.join(index.name for index in indexes)}",
+                hint="remove `indexes` from the transfer",
+            )
+
+    def _create(self, table: bigquery.Table, name: str) -> None:
+        self._made.add(name)
+        with self._clients.guarded(f"table {name} beside {self.table}"):
+            # Its name is this run's own: what is there was made by an attempt before.
+            made = self._clients.rest.create_table(table, exists_ok=True, retry=self._clients.retry)
+        self._tables[name] = list(made.schema)
+
+    def add_columns(self, schema: pa.Schema) -> None:
+        """Add nullable columns to the target, by one change under its etag."""
+        table = self._existing()
+        added = shadow.planned(schema, (), self.table)
+        table.schema = [*table.schema, *added]
+        with self._clients.guarded(f"table {self.table}"):
+            self._known = self._clients.rest.update_table(
+                table, ["schema"], retry=self._clients.retry
+            )
+
+    def drop(self, name: str) -> None:
+        """Remove a temporary table of this run and its staged objects, also after a stop."""
+        loader = self._loaders.pop(name, None)
+        if loader is not None:
+            loader.abandon()
+        self._tables.pop(name, None)
+        if name in self._made:
+            self._remove(name)
+            self._made.discard(name)
+        if self._clients.spec.staging and loader is not None:
+            self._remove_objects(f"{name}/")
+
+    def _remove(self, name: str) -> None:
+        with self._clients.guarded(f"table {name} beside {self.table}"):
+            self._clients.rest.delete_table(
+                self._beside(name), not_found_ok=True, retry=self._clients.contact
+            )
+
+    def _remove_objects(self, prefix: str) -> list[str]:
+        store = self._clients.store
+        found = [item.url for item in store.list(f"{self._staging_folder}/{prefix}")]
+        for url in found:
+            store.delete(url)
+        return found
+
+    # --- loading --------------------------------------------------------------------------------
+
+    def load(self, name: str, batch: base.Batch, key: Sequence[str]) -> int:
+        """Gather a batch; it is sent with others, and counted then."""
+        loader = self._loaders.get(name)
+        if loader is None:
+            staging = f"{self._staging_folder}/{name}" if self._clients.spec.staging else None
+            loader = self._loaders[name] = load.Loader(
+                self._session, self._beside(name), self._columns_of(name), self.table, staging
+            )
+        return loader.add(batch, key)
+
+    def finish_load(self, name: str, key: Sequence[str]) -> None:
+        """Send what is gathered."""
+        self._send_gathered()
+
+    def _send_gathered(self) -> None:
+        for loader in self._loaders.values():
+            loader.finish()
+
+    # --- proof ----------------------------------------------------------------------------------
+
+    def scan(
+        self, name: str, columns: Sequence[str], selection: base.Selection
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a table, or of a query's result, over the Storage Read API."""
+        self._send_gathered()
+        schema = pa.schema([datatype.arrow(field) for field in self._fields(name, columns)])
+        table = self._beside(name)
+        if selection != base.Selection() or self._session.is_open:
+            clause, alias = self.selected(name, selection)
+            job = self._session.query(f"SELECT {self.names(columns, alias)} FROM {clause}")
+            table = job.destination
+        request = read.Request(table, schema, "", None, f"table {self.table}")
+        session = read.create_session(self._clients, request)
+        download = read.Download(self._clients, request, session, read.Count())
+        try:
+            yield from download.batches(_SCAN_ROWS)
+        finally:
+            download.close()
+
+    # --- publish --------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Run a block in one transaction of a session."""
+        self._send_gathered()
+        with self._session.transaction(self._note_session, self._lease.settle):
+            yield
+
+    def _note_session(self, session_id: str) -> None:
+        self._note(predecessor.session_note(session_id, self._session.location))
+
+    def _note(self, note: str) -> None:
+        if self._is_locked:
+            self._lease.check(note=note)
+
+    def swap(self, name: str, names: run_module.TemporaryNames) -> int:
+        """Replace the target by one copy job; return the rows replaced."""
+        self._send_gathered()
+        before = self._get(self._reference)
+        if before is not None:
+            shadow.require_settled(before, self.table)
+        config = bigquery.CopyJobConfig(
+            labels=self._clients.labels,
+            write_disposition="WRITE_EMPTY" if before is None else "WRITE_TRUNCATE",
+            create_disposition="CREATE_IF_NEEDED" if before is None else "CREATE_NEVER",
+        )
+
+        def start(job_id: str) -> Any:
+            self._note(predecessor.job_note(job_id, self._session.location))
+            return self._clients.rest.copy_table(
+                self._beside(name),
+                self._reference,
+                job_id=job_id,
+                location=self._session.location,
+                job_config=config,
+                retry=self._clients.retry,
+            )
+
+        self._clients.run(
+            "publish", start, subject=f"table {self.table}", location=self._session.location
+        )
+        self._lease.settle()
+        self._known = None
+        if before is not None:
+            self._restore(before)
+        self.drop(name)
+        return 0 if before is None else int(before.num_rows or 0)
+
+    def _restore(self, before: bigquery.Table) -> None:
+        """Put back what the copy did not keep of the target's own members."""
+        after = self._existing()
+        changed = shadow.changed_members(before, after)
+        if not changed:
+            return
+        for attribute, value in changed.items():
+            setattr(after, attribute, value)
+        with self._clients.guarded(f"table {self.table}"):
+            self._known = self._clients.rest.update_table(
+                after, list(changed), retry=self._clients.retry
+            )
+
+    def close(self) -> None:
+        """Forget what is gathered; the clients are the connection's."""
+        while self._loaders:
+            self._loaders.popitem()[1].abandon()
