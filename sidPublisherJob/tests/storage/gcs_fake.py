@@ -341,7 +341,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         resource = json.loads(request.body or b"{}")
         name = resource.get("name") or query["name"]
         self._check(bucket, name, query)
-        key = f"session{len(fake.sessions)}"
+        key = f"session{next(fake.generations)}"
         fake.sessions[key] = Session(bucket, name, query, resource)
         place = f"{fake.url}/upload/storage/v1/b/{bucket}/o?uploadType=resumable&upload_id={key}"
         return 200, {"Location": place, "X-GUploader-UploadID": key}, b""
