@@ -28,9 +28,11 @@ _LOG = logging.getLogger("tmg_etl")
 #: What Parquet files of BigQuery have no type for, or none that all readers agree on, and what
 #: a query makes of it instead.
 CAST = {
-    "JSON": "TO_JSON_STRING({0})",
+    "GEOGRAPHY": "ST_ASTEXT({0})",
+    # Without the test for null it would be the document null.
+    "JSON": "IF({0} IS NULL, NULL, TO_JSON_STRING({0}))",
     "INTERVAL": "CAST({0} AS STRING)",
-    "RANGE": "STRUCT(RANGE_START({0}) AS `start`, RANGE_END({0}) AS `end`)",
+    "RANGE": "IF({0} IS NULL, NULL, STRUCT(RANGE_START({0}) AS `start`, RANGE_END({0}) AS `end`))",
 }
 
 
@@ -95,7 +97,8 @@ class Folder:
         wanted = sum(job.destination_uri_file_counts or [len(found)])
         if len(found) != wanted:
             raise errors.TemporaryError(
-                f"{self._clients.place}: {wanted} files were extracted, {folder} holds {len(found)}",
+                f"{self._clients.place}: {wanted} files were extracted, {len(found)} are in"
+                f" {folder}",
                 hint="something removes files from the staging bucket; run again",
             )
         return found

@@ -107,7 +107,8 @@ class Runner:
         statement = job.statement_type
         if statement not in (None, "SELECT"):
             raise errors.ConfigError(
-                f"{self.clients.place}: found a statement of the kind {statement}, expected one SELECT",
+                f"{self.clients.place}: found a statement of the kind {statement}, expected one"
+                " SELECT",
                 hint="what changes something belongs into a pipeline of one's own",
             )
         schema = tuple(job.schema) if job.schema else None

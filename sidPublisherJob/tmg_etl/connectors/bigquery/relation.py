@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import difflib
 import email.utils
 import itertools
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -41,8 +43,7 @@ class Relation:
         hidden: what it has beside them.
         rows: how many it holds; None for what has no storage, and while rows are streamed into it.
         location: of its dataset.
-        modified_at: when it last changed.
-        found_at: when this was true, by Google's clock.
+        snapshot_at: the instant at which it is read, by Google's clock.
         has_buffer: rows were streamed into it a short time ago.
     """
 
@@ -52,8 +53,7 @@ class Relation:
     hidden: tuple[pa.Field, ...]
     rows: int | None
     location: str | None
-    modified_at: datetime.datetime | None
-    found_at: datetime.datetime
+    snapshot_at: datetime.datetime
     has_buffer: bool
 
     @property
@@ -77,18 +77,6 @@ class Relation:
         """Return the Arrow schema; hidden columns come last."""
         return pa.schema([*(datatype.arrow(column) for column in self.columns), *self.hidden])
 
-    @property
-    def snapshot_at(self) -> datetime.datetime:
-        """Return the instant at which it is read: as late as is known to be past.
-
-        The clock of this machine is not asked: one that is fast would ask for the future, which
-        BigQuery refuses, and one that is slow would miss what was written last.
-        """
-        if self.modified_at is None:
-            return self.found_at
-        # A change is dated to the millisecond, downwards; the next one has it for sure.
-        return max(self.found_at, self.modified_at + datetime.timedelta(milliseconds=1))
-
 
 def find(clients: client_module.Clients, name: str) -> Relation:
     """Return the table of that name.
@@ -102,6 +90,13 @@ def find(clients: client_module.Clients, name: str) -> Relation:
             hint="declare `delta:` for a window of partitions, or read a `query:`",
         )
     reference = clients.reference(name)
+    # The official client would send them as a part of the request's path that means something.
+    if odd := re.sub(r"[\w -]", "", reference.table_id):
+        raise errors.ConfigError(
+            f"{clients.place}: found a table called {errors.shorten(name)}, a name in BigQuery"
+            f" cannot hold {' '.join(sorted(set(odd)))}",
+            hint="check `table` of the source",
+        )
     subject = f"table {reference.dataset_id}.{reference.table_id}"
     dates: list[str] = []
 
@@ -119,18 +114,53 @@ def find(clients: client_module.Clients, name: str) -> Relation:
             raise _unknown(clients, reference) from found
         finally:
             hooks.remove(note)
-    return _described(table, _instant(dates))
+        return _described(table, _now(clients, table, dates))
 
 
-def _instant(dates: list[str]) -> datetime.datetime:
-    """Return the second that an answer is dated to; by this machine's clock where it is not."""
+def is_unchanged(clients: client_module.Clients, found: Relation) -> bool:
+    """Return whether a table still holds what it held at its snapshot."""
+    with clients.guarded(found.display):
+        table = clients.rest.get_table(found.reference, retry=clients.retry)
+    if table.streaming_buffer is not None or table.modified is None:
+        return False
+    return bool(table.modified <= found.snapshot_at)
+
+
+def _now(
+    clients: client_module.Clients, table: bigquery.Table, dates: list[str]
+) -> datetime.datetime:
+    """Return Google's time.
+
+    The clock of this machine is not asked: one that is fast would ask for the future, which
+    BigQuery refuses, and one that is slow would miss what was written last. A dry run is dated to
+    the millisecond. Who may not run jobs can still read storage: then the answer that described the
+    table tells the second, and the last change to it is later where it came within that second.
+    """
+    with contextlib.suppress(exceptions.Forbidden):
+        job = clients.rest.query(
+            "SELECT 1",
+            job_config=bigquery.QueryJobConfig(dry_run=True, use_query_cache=False),
+            location=table.location,
+            retry=clients.contact,
+            job_retry=None,
+        )
+        if job.created is not None:
+            return _utc(job.created)
     try:
-        return email.utils.parsedate_to_datetime(dates[-1]).astimezone(datetime.UTC)
+        second = email.utils.parsedate_to_datetime(dates[-1]).astimezone(datetime.UTC)
     except (IndexError, ValueError, TypeError):
-        return datetime.datetime.now(datetime.UTC)
+        second = datetime.datetime.now(datetime.UTC)
+    if table.modified is None:
+        return second
+    # A change is dated to the millisecond, downwards; the next one has it for sure.
+    return max(second, _utc(table.modified) + datetime.timedelta(milliseconds=1))
 
 
-def _described(table: bigquery.Table, found_at: datetime.datetime) -> Relation:
+def _utc(instant: datetime.datetime) -> datetime.datetime:
+    return instant.astimezone(datetime.UTC)
+
+
+def _described(table: bigquery.Table, snapshot_at: datetime.datetime) -> Relation:
     kind = str(table.table_type or "TABLE")
     has_buffer = table.streaming_buffer is not None
     is_counted = kind in _STORED and not has_buffer and table.num_rows is not None
@@ -141,8 +171,7 @@ def _described(table: bigquery.Table, found_at: datetime.datetime) -> Relation:
         hidden=window.pseudo_columns(table),
         rows=int(table.num_rows) if is_counted else None,
         location=table.location,
-        modified_at=table.modified,
-        found_at=found_at,
+        snapshot_at=snapshot_at,
         has_buffer=has_buffer,
     )
 

@@ -133,8 +133,7 @@ class BigQuerySource(base.Source):
         if found is not None:
             full = f"{found.reference.project}.{found.display.rpartition(' ')[2]}"
             at = f"{full} at {found.snapshot_at.isoformat()}" if found.has_history else full
-        is_direct = found is not None and found.has_history and not self._files
-        if is_direct:
+        if found is not None and found.has_history:
             return at[:500]
         jobs = ", ".join(self._job_ids) or "a job that did not run yet"
         return f"{at + ': ' if at else ''}the result of {jobs}"[:500]
@@ -371,15 +370,26 @@ class BigQuerySource(base.Source):
         for held, files in self._files.items():
             if self._covers(held, selection):
                 return files
-        found = self._origin.relation
-        if found is not None and self._is_whole_table(selection):
-            table = found.reference
-        else:
+        made = self._extracted_whole(self._folder, selection)
+        if made is None:
             selection, result = self._result(selection)
-            table = result.table
-        files = self._folder.extract(table, self._runner.location, self._note_job)
-        self._files[selection] = files
-        return files
+            made = self._folder.extract(result.table, self._runner.location, self._note_job)
+        self._files[selection] = made
+        return made
+
+    def _extracted_whole(self, folder: extract.Folder, selection: _Selection) -> list[Any] | None:
+        """Return the files of a table that is taken as it is; None where that would not do.
+
+        The job takes the state at its own start. Where the table has changed since the snapshot,
+        a query at the snapshot is extracted instead, which costs what it scans.
+        """
+        found = self._origin.relation
+        if found is None or not self._is_whole_table(selection):
+            return None
+        if not relation.is_unchanged(self._clients, found):
+            return None
+        files = folder.extract(found.reference, self._runner.location, self._note_job)
+        return files if relation.is_unchanged(self._clients, found) else None
 
 
 def _schema(origin: Origin, place: str) -> pa.Schema:
