@@ -176,13 +176,17 @@ def _default(scopes: Sequence[str]) -> Any:
 
     # Said at every run of a person's own login, and nothing that the job could change.
     warnings.filterwarnings("ignore", "Your application has authenticated using end user")
+    # Off Google's machines it warns that this is none of them; the error below says what to do.
+    logging.getLogger("google.auth._default").setLevel(logging.ERROR)
     try:
         return google.auth.default(scopes=list(scopes))[0]
     except logins.GoogleAuthError as error:
         raise _login_failed(error, "Google") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
+        # Valid JSON of another shape fails wherever the library first misses something.
+        reason = getattr(error, "strerror", None) or "it is no credentials file"
         raise errors.ConfigError(
-            f"the file in GOOGLE_APPLICATION_CREDENTIALS cannot be used: {error}",
+            f"the file in GOOGLE_APPLICATION_CREDENTIALS cannot be used: {reason}",
             hint=f"correct the variable, or remove it and run {_LOGIN}",
         ) from None
 
