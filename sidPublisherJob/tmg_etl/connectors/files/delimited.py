@@ -23,7 +23,7 @@ from tmg_etl.connectors.files import kind as kinds
 from tmg_etl.connectors.files import location, record, text
 
 # A record must fit into a block; larger ones are tried when one does not.
-_BLOCK_BYTES = (4 << 20, 32 << 20, 256 << 20)
+_BLOCK_BYTES = (4 << 20, 16 << 20, record.LINE_BYTES)
 
 
 def header(file: location.File, spec: model.SourceSpec) -> list[str]:
