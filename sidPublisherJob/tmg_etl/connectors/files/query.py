@@ -1,9 +1,10 @@
 """`query:` on files: DuckDB's SQL, where the folder's tables are tables.
 
-Each table that the query names is found and read as `table:` would. Plain Parquet is scanned by
-DuckDB itself, which reads the columns and row groups that the query needs; anything whose types
-this package gives a meaning (CSV, JSON lines, widened or nested columns, INT96, …) is copied into
-the in-memory database first, and spilled to the temporary folder when it is large.
+Each table that the query names is found and read as `table:` would. Plain Parquet on a disk is
+scanned by DuckDB itself, which reads the columns and row groups that the query needs. Anything
+whose types this package gives a meaning (CSV, JSON lines, widened or nested columns, INT96, …), and
+anything in a bucket, is copied into the in-memory database first: the columns that the query names
+(`projection`), spilled to the temporary folder when they are large.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tmg_etl import errors
 from tmg_etl import run as run_module
 from tmg_etl.config import model
 from tmg_etl.connectors import base, sql
-from tmg_etl.connectors.files import engine, location, parquet, source
+from tmg_etl.connectors.files import engine, location, parquet, projection, source
 from tmg_etl.connectors.files import kind as kinds
 from tmg_etl.connectors.files import lake as lakes
 
@@ -52,6 +53,7 @@ class _Session:
     ) -> None:
         self.query, self._lake, self._name, self._stop = query, lake, connection, stop
         self._date = execution_date
+        self._is_counted = True
         self.files: dict[str, location.File] = {}
         self._stack = contextlib.ExitStack()
         try:
@@ -59,11 +61,12 @@ class _Session:
                 self._database = self._stack.enter_context(
                     engine.opened(engine.QUERY_MEMORY_MB, threads=_THREADS)
                 )
-                self._database.execute("SET file_search_path = ?", [lake.root])
-                for table in self._tables():
-                    self._add(table)
+                self._search(self._database)
+                tree = self._parsed()
+                for table in sorted(set(projection.tables(tree))):
+                    self._add(table, tree)
         except BaseException:
-            self._stack.close()
+            self.close()
             raise
 
     @contextlib.contextmanager
@@ -91,23 +94,22 @@ class _Session:
             hint=hint,
         )
 
-    def _tables(self) -> list[str]:
-        """Return the names that the query uses as tables, those of its WITH clauses too."""
+    def _search(self, database: duckdb.DuckDBPyConnection) -> None:
+        """Have relative names of files in a query start where its tables do."""
+        if not self._lake.is_remote:
+            database.execute("SET file_search_path = ?", [self._lake.root])
+
+    def _parsed(self) -> Any:
+        """Return the query as DuckDB parses it."""
         found = self._database.execute("SELECT json_serialize_sql($1)", [self.query]).fetchall()
         tree = json.loads(found[0][0])
         if tree["error"]:
-            said = tree["error_message"]
-            # "Only SELECT statements can be serialized to json!"
-            reason = "it is no SELECT" if "serialized" in said else said
-            raise errors.ConfigError(f"{self._name}: query: {reason}", hint="write one SELECT")
-        if len(tree["statements"]) > 1:
             raise errors.ConfigError(
-                f"{self._name}: query: found {len(tree['statements'])} statements, expected one",
-                hint="write one SELECT",
+                f"{self._name}: query: {tree['error_message']}", hint="write one SELECT"
             )
-        return sorted(set(_named_tables(tree)))
+        return tree
 
-    def _add(self, table: str) -> None:
+    def _add(self, table: str, tree: Any) -> None:
         if not location.is_table(self._lake, table):
             return
         spec = model.SourceSpec(connection=self._name, table=table)
@@ -116,9 +118,11 @@ class _Session:
         self.files.update((file.path, file) for file in located.files)
         target = engine.quote(table)
         if _is_plain(found):
+            self._is_counted = False
             self._database.execute(f"CREATE VIEW {target} AS {_scan(found)}")
             return
-        schema = found.schema()
+        columns = projection.needed(tree, found.schema().names)
+        schema = pa.schema([found.schema().field(name) for name in columns])
         feed = engine.Feed(schema, found.read(schema.names))
         with self._stop.cancelling(self._database.interrupt), feed.registered(self._database):
             self._database.execute(f"CREATE TABLE {target} AS FROM {engine.ROWS}")
@@ -128,8 +132,7 @@ class _Session:
         """Return a cursor of its own: two open results need two."""
         with self.explaining(), self._database.cursor() as cursor:
             engine.prepare(cursor)
-            # Relative names of files in a query start where its tables do.
-            cursor.execute("SET file_search_path = ?", [self._lake.root])
+            self._search(cursor)
             with self._stop.cancelling(cursor.interrupt):
                 yield cursor
 
@@ -141,22 +144,19 @@ class _Session:
     def close(self) -> None:
         """Drop everything."""
         self._stack.close()
+        self._lake.close()
 
-
-def _named_tables(tree: Any) -> Iterator[str]:
-    """Yield the tables of a serialized statement."""
-    if isinstance(tree, dict):
-        if tree.get("type") == "BASE_TABLE":
-            yield tree["table_name"]
-        tree = list(tree.values())
-    if isinstance(tree, list):
-        for part in tree:
-            yield from _named_tables(part)
+    @property
+    def bytes_read(self) -> int | None:
+        """Return the bytes that were copied from files; None: DuckDB reads some by itself."""
+        return self._lake.meter.bytes_read if self._is_counted else None
 
 
 def _is_plain(found: source.FilesSource) -> bool:
     """Return whether DuckDB's own scan gives the very values that this package would."""
     files = found.located.files
+    if files[0].lake.is_remote:
+        return False
     literal = not any(_NOT_LITERAL.search(file.path) for file in files)
     if not isinstance(found.format, parquet.ParquetFormat) or not found.format.is_plain:
         return False
@@ -251,6 +251,11 @@ class QuerySource(base.Source):
                 if batch.num_rows:
                     yield _converted(batch, fields, self.description)
         self._session.check_unchanged()
+
+    @property
+    def bytes_read(self) -> int | None:
+        """Return the bytes of files in a bucket, or that were copied; None: not known."""
+        return self._session.bytes_read
 
     def close(self) -> None:
         """Drop the database with its copies."""
