@@ -103,10 +103,12 @@ class _Session:
         """Return the query as DuckDB parses it."""
         found = self._database.execute("SELECT json_serialize_sql($1)", [self.query]).fetchall()
         tree = json.loads(found[0][0])
-        if tree["error"]:
-            raise errors.ConfigError(
-                f"{self._name}: query: {tree['error_message']}", hint="write one SELECT"
-            )
+        statements = len(tree.get("statements", []))
+        if tree["error"] or statements != 1:
+            reason = tree.get("error_message", f"found {statements} statements, expected one")
+            # "Only SELECT statements can be serialized to json!"
+            reason = "it is no SELECT" if "serialized" in reason else reason
+            raise errors.ConfigError(f"{self._name}: query: {reason}", hint="write one SELECT")
         return tree
 
     def _add(self, table: str, tree: Any) -> None:
