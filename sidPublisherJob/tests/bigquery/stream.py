@@ -41,7 +41,6 @@ class Streams:
         self.sessions: list[types.CreateReadSessionRequest] = []
         self.asked: list[tuple[str, int]] = []
         self.message_rows = 1000
-        self._client = server.client()
         self._cuts: list[_Cut] = []
         self._refusals: list[_Cut] = []
         upstream = server.environment["BIGQUERY_STORAGE_EMULATOR_HOST"]
@@ -102,25 +101,7 @@ class Streams:
             request_serializer=types.CreateReadSessionRequest.serialize,
             response_deserializer=types.ReadSession.deserialize,
         )
-        return _translated(context, lambda: call(self._at_snapshot(request)))
-
-    def _at_snapshot(
-        self, request: types.CreateReadSessionRequest
-    ) -> types.CreateReadSessionRequest:
-        """Return a request for the state that is asked for, which the emulator would not give."""
-        session = request.read_session
-        if "snapshot_time" not in session.table_modifiers:
-            return request
-        _, project, _, dataset, _, table = session.table.split("/")
-        at = session.table_modifiers.snapshot_time.isoformat()
-        job = self._client.query(
-            f"SELECT * FROM `{project}`.`{dataset}`.`{table}`"
-            f" FOR SYSTEM_TIME AS OF TIMESTAMP '{at}'"
-        )
-        job.result()
-        asked = types.CreateReadSessionRequest(request)
-        asked.read_session.table = job.destination.to_bqstorage()
-        return asked
+        return _translated(context, lambda: call(request))
 
     def _read(
         self, request: types.ReadRowsRequest, context: grpc.ServicerContext
