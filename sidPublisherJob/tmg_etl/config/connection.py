@@ -60,7 +60,8 @@ class FilesConnection(Connection):
 
     type: Literal["files"] = Field(description="Files in a folder: Parquet, CSV, JSON lines.")
     url: Annotated[str, BeforeValidator(rule.folder)] = Field(
-        description="The folder. A relative path starts at the config file's folder."
+        description="The folder: a path, gs://bucket/prefix or s3://bucket/prefix. A relative path "
+        "starts at the config file's folder."
     )
     credentials: Credentials = Field(
         default_factory=Credentials, description="Of gs:// folders: who Google is asked as."
