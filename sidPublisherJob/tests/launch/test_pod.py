@@ -85,7 +85,10 @@ def test_the_process_becomes_pipeline_with_its_exit_code(tmp_path: pathlib.Path)
         check=False,
     )
     assert done.returncode == 65, done.stderr
-    assert done.stdout == "20240101 fact delta c.yaml --delta_start_date 20240101 --env dev\n"
+    assert (
+        done.stdout
+        == "20240101 fact delta c.yaml --delta_start_date 20240101 --env dev --lock-wait-s 3600\n"
+    )
 
 
 def test_a_wrong_start_prints_one_line_and_ends_with_64() -> None:

@@ -27,6 +27,7 @@ class Request:
     delta_start_date: datetime.date | None = None
     env: str = "local"
     verify: str | None = None
+    lock_wait_s: float | None = None
 
     @property
     def window(self) -> run.Window:
@@ -39,7 +40,6 @@ class Request:
             "execution_date": self.execution_date,
             "delta_start_date": self.delta_start_date,
             "write_mode": self.write_mode,
-            "verify": self.verify,
         }
 
 
@@ -72,7 +72,7 @@ def _execute(request: Request, voice: feedback.Feedback) -> int:
         env=request.env,
     )
     config = _load(request, voice)
-    verify = request.verify or config.transfer(request.transfer_name).verify
+    verify = config.transfer(request.transfer_name).verify
     from tmg_etl.ledger import recorder
     from tmg_etl.transfer import runner
 
@@ -133,10 +133,12 @@ def _plan(request: Request, voice: feedback.Feedback, rows: str) -> int:
 
 
 def _load(request: Request, voice: feedback.Feedback) -> model.Config:
-    """Return the config, and make its secrets and packages known."""
+    """Return the config with what the request overrides; make its secrets and packages known."""
     from tmg_etl.config import loader
 
     config = loader.load(request.config_location, request.env)
     voice.redactor.learn(config.redact)
     voice.listen_to(config.packages)
-    return config
+    return config.with_policy(
+        request.transfer_name, verify=request.verify, lock_wait_s=request.lock_wait_s
+    )

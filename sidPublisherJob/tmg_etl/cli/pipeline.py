@@ -59,6 +59,12 @@ Exit codes:
     help="What to compare after the load, instead of what the config says.",
 )
 @click.option(
+    "--lock-wait-s",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="How long to wait for another run on the same target, instead of what the config says.",
+)
+@click.option(
     "--log-format",
     type=click.Choice(["text", "json"]),
     help="Format of log and summary. Default: text on a terminal and for --plan, json (as Google "
@@ -80,6 +86,7 @@ def command(
     env: str,
     plan: bool,
     verify: str | None,
+    lock_wait_s: float | None,
     log_format: str | None,
     progress: bool | None,
 ) -> int:
@@ -96,6 +103,7 @@ def command(
         delta_start_date=delta_start_date,
         env=env,
         verify=verify,
+        lock_wait_s=lock_wait_s,
     )
     # A plan is an answer and not a log: it is text unless JSON is asked for.
     style = feedback.choose(

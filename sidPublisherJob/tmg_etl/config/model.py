@@ -178,6 +178,18 @@ class Config(strict.Strict):
                 text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
         return errors.redact(text)
 
+    def with_policy(self, name: str, **policy: Any) -> Config:
+        """Return this config with other values of `Policy` for one transfer; None keeps a value.
+
+        For what a command line says of one run: the digest stays that of the file.
+
+        Raises:
+            errors.ConfigError: there is no such transfer.
+        """
+        given = {key: value for key, value in policy.items() if value is not None}
+        changed = self.transfer(name).model_copy(update=given)
+        return self.model_copy(update={"transfers": {**self.transfers, name: changed}})
+
     def transfer(self, name: str) -> Transfer:
         """Return the transfer of that name.
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Sequence
 
 from tmg_etl import errors
-from tmg_etl.launch import backfill, job
+from tmg_etl.launch import backfill, job, window
 
 _TRIES = 3
 _RETRIED = {errors.EXIT_BUG, errors.EXIT_TEMPORARY}
@@ -72,7 +72,7 @@ def command(wanted: backfill.Plan, config: str, index: int) -> Sequence[str]:
         *(sys.executable, "-m", "tmg_etl.cli.pipeline"),
         *(f"{span.end:%Y%m%d}", wanted.transfer, "delta", config),
         *("--delta_start_date", f"{span.start:%Y%m%d}", "--env", wanted.env),
-        *("--log-format", "text", "--no-progress"),
+        *("--lock-wait-s", str(window.LOCK_WAIT_S), "--log-format", "text", "--no-progress"),
     ]
 
 

@@ -96,7 +96,8 @@ def _window_command(given: argparse.Namespace, environ: Mapping[str, str]) -> li
         )
     span = windows[chosen[int(index)]]
     words = ["pipeline", f"{span.end:%Y%m%d}", given.transfer, "delta", given.config]
-    return [*words, "--delta_start_date", f"{span.start:%Y%m%d}", "--env", given.env]
+    words += ["--delta_start_date", f"{span.start:%Y%m%d}", "--env", given.env]
+    return [*words, "--lock-wait-s", str(window.LOCK_WAIT_S)]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -15,6 +15,9 @@ from tmg_etl import errors, run
 MOST = 10_000
 """Windows of one back-fill. Kubernetes takes 100 000; so many pods are a mistake in the step."""
 
+LOCK_WAIT_S = 3600
+"""What a window waits for the one before it: they share a target, so that all but one wait."""
+
 _STEP = re.compile(r"([1-9][0-9]{0,3})([dwm])")
 _RANGE = re.compile(r"([0-9]{1,6})(?:-([0-9]{1,6}))?")
 

@@ -117,12 +117,11 @@ def make(
         errors.DataError: a row of the source could not be published at all.
     """
     run = runner.make_run(
-        config,
+        config.with_policy(transfer_name, verify="fingerprint"),
         transfer_name,
         execution_date=execution_date,
         delta_start_date=delta_start_date,
         write_mode=write_mode,
-        verify="fingerprint",
     )
     built = runner.load_class(run.transfer, config.packages)(run)
     if not isinstance(built, pipeline.TransferPipeline):

@@ -113,7 +113,6 @@ def make(
     execution_date: datetime.date,
     delta_start_date: datetime.date | None,
     write_mode: run_module.WriteMode,
-    verify: str | None = None,
     depth: rehearsal.Depth = rehearsal.Depth.AUTO,
 ) -> Plan:
     """Return the plan of a run; opens source, target and ledger, and writes to none of them.
@@ -124,7 +123,6 @@ def make(
         execution_date: the day the run is for; the end of the window.
         delta_start_date: start of the window; None takes the execution date.
         write_mode: truncate or delta.
-        verify: replaces the transfer's `verify`; None keeps it.
         depth: how much work may be done to count rows.
 
     Raises:
@@ -136,7 +134,6 @@ def make(
         execution_date=execution_date,
         delta_start_date=delta_start_date,
         write_mode=write_mode,
-        verify=verify,
     )
     built = runner.load_class(run.transfer, config.packages)(run)
     with opened(built) as (source, target):

@@ -27,7 +27,6 @@ def build(
     execution_date: datetime.date,
     delta_start_date: datetime.date | None,
     write_mode: run_module.WriteMode,
-    verify: str | None = None,
     progress: run_module.Progress | None = None,
     logger: logging.Logger | None = None,
     stop: run_module.StopFlag | None = None,
@@ -42,7 +41,6 @@ def build(
         execution_date: the day the run is for; the end of the window.
         delta_start_date: start of the window; None takes the execution date.
         write_mode: truncate or delta.
-        verify: replaces the transfer's `verify`; None keeps it.
         progress: where rows are reported; None is silent.
         logger: None takes the logger ``tmg_etl``.
         stop: set by signals; None makes a new one.
@@ -59,7 +57,6 @@ def build(
         execution_date=execution_date,
         delta_start_date=delta_start_date,
         write_mode=write_mode,
-        verify=verify,
         progress=progress,
         logger=logger,
         stop=stop,
@@ -83,7 +80,6 @@ def make_run(
     execution_date: datetime.date,
     delta_start_date: datetime.date | None,
     write_mode: run_module.WriteMode,
-    verify: str | None = None,
     progress: run_module.Progress | None = None,
     logger: logging.Logger | None = None,
     stop: run_module.StopFlag | None = None,
@@ -91,8 +87,6 @@ def make_run(
 ) -> run_module.Run:
     """Return the frozen values of one run; arguments and errors as for `build`."""
     transfer = config.transfer(transfer_name)
-    if verify is not None:
-        transfer = transfer.model_copy(update={"verify": verify})
     window = run_module.Window(delta_start_date or execution_date, execution_date)
     stop = stop or run_module.StopFlag()
     run_id = run_id or run_module.new_run_id()
