@@ -41,6 +41,9 @@ LATER_REASONS = TRANSIENT_REASONS | {
 }
 """Worth another run: a quota that fills up again, a resource in use, a job that was cancelled."""
 
+FINAL_REASONS = frozenset({"bytesBilledLimitExceeded"})
+"""Never worth another attempt, although Google's client gives a job that failed so a status 500."""
+
 _CONFLICTS = frozenset({409, 412})
 _ROLES = (
     (r"storage\.objects\.(get|list)", "roles/storage.objectViewer"),
@@ -62,6 +65,8 @@ _ACCOUNT = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _REQUEST = re.compile(r"^(?:\d{3} )?(?:GET|POST|PUT|PATCH|DELETE|HEAD) https?://\S+ ?:? ")
 _LIBRARY = re.compile(r":? ?\('Request failed with status code'.*$", re.DOTALL)
 _ERRNO = re.compile(r"\[Errno [^]]*\] ([^'\")]+)")
+# What Google's client repeats of a job that failed.
+_REPEATED = re.compile(r"; reason: \w+, (?:location: .*?, )?message: .*$", re.DOTALL)
 _JOB = re.compile(r"\s*Location: \S+\s+Job ID: \S+\s*$")
 _MARKUP = re.compile(r"<(?:Message|title)>([^<]+)<")
 
@@ -109,7 +114,8 @@ def text_of(exc: BaseException) -> str:
     """Return Google's sentence without the request's URL and the library's own words."""
     exc = _translated(exc)
     text = str(getattr(exc, "message", None) or exc)
-    text = _JOB.sub("", _LIBRARY.sub("", _REQUEST.sub("", text))).strip().rstrip(":")
+    text = _JOB.sub("", _REPEATED.sub("", text))
+    text = _LIBRARY.sub("", _REQUEST.sub("", text)).strip().rstrip(":")
     text = sentence_in(text) or text
     return text if text else sentence_in(_body(exc)) or type(exc).__name__
 
@@ -153,13 +159,15 @@ def is_transient(status: int, reasons: tuple[str, ...]) -> bool:
     """Return whether Google says that the same call may succeed seconds later."""
     if reasons and set(reasons) & TRANSIENT_REASONS:
         return True
-    return status in TRANSIENT_STATUS and not set(reasons) & LATER_REASONS
+    return status in TRANSIENT_STATUS and not set(reasons) & (LATER_REASONS | FINAL_REASONS)
 
 
 def explained(found: Refusal, subject: str, principal: str | None) -> errors.TmgEtlError:
     """Return the error for a refusal; the table is at `google.explained`."""
     status, reasons, text = found.status, set(found.reasons), found.text
     said = f"{subject}: {text}"
+    if "bytesBilledLimitExceeded" in reasons:
+        return errors.ConfigError(said, hint="raise `maximum_bytes_billed` if that is meant")
     if status not in (401, 409, 412) and reasons & LATER_REASONS:
         return errors.TemporaryError(said, hint=_later(reasons))
     if status == 401:
@@ -177,8 +185,6 @@ def explained(found: Refusal, subject: str, principal: str | None) -> errors.Tmg
         return errors.ConfigError(said, hint="check the name, and that this login may see it")
     if "userProjectMissing" in reasons or "requester pays" in text:
         return errors.ConfigError(said, hint="write `credentials: {quota_project: …}`")
-    if "bytesBilledLimitExceeded" in reasons:
-        return errors.ConfigError(said, hint="raise `maximum_bytes_billed` if that is meant")
     return errors.ConfigError(said)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import logging
 import os
 import pathlib
@@ -175,11 +176,20 @@ class Clients:
         }
         return {key: label(value) for key, value in given.items() if value}
 
-    def job_id(self, purpose: str) -> str:
-        """Return the name of the next job for a purpose: the same in every attempt of a run."""
+    def job_id(self, purpose: str, content: str = "") -> str:
+        """Return the name of the next job for a purpose, the same however often it is sent.
+
+        A name that another job had already would lead to that job's result: names differ by run,
+        connection, number and content.
+
+        Args:
+            purpose: one word.
+            content: what is asked for, such as the text of a query.
+        """
         with self._guard:
             number = self._numbers[purpose] = self._numbers.get(purpose, 0) + 1
-        return f"tmg_{self.token}_{re.sub(r'[^A-Za-z0-9_-]', '_', purpose)}_{number}"[:1024]
+        asked = hashlib.sha256(f"{self.spec.name}\0{content}".encode()).hexdigest()[:8]
+        return f"tmg_{self.token}_{purpose}_{number}_{asked}"
 
     # --- calls ----------------------------------------------------------------------------------
 
@@ -222,6 +232,7 @@ class Clients:
         start: Callable[[str], Job],
         *,
         subject: str,
+        content: str = "",
         location: str | None = None,
         on_start: Callable[[Job], None] | None = None,
         can_stop: bool = True,
@@ -233,6 +244,7 @@ class Clients:
             start: sends the job under the id that it is given, for example
                 ``lambda job_id: clients.rest.query(sql, job_id=job_id, retry=clients.retry)``.
             subject: what is done, for messages.
+            content: what is asked for; part of the job's name.
             location: where the job runs; needed to find one that was sent before.
             on_start: told of the job as soon as BigQuery knows it.
             can_stop: False for what must also work after a stop: cleaning up.
@@ -243,7 +255,7 @@ class Clients:
         Raises:
             errors.TmgEtlError: it could not be sent, or it failed.
         """
-        job_id = self.job_id(purpose)
+        job_id = self.job_id(purpose, content)
         if can_stop:
             self.stop.check()
         with self.guarded(subject):

@@ -91,7 +91,12 @@ class Folder:
 
         with self._explaining():
             job = self._clients.run(
-                "extract", start, subject=self._subject, location=location, on_start=on_start
+                "extract",
+                start,
+                subject=self._subject,
+                content=f"{table} {folder}",
+                location=location,
+                on_start=on_start,
             )
         found = list(self._clients.store.list(folder))
         wanted = sum(job.destination_uri_file_counts or [len(found)])

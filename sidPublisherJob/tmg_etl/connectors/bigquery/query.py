@@ -154,7 +154,12 @@ class Runner:
 
         with _placed(self.clients, self.subject, 1):
             job: bigquery.QueryJob = self.clients.run(
-                purpose, start, subject=self.subject, location=self.location, on_start=on_start
+                purpose,
+                start,
+                subject=self.subject,
+                content=sql,
+                location=self.location,
+                on_start=on_start,
             )
         return job
 

@@ -37,6 +37,11 @@ class Origin(abc.ABC):
     def connection(self) -> Mapping[str, Any]:
         """Return the entry for `connections` of a config that leads here."""
 
+    @property
+    def source(self) -> Mapping[str, Any]:
+        """Return what else to write in `source` of every transfer."""
+        return {}
+
     @abc.abstractmethod
     def seed_types(self, table: str) -> pa.Table:
         """Make a table of every type, and return the rows to expect, ordered by `id` from 1."""
@@ -53,6 +58,10 @@ class Origin(abc.ABC):
     def change(self, table: str) -> None:
         """Change, add and remove rows of a table made by `seed`, and commit."""
 
+    def takes_name(self, name: str) -> bool:
+        """Return whether a table or column may be called so here."""
+        return True
+
     @abc.abstractmethod
     def drop(self, table: str) -> None:
         """Remove a table; fails when somebody still reads it."""
@@ -67,6 +76,7 @@ class SqlOrigin(Origin):
         natives: the columns of `seed_types`.
         integer: name of the 64-bit integer type.
         text: name of the text type.
+        nullable: what follows the type of a column that may be null.
     """
 
     def __init__(
@@ -76,10 +86,11 @@ class SqlOrigin(Origin):
         *,
         integer: str = "BIGINT",
         text: str = "TEXT",
+        nullable: str = " NULL",
     ) -> None:
         self.place = place
         self.natives = natives
-        self.integer, self.text = integer, text
+        self.integer, self.text, self.nullable = integer, text, nullable
 
     @property
     def connection(self) -> Mapping[str, Any]:
@@ -89,7 +100,9 @@ class SqlOrigin(Origin):
     def seed_types(self, table: str) -> pa.Table:
         """Make a table of every native type, with a row of nulls at the end."""
         quote = self.place.quote
-        columns = ", ".join(f"{quote(item.field.name)} {item.native} NULL" for item in self.natives)
+        columns = ", ".join(
+            f"{quote(item.field.name)} {item.native}{self.nullable}" for item in self.natives
+        )
         self.place.execute(f"CREATE TABLE {quote(table)} (id {self.integer}, {columns})")
         depth = len(self.natives[0].cells)
         for row in range(depth):
@@ -122,6 +135,10 @@ class SqlOrigin(Origin):
         self.place.execute(f"UPDATE {name} SET name = 'changed' WHERE id > 1")
         self.place.execute(f"INSERT INTO {name} (id, name) VALUES (99, 'added')")
         self.place.execute(f"DELETE FROM {name} WHERE id = 1")
+
+    def takes_name(self, name: str) -> bool:
+        """Return whether a table or column may be called so here."""
+        return self.place.traits.takes_name(name)
 
     def drop(self, table: str) -> None:
         """Drop a table."""
