@@ -72,3 +72,41 @@ def test_rebatching_keeps_rows_and_bounds_batches(sizes: list[int], rows: int) -
     assert all(0 < batch.num_rows <= rows for batch in result)
     # Small ones are joined: two neighbours hold at least half of what one may.
     assert all((a.num_rows + b.num_rows) * 2 > rows for a, b in itertools.pairwise(result))
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_spread_calls_once_for_each_item_and_never_more_at_once(workers: int) -> None:
+    guard, busy, most = threading.Lock(), 0, 0
+
+    def square(number: int) -> int:
+        nonlocal busy, most
+        with guard:
+            busy += 1
+            most = max(most, busy)
+        time.sleep(0.001)
+        with guard:
+            busy -= 1
+        return number * number
+
+    found = list(flow.spread(square, iter(range(50)), workers))
+    assert sorted(found) == [(number, number * number) for number in range(50)]
+    assert most <= workers
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_spread_ends_with_the_first_error_and_leaves_no_call_under_way(workers: int) -> None:
+    begun: list[int] = []
+    ended: list[int] = []
+
+    def refuse(number: int) -> int:
+        begun.append(number)
+        time.sleep(0.001)
+        ended.append(number)
+        if number >= 5:
+            raise ValueError(str(number))
+        return number
+
+    with pytest.raises(ValueError, match="^[567]$"):
+        list(flow.spread(refuse, itertools.count(), workers))
+    assert sorted(begun) == sorted(ended)
+    assert len(begun) <= 5 + 2 * workers

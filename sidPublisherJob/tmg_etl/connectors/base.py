@@ -560,6 +560,10 @@ class Target(abc.ABC):
     def add_columns(self, schema: pa.Schema) -> None:
         """Add columns to the target, nullable, by the type mapping (`schema: evolve`)."""
 
+    def lanes(self, name: str) -> int:
+        """Return how many batches `load` takes into a table at once, from as many threads."""
+        return 1
+
     @abc.abstractmethod
     def load(self, name: str, batch: Batch, key: Sequence[str]) -> int:
         """Append a batch to a table that nobody else sees; return the rows the database took.

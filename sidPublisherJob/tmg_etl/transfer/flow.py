@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent import futures
 from typing import TypeVar
 
 import pyarrow as pa
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 _POLL_S = 0.1
 
@@ -70,6 +72,36 @@ def prefetched(items: Iterable[Item], depth: int = 2) -> Generator[Item, None, N
     finally:
         abandoned.set()
         thread.join()
+
+
+def spread(
+    call: Callable[[Item], Result], items: Iterable[Item], workers: int
+) -> Iterator[tuple[Item, Result]]:
+    """Yield each item with what `call` makes of it, at most `workers` calls at once.
+
+    With more than one worker items come as they are finished, and the first error ends it once the
+    other calls under way have ended.
+    """
+    if workers == 1:
+        for item in items:
+            yield item, call(item)
+        return
+    running: dict[futures.Future[Result], Item] = {}
+    with futures.ThreadPoolExecutor(workers, thread_name_prefix="tmg-etl-load") as pool:
+        for item in items:
+            running[pool.submit(call, item)] = item
+            if len(running) == workers:
+                yield from _finished(running, futures.FIRST_COMPLETED)
+        yield from _finished(running, futures.ALL_COMPLETED)
+
+
+def _finished(
+    running: dict[futures.Future[Result], Item], until: str
+) -> Iterator[tuple[Item, Result]]:
+    done = futures.wait(running, return_when=until).done
+    # In the order of the items, so that of two errors the earlier one is raised.
+    for future in [future for future in running if future in done]:
+        yield running.pop(future), future.result()
 
 
 def rebatched(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:

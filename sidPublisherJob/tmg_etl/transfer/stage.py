@@ -66,13 +66,17 @@ def load(
     encoded = flow.prefetched(
         _encoded(read, encoder, converter, is_text=target.capabilities.ingest is base.Ingest.TEXT)
     )
+
+    def load_one(batch: base.Batch) -> int:
+        run.stop.check()
+        return target.load(name, batch, converter.key)
+
     taken = 0
     run.progress.begin(run_module.Phase.READ, total)
     run.progress.begin(run_module.Phase.LOAD, total)
     try:
-        for batch in encoded:
-            run.stop.check()
-            taken += target.load(name, batch, converter.key)
+        for batch, rows in flow.spread(load_one, encoded, target.lanes(name)):
+            taken += rows
             run.progress.advance(run_module.Phase.LOAD, batch.arrow.num_rows)
     finally:
         encoded.close()

@@ -16,6 +16,7 @@ from tmg_etl import errors
 
 DUPLICATE_ENTRY = 1062
 INTERRUPTED = 1317
+DEADLOCK = 1213
 LOCK_WAIT_TIMEOUT = 1205
 REFERENCED = frozenset({1217, 1451, 3730})
 #: `LOAD DATA LOCAL` is switched off: by the server, by the server (MySQL 8), by an old server.

@@ -10,12 +10,14 @@ import pymysql
 
 from tmg_etl import errors
 from tmg_etl.connectors import base
-from tmg_etl.connectors.mysql import catalogue, error, refusal
+from tmg_etl.connectors.mysql import catalogue, error, lane, refusal
 from tmg_etl.connectors.mysql import session as session_module
 
 #: Bytes of one INSERT at most; shorter ones measured slower.
 _INSERT_BYTES = 4 * 1024 * 1024
 _WARNINGS = 1000
+#: What two lanes may do to each other when they meet in an index: the later one is tried again.
+_COLLISIONS = frozenset({error.DEADLOCK, error.LOCK_WAIT_TIMEOUT})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,10 +70,11 @@ class Layout:
 
 
 class Loader:
-    """Loads batches of one layout.
+    """Loads batches of one layout over one session.
 
     Args:
-        session: the main connection.
+        session: a lane.
+        lanes: where it is from; what looks for a refused row waits until the others are idle.
         layout: where to.
         table: the target, as the user names it.
         is_local_infile: whether `LOAD DATA LOCAL` is worth trying.
@@ -80,12 +83,14 @@ class Loader:
     def __init__(
         self,
         session: session_module.Session,
+        lanes: lane.Lanes,
         layout: Layout,
         table: str,
         *,
         is_local_infile: bool,
     ) -> None:
         self._session = session
+        self._lanes = lanes
         self._layout = layout
         self._table = table
         self.is_local_infile = is_local_infile
@@ -106,7 +111,13 @@ class Loader:
         refusal.refuse_unfit(self._table, batch, key, self._layout.entry.kinds)
         if self.is_local_infile:
             try:
-                return self._load_data(batch, key, batch.text)
+                try:
+                    return self._load_data(batch, key, batch.text)
+                except pymysql.err.MySQLError as failure:
+                    if error.number_of(failure) not in _COLLISIONS:
+                        raise
+                    with self._lanes.alone():
+                        return self._load_data(batch, key, batch.text)
             except pymysql.err.MySQLError as failure:
                 if error.number_of(failure) not in error.LOCAL_INFILE_OFF:
                     raise error.translated(
@@ -151,8 +162,11 @@ class Loader:
         A failed CHECK says no row. The load has failed and its table is lost anyway: it is emptied,
         and strict INSERTs of ever smaller halves find the row.
         """
-        lines = list(self._tuples(batch))
-        self._session.run(f"DELETE FROM {self._layout.place}")
+        with self._lanes.alone():
+            self._session.run(f"DELETE FROM {self._layout.place}")
+            return self._first_refused(list(self._tuples(batch)))
+
+    def _first_refused(self, lines: Sequence[bytes]) -> int | None:
         low, high = 0, len(lines)
         if self._is_taken(lines):
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -11,7 +12,7 @@ import pyarrow as pa
 from tmg_etl import errors
 from tmg_etl import run as run_module
 from tmg_etl.connectors import base, sql
-from tmg_etl.connectors.mysql import catalogue, definition, load, readiness, swap
+from tmg_etl.connectors.mysql import catalogue, definition, half, lane, load, readiness, swap
 from tmg_etl.connectors.mysql import lock as lock_module
 from tmg_etl.connectors.mysql import session as session_module
 from tmg_etl.connectors.mysql import source as source_module
@@ -20,6 +21,8 @@ from tmg_etl.connectors.mysql import type as type_module
 _KINDS_OF_LEFTOVERS = ("shadow", "stage", "latest", "old")
 _TRANSACTIONAL = frozenset({"InnoDB", "ROCKSDB", "TokuDB"})
 _SCAN_ROWS = 65536
+#: A second session is opened behind so many rows: what is small is loaded before it is ready.
+_LANE_ROWS = 50_000
 
 
 class MySQLTarget(sql.SqlTarget):
@@ -59,7 +62,10 @@ class MySQLTarget(sql.SqlTarget):
         self._database = session.place.database
         self._lock = lock_module.Lock(session, table)
         self._entries: dict[str, catalogue.Entry | None] = {}
-        self._loaders: dict[tuple[str, tuple[str, ...]], load.Loader] = {}
+        self._lanes = lane.Lanes(session)
+        self._loaders: dict[tuple[str, tuple[str, ...], int], load.Loader] = {}
+        self._making_loaders = threading.Lock()
+        self._halves = half.Halves(self._lanes)
         self._pending: dict[str, list[str]] = {}
         self._is_reading = False
         self._is_local_infile = bool(session.value("SELECT @@local_infile"))
@@ -200,6 +206,7 @@ class MySQLTarget(sql.SqlTarget):
 
     def _forget(self, name: str) -> None:
         self._entries.pop(name, None)
+        self._halves.forget(name)
         for place in [place for place in self._loaders if place[0] == name]:
             del self._loaders[place]
 
@@ -286,20 +293,35 @@ class MySQLTarget(sql.SqlTarget):
 
     # --- loading --------------------------------------------------------------------------------
 
+    def _loader(
+        self, session: session_module.Session, name: str, columns: tuple[str, ...]
+    ) -> load.Loader:
+        place = (name, columns, session.id)
+        # The catalogue is read on the main session, which no other thread may use meanwhile: it
+        # loads nothing before this has been read.
+        with self._making_loaders:
+            if place not in self._loaders:
+                layout = load.Layout(self.qualified(name), self._entry_of(name), columns)
+                self._loaders[place] = load.Loader(
+                    session, self._lanes, layout, self.table, is_local_infile=self._is_local_infile
+                )
+            return self._loaders[place]
+
+    def lanes(self, name: str) -> int:
+        """Return how many sessions fill a table; a temporary one is seen by the main one only."""
+        return 1 if name in self.own_tables else lane.LIMIT
+
     def load(self, name: str, batch: base.Batch, key: Sequence[str]) -> int:
         """Append a batch."""
-        columns = tuple(batch.arrow.schema.names)
-        loader = self._loaders.get((name, columns))
-        if loader is None:
-            layout = load.Layout(self.qualified(name), self._entry_of(name), columns)
-            loader = load.Loader(
-                self._session, layout, self.table, is_local_infile=self._is_local_infile
-            )
-            self._loaders[name, columns] = loader
-        try:
-            return loader.load(batch, key)
-        finally:
-            self._is_local_infile = loader.is_local_infile
+        is_late = batch.first_row >= _LANE_ROWS and self.lanes(name) > 1
+        with self._lanes.one(only_main=not is_late) as session:
+            loader = self._loader(session, name, tuple(batch.arrow.schema.names))
+            if is_late:
+                self._halves.sample(name, batch.arrow, self._entry_of(name).table.primary_key)
+            try:
+                return loader.load(batch, key)
+            finally:
+                self._is_local_infile = loader.is_local_infile
 
     def finish_load(self, name: str, key: Sequence[str]) -> None:
         """Build the indexes that waited, in one pass, and refresh the statistics."""
@@ -312,6 +334,21 @@ class MySQLTarget(sql.SqlTarget):
         self._entries.pop(name, None)
 
     # --- proof ----------------------------------------------------------------------------------
+
+    def fingerprint(
+        self, name: str, columns: Sequence[str], selection: base.Selection, *, hashes: bool
+    ) -> base.Fingerprint:
+        """Return count and hash of a table; of a large one that was just loaded, in halves."""
+        halves = self._halves.conditions(self._session, name)
+        if not halves or not hashes or selection != base.Selection():
+            return super().fingerprint(name, columns, selection, hashes=hashes)
+        clause, alias = self.selected(name, selection)
+        total = self.hash_sum(name, alias, columns)
+        found = self._halves.rows(
+            [f"SELECT COUNT(*), {total} FROM {clause} WHERE {alias}.{one}" for one in halves]
+        )
+        hashed = sum(self.hash_total(value) for _, value in found)
+        return base.Fingerprint(sum(int(count) for count, _ in found), hashed % 2**64)
 
     def scan(
         self, name: str, columns: Sequence[str], selection: base.Selection
@@ -431,4 +468,5 @@ class MySQLTarget(sql.SqlTarget):
 
     def close(self) -> None:
         """Hang up."""
+        self._lanes.close()
         self._session.close()
