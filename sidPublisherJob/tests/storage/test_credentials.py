@@ -190,9 +190,7 @@ def test_key_file_that_is_none(google_api, key, entries, message):
     assert caught.value.exit_code == 78
 
 
-@pytest.mark.parametrize(
-    "content", [b"", HEAD.encode(), b"\xff\xfe", b"{", b"[" * 100_000]
-)
+@pytest.mark.parametrize("content", [b"", HEAD.encode(), b"\xff\xfe", b"{", b"[" * 100_000])
 def test_key_file_that_is_not_json(google_api, tmp_path, content):
     file = tmp_path / "key.json"
     file.write_bytes(content)
