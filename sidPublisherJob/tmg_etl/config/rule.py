@@ -58,10 +58,14 @@ def name(value: Any) -> Any:
     return value
 
 
-def visible(value: Any) -> Any:
-    """Refuse control characters: no database holds them all in a name, and no log shows them."""
-    if isinstance(value, str) and any(unicodedata.category(char) in _UNSEEN for char in value):
-        raise fault("found a name with invisible characters", "choose another name")
+def target_table(value: Any) -> Any:
+    """Refuse control characters, which no log shows, and names of this program's own tables."""
+    if isinstance(value, str):
+        if any(unicodedata.category(char) in _UNSEEN for char in value):
+            raise fault("found a name with invisible characters", "choose another name")
+        if value.lower().startswith("_tmg_"):
+            message = f"found {problem.describe(value)}: _tmg_ begins tables that runs remove"
+            raise fault(message, "choose another name")
     return value
 
 

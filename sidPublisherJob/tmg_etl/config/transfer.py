@@ -104,7 +104,7 @@ class TargetSpec(strict.Strict):
     """Where rows are published."""
 
     connection: strict.Name = Field(description="Key in `connections`.")
-    table: Annotated[strict.Name, BeforeValidator(rule.visible)] = Field(
+    table: Annotated[strict.Name, BeforeValidator(rule.target_table)] = Field(
         description="Table; its schema is the connection's. On files: a folder under its `url`."
     )
 

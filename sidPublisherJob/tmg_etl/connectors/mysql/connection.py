@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tmg_etl.config import model
 
 _DEFAULT_PORT = 3306
+#: Names are kept in three bytes a character.
+_LAST_CHARACTER = 0xFFFF
 _TRUE = frozenset({"1", "true", "yes", "on"})
 
 
@@ -114,6 +116,11 @@ class MySQLConnection(base.Connection):
         if len(table) > 64:
             raise errors.ConfigError(
                 f"connection {self.name!r}: the table name {table!r} is longer than 64 characters"
+            )
+        if any(ord(char) > _LAST_CHARACTER for char in table):
+            raise errors.ConfigError(
+                f"connection {self.name!r}: the table name {table!r} has a character that no name"
+                " in MySQL holds: one beyond U+FFFF"
             )
         session = self._open()
         try:
