@@ -40,6 +40,8 @@ class Traits:
         min_date: first day that a date or timestamp column holds.
         longest_name: characters of the longest table or column name.
         refused_in_names: characters that no table or column name may hold.
+        sampled_decimal: largest (precision, scale) of the sample, where a stand-in for the system
+            holds less than the system; None is `max_decimal`.
     """
 
     gaps: frozenset[str] = frozenset()
@@ -47,6 +49,7 @@ class Traits:
     min_date: datetime.date = datetime.date.min
     longest_name: int = 64
     refused_in_names: str = ""
+    sampled_decimal: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         """Refuse a gap that nobody knows: a misspelt one would excuse nothing."""

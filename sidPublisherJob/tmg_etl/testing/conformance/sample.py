@@ -160,7 +160,7 @@ def columns(traits: profile.Traits) -> list[Column]:
     """Return every column of the sample with the values that a target of these traits holds."""
     return [
         *_integers(),
-        *_decimals(traits.max_decimal),
+        *_decimals(traits.sampled_decimal or traits.max_decimal),
         *_floats(traits),
         *_texts(traits),
         *_days(traits),
