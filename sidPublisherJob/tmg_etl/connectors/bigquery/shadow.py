@@ -208,11 +208,29 @@ def plain(column: bigquery.SchemaField, *, keeps_mode: bool = False) -> bigquery
     return bigquery.SchemaField.from_api_repr(members)
 
 
-def changed_members(before: bigquery.Table, after: bigquery.Table) -> dict[str, Any]:
-    """Return what a copy job did not keep: attribute of the client's table, and its value."""
-    was, now = before.to_api_repr(), after.to_api_repr()
-    changed = {}
-    for member, attribute in _KEPT.items():
-        if (was.get(member) or None) != (now.get(member) or None):
-            changed[attribute] = getattr(before, attribute)
+def changed_members(
+    before: bigquery.Table | None, copied: Sequence[bigquery.SchemaField], after: bigquery.Table
+) -> dict[str, Any]:
+    """Return what a copy job did not keep: attribute of the client's table, and its value.
+
+    Args:
+        before: the target as it was; None when it is new.
+        copied: columns of the shadow.
+        after: the target as it is.
+    """
+    changed: dict[str, Any] = {}
+    if before is not None:
+        was, now = before.to_api_repr(), after.to_api_repr()
+        for member, attribute in _KEPT.items():
+            if (was.get(member) or None) != (now.get(member) or None):
+                changed[attribute] = getattr(before, attribute)
+    # A nullable column cannot become a required one again.
+    modes = {column.name: column.mode for column in after.schema}
+    wanted = [_with_mode(column, modes.get(column.name, column.mode)) for column in copied]
+    if wanted != list(after.schema) and modes.keys() == {column.name for column in copied}:
+        changed["schema"] = wanted
     return changed
+
+
+def _with_mode(column: bigquery.SchemaField, mode: str) -> bigquery.SchemaField:
+    return bigquery.SchemaField.from_api_repr({**column.to_api_repr(), "mode": mode})

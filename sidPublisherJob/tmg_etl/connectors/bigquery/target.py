@@ -354,15 +354,16 @@ class BigQueryTarget(merge.MergingTarget):
         )
         self._lease.settle()
         self._known = None
-        if before is not None:
-            self._restore(before)
+        self._restore(before, self._columns_of(name))
         self.drop(name)
         return 0 if before is None else int(before.num_rows or 0)
 
-    def _restore(self, before: bigquery.Table) -> None:
-        """Put back what the copy did not keep of the target's own members."""
+    def _restore(
+        self, before: bigquery.Table | None, copied: Sequence[bigquery.SchemaField]
+    ) -> None:
+        """Put back what the copy did not keep."""
         after = self._existing()
-        changed = shadow.changed_members(before, after)
+        changed = shadow.changed_members(before, copied, after)
         if not changed:
             return
         for attribute, value in changed.items():
