@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from tmg_etl import errors
-from tmg_etl.storage import base, crc, google, near, refusal, stream, upload
+from tmg_etl.storage import base, crc, google, near, refusal, stream, upload, worker
 
 if TYPE_CHECKING:
     from google.cloud import storage
@@ -52,7 +52,7 @@ class GoogleStore(base.Store):
         self._credentials, self._deadline_s = credentials, deadline_s
         self._lock = threading.Lock()
         self._made: storage.Client | None = None
-        self._threads: concurrent.futures.ThreadPoolExecutor | None = None
+        self._threads: worker.Pool | None = None
         self._login: Any = None
         self._principal: str | None = None
 
@@ -138,7 +138,7 @@ class GoogleStore(base.Store):
             client, threads = self._made, self._threads
             self._made = self._threads = None
         if threads:
-            threads.shutdown(wait=True, cancel_futures=True)
+            threads.shutdown(wait=False, cancel_futures=True)
         if client:
             client.close()
 
@@ -176,7 +176,7 @@ class GoogleStore(base.Store):
     def _pool(self) -> concurrent.futures.Executor:
         with self._lock:
             if self._threads is None:
-                self._threads = concurrent.futures.ThreadPoolExecutor(_THREADS, "tmg-storage")
+                self._threads = worker.Pool(_THREADS)
             return self._threads
 
     def _bucket(self, name: str) -> storage.Bucket:

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 from tmg_etl import errors
-from tmg_etl.storage import amazon, base, near, stream
+from tmg_etl.storage import amazon, base, near, stream, worker
 
 TIMEOUT_S = (10.0, 60.0)
 """To connect, and between two bytes of an answer."""
@@ -62,7 +62,7 @@ class S3Store(base.Store):
         self._attempts = attempts
         self._lock = threading.Lock()
         self._made: Any = None
-        self._threads: concurrent.futures.ThreadPoolExecutor | None = None
+        self._threads: worker.Pool | None = None
 
     def list(self, prefix_url: str) -> Iterator[base.Facts]:
         """Yield every object whose URL starts with `prefix_url`, all pages, sorted by name."""
@@ -209,7 +209,7 @@ class S3Store(base.Store):
             client, threads = self._made, self._threads
             self._made = self._threads = None
         if threads:
-            threads.shutdown(wait=True, cancel_futures=True)
+            threads.shutdown(wait=False, cancel_futures=True)
         if client is not None:
             client.close()
 
@@ -307,7 +307,7 @@ class S3Store(base.Store):
     def _pool(self) -> concurrent.futures.Executor:
         with self._lock:
             if self._threads is None:
-                self._threads = concurrent.futures.ThreadPoolExecutor(_THREADS, "tmg-storage")
+                self._threads = worker.Pool(_THREADS)
             return self._threads
 
 

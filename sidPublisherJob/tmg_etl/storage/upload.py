@@ -25,6 +25,8 @@ protocol demands."""
 TIMEOUT_S = (10.0, 60.0)
 """To connect, and between two bytes of an answer."""
 
+# A run that is stopped has seconds, and what is left ends by itself.
+_ABORT_TIMEOUT_S = (2.0, 5.0)
 _LOG = logging.getLogger(__name__)
 _CONTENT_TYPE = "application/octet-stream"
 _RANGE = re.compile(r"bytes=0-(\d+)")
@@ -112,7 +114,9 @@ class Upload(base.Writer):
         if self._session_url is None:
             return
         try:
-            self._connection.client._http.request("DELETE", self._session_url, timeout=TIMEOUT_S)
+            self._connection.client._http.request(
+                "DELETE", self._session_url, timeout=_ABORT_TIMEOUT_S
+            )
         except Exception as error:  # noqa: BLE001 - sessions end by themselves after a week
             _LOG.debug("an upload session of %s stays open: %s", self.url, error)
 
