@@ -52,6 +52,8 @@ _DATA = frozenset(
     | {1153, 3730, 4079}
 )
 
+#: What Python's TLS objects to; the driver wraps it as a server that cannot be reached.
+_UNTRUSTED = re.compile(r"CERTIFICATE_VERIFY_FAILED\]|SSL: WRONG_VERSION_NUMBER\]")
 _ENTRY = re.compile(r"Duplicate entry '(?P<entry>.*)' for key '(?P<index>.*)'\Z", re.DOTALL)
 
 
@@ -88,6 +90,16 @@ def translated(error: Exception, place: str, table: str | None = None) -> errors
         entry, index = entry_of(text)
         return errors.DuplicateKeyError(table or place, {index or "key": entry})
     message = f"{place}: {text} (error {number})" if number else f"{place}: {text}"
+    if isinstance(error, FileNotFoundError):
+        return errors.ConfigError(
+            f"{place}: {error.filename or error} is not there",
+            hint="check the files that `options` of the connection name",
+        )
+    if _UNTRUSTED.search(text) or isinstance(error, ssl.SSLError):
+        return errors.ConfigError(
+            f"{place}: {_UNTRUSTED.split(text)[-1].strip() or text}",
+            hint="check the host and `options` (ssl_ca, ssl_verify_identity): docs/security.md",
+        )
     if number in _STORAGE or _DISK_FULL.search(text):
         return errors.StorageFullError(message, hint="the target is unchanged; free space")
     if number in _ACCESS:

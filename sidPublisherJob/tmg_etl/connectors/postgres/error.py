@@ -53,6 +53,12 @@ _REFUSED = re.compile(
     r"|authentication failed|role \".*\" (does not exist|is not permitted)"
     r"|permission denied for database"
 )
+#: What libpq itself objects to: certificates, and values of options.
+_UNTRUSTED = re.compile(
+    r"certificate verify failed|does not match host name|server does not support SSL"
+    r"|root certificate file|certificate file|private key file|could not (read|load) .*certificate"
+)
+_OPTION = re.compile(r"^invalid .* value|^(definition of )?service .* not found")
 _BUSY = re.compile(
     r"too many (clients|connections)|connection slots|starting up|shutting down|recovery mode"
 )
@@ -84,6 +90,12 @@ def translate_connect(error: psycopg.Error, place: str) -> errors.TmgEtlError:
         return errors.ConfigError(text, hint="check `url` and `options` of the connection")
     if _NO_DATABASE.search(text):
         return errors.ConfigError(text, hint="check the database of the connection's url")
+    if _UNTRUSTED.search(text):
+        return errors.ConfigError(
+            text, hint="check `host` and `options` (sslmode, sslrootcert): docs/security.md"
+        )
+    if _OPTION.search(_first_line(error).removeprefix("connection failed: ")):
+        return errors.ConfigError(text, hint="check `options` of the connection")
     if _BUSY.search(text):
         return errors.ConnectionLostError(text, hint=_RETRY)
     pgconn = error.pgconn
