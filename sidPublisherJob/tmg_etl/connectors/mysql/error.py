@@ -9,6 +9,7 @@ https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html
 from __future__ import annotations
 
 import re
+import ssl
 
 import pymysql
 
