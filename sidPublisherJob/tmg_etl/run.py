@@ -166,6 +166,19 @@ class TemporaryNames:
         """Return this run's name for a temporary table of `kind` beside `table`."""
         return f"{self.prefix(kind, table)}{self.run_id}"
 
+    @staticmethod
+    def owner(name: str) -> str:
+        """Return the id of the run that a name belongs to."""
+        return name.rpartition("_")[2]
+
+
+def started_at(run_id: str) -> datetime.datetime | None:
+    """Return when a run began, by its id, as aware UTC to the second; None for a foreign id."""
+    try:
+        return datetime.datetime.strptime(f"{run_id[:14]}+0000", "%Y%m%d%H%M%S%z")
+    except ValueError:
+        return None
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -186,6 +199,8 @@ class Run:
         config_location: where the config came from, as given.
         config_digest: sha256 of the resolved config.
         env: name of the environment.
+        pipeline_path: class that runs, as module:Class.
+        is_rollback: it puts an earlier table back instead of reading the source.
     """
 
     id: str
@@ -202,6 +217,7 @@ class Run:
     config_digest: str = ""
     env: str = "local"
     pipeline_path: str = ""
+    is_rollback: bool = False
 
     @property
     def names(self) -> TemporaryNames:
@@ -236,7 +252,7 @@ class Result:
         rows_updated: rows of the target that changed.
         rows_deleted: rows that left the target.
         rows_unchanged: rows that were already equal.
-        publish: swap, diff, merge, replace_window, or none.
+        publish: swap, diff, merge, replace_window, rollback, or none.
         publish_reason: why that kind was chosen.
         fingerprint_source: what was sent.
         fingerprint_target: what the database holds.
@@ -244,6 +260,9 @@ class Result:
         phase_seconds: seconds by phase.
         bytes_read: bytes that came from the source, as its system counts them.
         job_ids: jobs that ran in the source's system.
+        previous_table: name under which the replaced table is kept; None: it is not.
+        previous_fingerprint: what it holds.
+        previous_expires_at: until when it is kept, aware UTC.
     """
 
     rows_read: int | None = None
@@ -259,6 +278,9 @@ class Result:
     phase_seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
     bytes_read: int | None = None
     job_ids: tuple[str, ...] = ()
+    previous_table: str | None = None
+    previous_fingerprint: str | None = None
+    previous_expires_at: datetime.datetime | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -75,12 +75,13 @@ Options:
   --help     Show this message and exit.
 
 Commands:
-  config   Check a config, show it, print its JSON Schema.
-  plan     Show what a run would do; writes nothing.
-  runs     List what ran, or show one run in full.
-  status   Show jobs and schedules in a cluster.
-  verify   Compare source and target; name rows that differ.
-  version  Show the version.
+  config    Check a config, show it, print its JSON Schema.
+  plan      Show what a run would do; writes nothing.
+  rollback  Put the table back that a run replaced.
+  runs      List what ran, or show one run in full.
+  status    Show jobs and schedules in a cluster.
+  verify    Compare source and target; name rows that differ.
+  version   Show the version.
 """
 
 RUNS_HELP = """\
@@ -252,8 +253,8 @@ def test_wrong_arguments_are_one_line_and_exit_64(
     [
         (
             ("run",),
-            "found the unknown command 'run', expected one of config, plan, runs, "
-            "status, verify, version; did you mean runs?",
+            "found the unknown command 'run', expected one of config, plan, rollback, "
+            "runs, status, verify, version; did you mean runs?",
         ),
         (
             ("config", "validate"),

@@ -19,6 +19,9 @@ COMMANDS = {
     "plan": group.Entry(
         "tmg_etl.cli.plan_command:command", "Show what a run would do; writes nothing."
     ),
+    "rollback": group.Entry(
+        "tmg_etl.cli.rollback_command:command", "Put the table back that a run replaced."
+    ),
     "runs": group.Entry(
         "tmg_etl.cli.runs_command:command", "List what ran, or show one run in full."
     ),

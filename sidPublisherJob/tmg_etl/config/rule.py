@@ -76,6 +76,28 @@ def not_bool(value: Any) -> Any:
     return value
 
 
+_DURATION = re.compile(r"([0-9]{1,6})\s*([smhd])")
+_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def duration(value: Any) -> Any:
+    """Return a duration without spaces, such as ``24h``; refuse what is none."""
+    if value is None:
+        return None
+    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None or int(match[1]) == 0:
+        raise fault(
+            f"found {problem.describe(value)}, expected a duration such as 24h",
+            "write a number above 0 and s, m, h or d",
+        )
+    return f"{int(match[1])}{match[2]}"
+
+
+def seconds(text: str) -> int:
+    """Return the seconds of what `duration` returned."""
+    return int(text[:-1]) * _UNIT_S[text[-1]]
+
+
 def off(value: Any) -> Any:
     """Return ``off`` for false: YAML reads the plain word `off` as false."""
     return "off" if value is False else value

@@ -153,6 +153,12 @@ class Policy(strict.Strict):
         description="How truncate makes rows visible. swap: rename. diff: change only rows that "
         "differ. auto (default): swap, or diff where a rename would leave dependants behind.",
     )
+    keep_previous: Annotated[str, BeforeValidator(rule.duration)] | None = Field(
+        default=None,
+        description="How long truncate keeps the table that it replaced, as 90m, 24h or 7d, so that "
+        "`tmg-etl rollback` can put it back; each takes the disk of one more table. A swap is then "
+        "required. null (default): it is dropped at once.",
+    )
     schema_: Literal["fail", "evolve"] = Field(
         default="fail",
         alias="schema",
@@ -169,6 +175,11 @@ class Policy(strict.Strict):
         description="Seconds to wait for another run on the same target, 0 or more. Default 60: "
         "short runs pass each other, a long one lets this one fail as retriable.",
     )
+    @property
+    def keep_previous_s(self) -> int | None:
+        """Return the seconds that a replaced table is kept; None: not at all."""
+        return None if self.keep_previous is None else rule.seconds(self.keep_previous)
+
     batch_rows: Annotated[int, Field(ge=1, le=1_000_000), BeforeValidator(rule.not_bool)] = Field(
         default=65_536,
         description="Rows in one batch, 1 to 1000000. Memory grows with it. Default 65536: a "
@@ -232,6 +243,13 @@ class Transfer(Policy):
                 "found strategy upsert without a key, expected the columns that identify a row",
                 "add `key: [column, …]` or use `strategy: replace_window`",
                 at=("key",),
+            )
+        if self.keep_previous and self.publish == "diff":
+            raise rule.fault(
+                "found `publish: diff` with `keep_previous`, expected a swap: a diff changes the"
+                " table in place and leaves no previous one",
+                "write `publish: auto`, or `keep_previous: null`",
+                at=("keep_previous",),
             )
         names = [index.name for index in self.indexes]
         if twice := next((name for name in names if names.count(name) > 1), None):

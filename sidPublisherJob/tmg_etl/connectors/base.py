@@ -623,6 +623,36 @@ class Target(abc.ABC):
         The replaced table is dropped.
         """
 
+    def swap_keeping(self, shadow: str, names: run_module.TemporaryNames, keep: str) -> int:
+        """Swap as `swap` does, and keep the replaced table under another name.
+
+        Nothing else uses it then: what is unique in a schema (names of indexes, …) and what acts
+        on other tables (foreign keys) belongs to the new table alone. For targets that `can_keep`.
+
+        Args:
+            shadow: a shadow, or a kept table that was handed to `adopt`.
+            names: this run's.
+            keep: the name, which no sweep removes.
+        """
+        raise TypeError(f"{type(self).__name__} keeps no replaced tables")
+
+    def kept(self, names: run_module.TemporaryNames) -> list[str]:
+        """Return the names of the tables that swaps kept beside this target, the oldest first."""
+        return []
+
+    def adopt(self, kept: str) -> None:
+        """Make a kept table ready to be swapped in again: indexes, foreign keys, as the target has.
+
+        Harmless when called again. `disown` undoes it.
+
+        Raises:
+            errors.DataError: its rows are refused by a constraint of today.
+        """
+        raise TypeError(f"{type(self).__name__} keeps no replaced tables")
+
+    def disown(self, kept: str) -> None:  # noqa: B027 - most have nothing to undo
+        """Undo `adopt` for a table that was not swapped in; harmless for any other name."""
+
     @abc.abstractmethod
     def diff(
         self, shadow: str, columns: Sequence[str], key: Sequence[str], window: CursorWindow | None

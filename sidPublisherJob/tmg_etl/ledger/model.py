@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import orm
 from sqlalchemy.dialects import mysql
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration. Written here so that opening an up-to-date ledger needs no Alembic."""
 
 VERSION_TABLE = "tmg_etl_version"
@@ -141,4 +141,7 @@ class RunRow(Base):
     phase_seconds: orm.Mapped[dict[str, float] | None] = orm.mapped_column(JsonText)
     error: orm.Mapped[str | None] = orm.mapped_column(sa.Text)
     cleanup_error: orm.Mapped[str | None] = orm.mapped_column(sa.Text)
+    previous_table: orm.Mapped[str | None] = orm.mapped_column(sa.String(64))
+    previous_fingerprint: orm.Mapped[str | None] = orm.mapped_column(sa.String(200))
+    previous_expires_at: orm.Mapped[datetime.datetime | None] = orm.mapped_column(UtcDateTime)
     job_ids: orm.Mapped[tuple[str, ...] | None] = orm.mapped_column(JsonList)

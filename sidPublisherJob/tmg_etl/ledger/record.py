@@ -30,7 +30,7 @@ class Record:
         execution_date: the day that the run is for.
         window_start: first day of the window.
         window_end: last day of the window.
-        write_mode: truncate or delta.
+        write_mode: truncate, delta, or rollback.
         env: environment of the config.
         config_location: where the config was read from.
         config_digest: sha256 of its resolved values.
@@ -56,6 +56,9 @@ class Record:
         phase_seconds: seconds by phase.
         error: one line; None when there was none.
         cleanup_error: one line; None when there was none.
+        previous_table: name under which the replaced table is kept; None: it is not.
+        previous_fingerprint: what that table holds; None: not known.
+        previous_expires_at: until when it is kept, aware UTC.
         job_ids: jobs that ran in the source's system.
     """
 
@@ -91,6 +94,9 @@ class Record:
     phase_seconds: Mapping[str, float] | None = None
     error: str | None = None
     cleanup_error: str | None = None
+    previous_table: str | None = None
+    previous_fingerprint: str | None = None
+    previous_expires_at: datetime.datetime | None = None
     job_ids: tuple[str, ...] = ()
 
     @property

@@ -73,6 +73,9 @@ class LedgerRecorder:
             phase_seconds=dict(result.phase_seconds),
             error=self._line(outcome.error),
             cleanup_error=self._line(outcome.cleanup_error),
+            previous_table=result.previous_table,
+            previous_fingerprint=result.previous_fingerprint,
+            previous_expires_at=result.previous_expires_at,
         )
         try:
             self._open().finish(ended)
@@ -113,7 +116,7 @@ def _begin(run: run_module.Run, started_at: datetime.datetime) -> record.Record:
         execution_date=run.execution_date,
         window_start=run.window.start,
         window_end=run.window.end,
-        write_mode=run.write_mode.value,
+        write_mode="rollback" if run.is_rollback else run.write_mode.value,
         env=run.env,
         config_location=run.config_location,
         config_digest=run.config_digest,

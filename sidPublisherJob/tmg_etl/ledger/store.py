@@ -6,6 +6,7 @@ import builtins
 import dataclasses
 import datetime
 import os
+from collections.abc import Sequence
 from typing import Any, Self
 
 import sqlalchemy as sa
@@ -133,6 +134,14 @@ class Ledger:
         if status is not None:
             query = query.where(_TABLE.c.status == str(status))
         return self._read(query.limit(limit))
+
+    def keepers(self, tables: Sequence[str]) -> builtins.list[record.Record]:
+        """Return the runs that kept replaced tables of these names.
+
+        Raises:
+            errors.LedgerError: the database cannot be read.
+        """
+        return self._read(sa.select(_TABLE).where(_TABLE.c.previous_table.in_(tables)))
 
     def abandon_dead(self, run: record.Record) -> builtins.list[str]:
         """Mark runs of the same transfer that cannot be running any more as abandoned.

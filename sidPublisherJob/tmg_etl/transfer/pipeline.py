@@ -16,7 +16,7 @@ import pyarrow as pa
 from tmg_etl import errors, etl
 from tmg_etl import run as run_module
 from tmg_etl.connectors import base
-from tmg_etl.transfer import conversion, mapping, publish, stage, verify
+from tmg_etl.transfer import conversion, mapping, previous, publish, stage, verify
 
 
 class TransferPipeline(etl.TMGETL):
@@ -88,6 +88,7 @@ class TransferPipeline(etl.TMGETL):
                 self._delta()
             else:
                 self._truncate()
+        previous.expire(self.run, self.target)
 
     def post_execution_cleanup(self) -> None:
         """Drop this run's tables and close the source."""
@@ -272,6 +273,8 @@ class TransferPipeline(etl.TMGETL):
             rows_deleted=changes.deleted,
             rows_unchanged=changes.unchanged,
         )
+        if published.kept is not None:
+            self.result = previous.remembered(self.run, self.result, published.kept)
 
     @contextlib.contextmanager
     def _timed(self, phase: run_module.Phase) -> Iterator[None]:

@@ -57,6 +57,8 @@ def choose(
     able_to_diff = capabilities.can_diff and bool(transfer.key)
     if table is None:
         return Choice(Kind.SWAP, "the target is new")
+    if transfer.keep_previous is not None:
+        return _choose_keeping(transfer, table, capabilities)
     if transfer.publish == "swap":
         if table.swap_blockers:
             raise errors.ConfigError(
@@ -97,6 +99,24 @@ def choose(
     return Choice(Kind.SWAP, "nothing depends on the table's identity")
 
 
+def _choose_keeping(
+    transfer: model.Transfer, table: base.Table, capabilities: base.Capabilities
+) -> Choice:
+    """Return the swap that leaves a previous table; nothing else does."""
+    reasons = list(table.swap_blockers)
+    reasons += [
+        f"the omitted column {name!r} would be emptied" for name in _kept_columns(transfer, table)
+    ]
+    if not capabilities.can_keep:
+        reasons = ["this kind of target keeps no replaced tables"]
+    if reasons:
+        raise errors.ConfigError(
+            f"`keep_previous` needs a swap of {transfer.target.table}: {'; '.join(reasons)}",
+            hint="write `keep_previous: null` in the transfer",
+        )
+    return Choice(Kind.SWAP, f"the replaced table is kept for {transfer.keep_previous}")
+
+
 def _kept_columns(transfer: model.Transfer, table: base.Table) -> list[str]:
     """Return the target's columns that the transfer omits: somebody else fills them."""
     return [
@@ -129,10 +149,12 @@ class Published:
     Attributes:
         changes: rows of the target by what happened to them.
         held: fingerprint of the published rows; None when nothing was verified.
+        kept: name under which the replaced table is kept; None: it is not.
     """
 
     changes: base.Changes
     held: base.Fingerprint | None
+    kept: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,9 +174,14 @@ class Publisher:
     def swap(self, shadow: str, sent: base.Fingerprint) -> Published:
         """Put a verified shadow in the target's place."""
         self.target.check_lock()
-        replaced = self.target.swap(shadow, self.run.names)
+        kept = None
+        if self.run.transfer.keep_previous is not None and not self.columns.is_new:
+            kept = self.run.names.table("prev", self.target.table)
+            replaced = self.target.swap_keeping(shadow, self.run.names, kept)
+        else:
+            replaced = self.target.swap(shadow, self.run.names)
         held = sent if self._verifies else None
-        return Published(base.Changes(inserted=sent.rows, deleted=replaced), held)
+        return Published(base.Changes(inserted=sent.rows, deleted=replaced), held, kept)
 
     def diff(self, shadow: str, sent: base.Fingerprint) -> Published:
         """Make the target equal a verified shadow, touching only rows that differ."""

@@ -386,6 +386,21 @@ class DuckDBTarget(sql.SqlTarget):
 
     def swap(self, shadow: str, names: run_module.TemporaryNames) -> int:
         """Put the shadow in the target's place."""
+        return self._swap(shadow, None)
+
+    def swap_keeping(self, shadow: str, names: run_module.TemporaryNames, keep: str) -> int:
+        """Put the shadow in the target's place; keep the replaced table, without its indexes."""
+        return self._swap(shadow, keep)
+
+    def kept(self, names: run_module.TemporaryNames) -> list[str]:
+        """Return the tables that swaps kept; a run id sorts by its time."""
+        return self._catalog.names(names.prefix("prev", self.table))
+
+    def adopt(self, kept: str) -> None:
+        """Remember the target's indexes, which the swap will build."""
+        self._remember(kept, self._existing().index_statements, ())
+
+    def _swap(self, shadow: str, keep: str | None) -> int:
         found = self._definition()
         replaced = 0
         with self.transaction():
@@ -393,7 +408,7 @@ class DuckDBTarget(sql.SqlTarget):
                 replaced = int(
                     self.rows(f"SELECT COUNT(*) FROM {self.qualified(self.table)}")[0][0]
                 )
-                self.run(f"DROP TABLE {self.qualified(self.table)}")
+                self._put_aside(found, keep)
             # The catalogue's spelling stays, whatever the config's is.
             name = found.name if found else self.table
             self.run(f"ALTER TABLE {self.qualified(shadow)} RENAME TO {self.quote(name)}")
@@ -406,6 +421,15 @@ class DuckDBTarget(sql.SqlTarget):
         self._unique.pop(shadow, None)
         self._checkpoint()
         return replaced
+
+    def _put_aside(self, found: catalog.Definition, keep: str | None) -> None:
+        if keep is None:
+            self.run(f"DROP TABLE {self.qualified(found.name)}")
+            return
+        # Their names are wanted, and a table that has any cannot be renamed.
+        for index, _, _ in found.index_statements:
+            self.run(f"DROP INDEX {self.qualified(index)}")
+        self.run(f"ALTER TABLE {self.qualified(found.name)} RENAME TO {self.quote(keep)}")
 
     def _checkpoint(self) -> None:
         """Write the log into the file, unless others in this process are reading it.

@@ -416,11 +416,26 @@ class MySQLTarget(sql.SqlTarget):
 
     def swap(self, shadow: str, names: run_module.TemporaryNames) -> int:
         """Put the shadow in the target's place by one RENAME."""
+        return self._swap(shadow, names, None)
+
+    def swap_keeping(self, shadow: str, names: run_module.TemporaryNames, keep: str) -> int:
+        """Put the shadow in the target's place by one RENAME; keep the replaced table."""
+        return self._swap(shadow, names, keep)
+
+    def kept(self, names: run_module.TemporaryNames) -> list[str]:
+        """Return the tables that swaps kept; a run id sorts by its time."""
+        prefix = names.prefix("prev", self.table)
+        return sorted(catalogue.starting_with(self._session, self._database, prefix))
+
+    def adopt(self, kept: str) -> None:
+        """Do nothing: a kept table has its indexes, whose names are its own."""
+
+    def _swap(self, shadow: str, names: run_module.TemporaryNames, keep: str | None) -> int:
         target, place = self.qualified(self.table), self.qualified(shadow)
 
         self._entries.pop(self.table, None)
         entry = self._entry(self.table)
-        old = names.table("old", self.table)
+        old = keep or names.table("old", self.table)
 
         def is_renamed() -> bool:
             # The old table is there only by the step; the shadow may have been swept away.
@@ -439,7 +454,8 @@ class MySQLTarget(sql.SqlTarget):
             replaced = int(self._session.value(f"SELECT COUNT(*) FROM {target}"))
             pairs = [(target, self.qualified(old)), (place, target)]
             swap.rename(self._session, pairs, is_renamed, self.table)
-            self._drop_replaced(old, shadow)
+            if keep is None:
+                self._drop_replaced(old, shadow)
             return replaced
         finally:
             self._forget(self.table)

@@ -130,7 +130,7 @@ def copy_of(
     if is_swappable:
         _add_declared(session, shadow, indexes)
         _add_statistics(session, relation, shadow)
-        _add_foreign_keys(session, relation, shadow)
+        add_foreign_keys(session, relation, shadow)
     return shadow
 
 
@@ -323,9 +323,10 @@ def _add_statistics(
         shadow.builds.append(Build(tuple(statements)))
 
 
-def _add_foreign_keys(
+def add_foreign_keys(
     session: session_module.Session, relation: catalog.Relation, shadow: Shadow
 ) -> None:
+    """Remember to build a table's foreign keys on its shadow."""
     for name, definition, is_valid, comment in session.rows(
         "SELECT conname, pg_get_constraintdef(oid), convalidated,"
         " obj_description(oid, 'pg_constraint') FROM pg_constraint"

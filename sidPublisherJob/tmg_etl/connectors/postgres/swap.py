@@ -8,7 +8,7 @@ the commit, when its lock is gone already, and no leftover can remain.
 from __future__ import annotations
 
 from tmg_etl import errors
-from tmg_etl.connectors.postgres import catalog, handover
+from tmg_etl.connectors.postgres import aside, catalog, handover
 from tmg_etl.connectors.postgres import session as session_module
 from tmg_etl.connectors.postgres import shadow as shadow_module
 
@@ -20,6 +20,7 @@ def swap(
     relation: catalog.Relation | None,
     shadow: shadow_module.Shadow,
     table: str,
+    keep: str | None = None,
 ) -> int:
     """Put a shadow in the place of a table, or give it the name of one that does not exist.
 
@@ -28,6 +29,7 @@ def swap(
         relation: the table as it is now.
         shadow: built and verified.
         table: the name to take.
+        keep: name for the replaced table; None drops it.
 
     Returns:
         The rows of the replaced table.
@@ -61,8 +63,8 @@ def swap(
         if current is None or current.oid != now.oid:
             raise _changed(table)
         _refuse_blockers(session, now)
-        drop = f"DROP TABLE {now.qualified}"
-        _run_all(session, [*locked.before, drop, rename, *shadow.renames, *locked.after])
+        parting = [f"DROP TABLE {now.qualified}"] if keep is None else aside.put(session, now, keep)
+        _run_all(session, [*locked.before, *parting, rename, *shadow.renames, *locked.after])
 
     session.patiently(attempt, f"replacing {table}")
     return replaced

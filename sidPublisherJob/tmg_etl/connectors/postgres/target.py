@@ -11,7 +11,7 @@ import pyarrow as pa
 from tmg_etl import errors
 from tmg_etl import run as run_module
 from tmg_etl.connectors import base, sql
-from tmg_etl.connectors.postgres import catalog, kind, loader, lock, reader, readiness
+from tmg_etl.connectors.postgres import aside, catalog, kind, loader, lock, reader, readiness
 from tmg_etl.connectors.postgres import session as session_module
 from tmg_etl.connectors.postgres import shadow as shadow_module
 from tmg_etl.connectors.postgres import swap as swap_module
@@ -328,12 +328,41 @@ class PostgresTarget(sql.SqlTarget):
 
     def swap(self, shadow: str, names: run_module.TemporaryNames) -> int:
         """Put the shadow in the target's place; return the rows replaced."""
+        return self._swap(shadow, None)
+
+    def swap_keeping(self, shadow: str, names: run_module.TemporaryNames, keep: str) -> int:
+        """Put the shadow in the target's place; keep the replaced table under another name."""
+        return self._swap(shadow, keep)
+
+    def _swap(self, shadow: str, keep: str | None) -> int:
         relation = self._relation()
         built = self._shadows.pop(shadow)
         try:
-            return swap_module.swap(self._session, relation, built, self.table)
+            return swap_module.swap(self._session, relation, built, self.table, keep)
         finally:
             self._forget()
+
+    def kept(self, names: run_module.TemporaryNames) -> list[str]:
+        """Return the tables that swaps kept; a run id sorts by its time."""
+        return self._beside([names.prefix("prev", self.table)])
+
+    def adopt(self, kept: str) -> None:
+        """Give a kept table the target's foreign keys, and plan how its parts get their names."""
+        relation, found = self._relation(), catalog.find(self._session, self._schema, kept)
+        if relation is None or found is None:
+            raise errors.ConfigError(f"there is no table {self.table if found else kept}")
+        self.disown(kept)
+        self._shadows[kept] = aside.adopted(self._session, relation, found)
+        self.finish_load(kept, ())
+
+    def disown(self, kept: str) -> None:
+        """Drop the foreign keys that `adopt` built."""
+        self._shadows.pop(kept, None)
+        found = catalog.find(self._session, self._schema, kept)
+        if found is not None:
+            self._session.patiently(
+                lambda: aside.drop_foreign_keys(self._session, found), f"parting from {kept}"
+            )
 
     def drop(self, name: str) -> None:
         """Drop a temporary table if it is there; works after a stop and a failed load, too."""
@@ -361,7 +390,12 @@ class PostgresTarget(sql.SqlTarget):
     def sweep(self, names: run_module.TemporaryNames) -> list[str]:
         """Drop what runs left beside this target; return the names."""
         self._loader.abandon()
-        prefixes = [names.prefix(kind_name, self.table) for kind_name in _KINDS]
+        names_found = self._beside([names.prefix(kind_name, self.table) for kind_name in _KINDS])
+        for name in names_found:
+            self._drop_leftover(name)
+        return names_found
+
+    def _beside(self, prefixes: list[str]) -> list[str]:
         found = self._session.rows(
             "SELECT c.relname FROM pg_catalog.pg_class AS c"
             " JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace"
@@ -370,10 +404,7 @@ class PostgresTarget(sql.SqlTarget):
             " ORDER BY c.relname",
             [self._schema, prefixes],
         )
-        names_found = [str(name) for (name,) in found]
-        for name in names_found:
-            self._drop_leftover(name)
-        return names_found
+        return [str(name) for (name,) in found]
 
     def _drop_leftover(self, name: str) -> None:
         def attempt() -> None:

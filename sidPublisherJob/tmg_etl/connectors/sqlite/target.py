@@ -376,8 +376,34 @@ class SQLiteTarget(sql.SqlTarget):
 
     def swap(self, shadow: str, names: run_module.TemporaryNames) -> int:
         """Put the shadow in the target's place."""
+        return self._swap(shadow, names, None)
+
+    def swap_keeping(self, shadow: str, names: run_module.TemporaryNames, keep: str) -> int:
+        """Put the shadow in the target's place; keep the replaced table, without its indexes."""
+        return self._swap(shadow, names, keep)
+
+    def kept(self, names: run_module.TemporaryNames) -> list[str]:
+        """Return the tables that swaps kept; a run id sorts by its time."""
+        return catalog.names(self._session, names.prefix("prev", self.table))
+
+    def adopt(self, kept: str) -> None:
+        """Build the target's indexes on a kept table, as on any shadow."""
+        self.disown(kept)
+        self._remember(kept, self._existing().indexes, [])
+        self.finish_load(kept, ())
+
+    def disown(self, kept: str) -> None:
+        """Drop the indexes that `adopt` built."""
+        for (index,) in self.rows(
+            "SELECT name FROM sqlite_schema WHERE type = 'index' AND tbl_name = ?"
+            " AND sql IS NOT NULL",
+            [kept],
+        ):
+            self.run(f"DROP INDEX {self.quote(index)}")
+
+    def _swap(self, shadow: str, names: run_module.TemporaryNames, keep: str | None) -> int:
         found = self._definition()
-        old = names.table("old", self.table)
+        old = keep or names.table("old", self.table)
         name = self.quote(found.name if found else self.table)
         replaced = 0
         self._session.finish_reading()
@@ -390,7 +416,7 @@ class SQLiteTarget(sql.SqlTarget):
                     self.run(f"ALTER TABLE {name} RENAME TO {self.quote(old)}")
                 self.run(f"ALTER TABLE {self.quote(shadow)} RENAME TO {name}")
                 if found is not None:
-                    self.run(f"DROP TABLE {self.quote(old)}")
+                    self._part_from(old, found, is_kept=keep is not None)
                 built = self._built_indexes(shadow)
                 rename.indexes(self._session, built, self._indexes.get(shadow, {}))
                 rename.statistics(self._session, shadow, found.name if found else self.table, built)
@@ -401,6 +427,14 @@ class SQLiteTarget(sql.SqlTarget):
         self._indexes.pop(shadow, None)
         self._extra.pop(shadow, None)
         return replaced
+
+    def _part_from(self, old: str, found: catalog.Definition, *, is_kept: bool) -> None:
+        if not is_kept:
+            self.run(f"DROP TABLE {self.quote(old)}")
+            return
+        # Their names are wanted.
+        for index, _ in found.indexes:
+            self.run(f"DROP INDEX {self.quote(index)}")
 
     def close(self) -> None:
         """Disconnect."""
