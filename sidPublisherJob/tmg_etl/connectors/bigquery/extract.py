@@ -1,7 +1,7 @@
 """Rows of one table through Parquet files in the staging bucket, written by an extract job.
 
-The files of a run lie in a folder of its own, named by what is read and by the run: the run removes
-it when it closes the source, and the next run of the same transfer removes what a dead one left.
+The files of a run lie in a folder of its own, named by the transfer and the run: the run removes it
+when it closes the source, and the next run of the same transfer removes what a dead one left.
 Source: https://cloud.google.com/bigquery/docs/exporting-data
 """
 
@@ -41,16 +41,20 @@ class Folder:
 
     Args:
         clients: of the connection.
-        what: names the source among all that use the bucket: the same in every run.
+        what: names the source among those of one run.
         subject: what is read, for messages.
     """
 
     def __init__(self, clients: client_module.Clients, what: str, subject: str) -> None:
         self._clients = clients
         self._subject = subject
-        digest = hashlib.sha256(what.encode()).hexdigest()[:16]
-        self._shared = f"{clients.staging}/tmg_extract_{digest}_"
-        self._own = f"{self._shared}{clients.token}/"
+        owner, spec = clients.owner, clients.spec
+        # Not of what is read: the text of a query may change with the day, and the run of the next
+        # day must find what this one leaves.
+        place = (owner.env, owner.transfer, spec.project, spec.dataset)
+        self._shared = f"{clients.staging}/tmg_extract_{_digest(repr(place))}_"
+        self._run = f"{self._shared}{clients.token}/"
+        self._own = f"{self._run}{_digest(what)}/"
         self._numbers = itertools.count(1)
         self._is_swept = False
 
@@ -129,15 +133,22 @@ class Folder:
                     yield conform.batch(found, schema)
 
     def _sweep(self) -> None:
-        """Remove what dead runs left: whoever reads holds the target's lock, so they are dead."""
-        if self._is_swept:
+        """Remove what dead runs left: whoever reads holds the target's lock, so they are dead.
+
+        Outside a run nobody holds a lock, and nothing is removed.
+        """
+        if self._is_swept or not self._clients.owner.run_id:
             return
         for facts in self._clients.store.list(self._shared):
-            if not facts.url.startswith(self._own) and self._clients.store.delete(facts.url):
+            if not facts.url.startswith(self._run) and self._clients.store.delete(facts.url):
                 _LOG.info("removed %s, left by an earlier run", facts.url)
         self._is_swept = True
 
     def remove(self) -> None:
-        """Remove this run's files, also those of a job that failed."""
+        """Remove the files of this source, also those of a job that failed."""
         for facts in self._clients.store.list(self._own):
             self._clients.store.delete(facts.url)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -69,6 +69,13 @@ class Count:
 
     scanned_bytes: int = 0
     received_bytes: int = 0
+    _guard: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+
+    def add(self, *, scanned_bytes: int = 0, received_bytes: int = 0) -> None:
+        """Count more; every stream does."""
+        with self._guard:
+            self.scanned_bytes += scanned_bytes
+            self.received_bytes += received_bytes
 
 
 def create_session(clients: client_module.Clients, request: Request) -> types.ReadSession:
@@ -126,7 +133,7 @@ class Download:
         self._schema = session.arrow_schema.serialized_schema
         names = [stream.name for stream in session.streams]
         self._running = len(names)
-        count.scanned_bytes += scanned_bytes(session)
+        count.add(scanned_bytes=scanned_bytes(session))
         self._ready: queue.Queue[pa.RecordBatch | BaseException | None] = queue.Queue(
             maxsize=max(1, _WAITING * len(names))
         )
@@ -188,7 +195,7 @@ class Download:
             schema = pa.ipc.read_schema(pa.py_buffer(self._schema))
             for message in self._messages(name):
                 content = message.arrow_record_batch.serialized_record_batch
-                self._count.received_bytes += len(content)
+                self._count.add(received_bytes=len(content))
                 found = pa.ipc.read_record_batch(pa.py_buffer(content), schema)
                 if not self._put(found):
                     return

@@ -63,6 +63,11 @@ class Relation:
         return f"{_WORDS.get(self.kind, 'table')} {name}"
 
     @property
+    def full_name(self) -> str:
+        """Return project, dataset and table."""
+        return f"{self.reference.project}.{self.reference.dataset_id}.{self.reference.table_id}"
+
+    @property
     def is_stored(self) -> bool:
         """Return whether it has storage of its own; else only a query reads it."""
         return self.kind in _STORED

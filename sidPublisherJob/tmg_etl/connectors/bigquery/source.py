@@ -12,72 +12,21 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
-from google.cloud import bigquery
 
 from tmg_etl import errors
 from tmg_etl.connectors import base, sql
 from tmg_etl.connectors.bigquery import client as client_module
 from tmg_etl.connectors.bigquery import datatype, extract, query, relation
+from tmg_etl.connectors.bigquery import origin as origin_module
 from tmg_etl.connectors.bigquery import read as read_module
 from tmg_etl.connectors.bigquery import window as window_module
 
-# Types that BigQuery compares as every target does. Not floats: NaN comes first here and last
-# elsewhere, and nothing can be partitioned by them. Not the order of text, which is the target's.
-_ORDERED = frozenset(
-    {"INT64", "NUMERIC", "BIGNUMERIC", "DATE", "TIME", "DATETIME", "TIMESTAMP", "BOOL"}
-)
-_GROUPED = _ORDERED | {"STRING", "BYTES"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Origin:
-    """What is read: a relation or a query.
-
-    Attributes:
-        relation: None for a query.
-        text: the query, filled in; empty for a relation.
-        columns: as BigQuery describes them.
-        location: where jobs over it run.
-    """
-
-    relation: relation.Relation | None
-    text: str
-    columns: tuple[bigquery.SchemaField, ...]
-    location: str | None
-
-    @property
-    def is_stored(self) -> bool:
-        """Return whether it can be read without a query."""
-        return self.relation is not None and self.relation.is_stored
-
-    @property
-    def sql(self) -> str:
-        """Return what stands after FROM in a query over it, at its snapshot."""
-        if self.relation is None:
-            return sql.as_subquery(self.text)
-        name = query.name_of(self.relation.reference)
-        if not self.relation.has_history:
-            return name
-        return f"{name} FOR SYSTEM_TIME AS OF TIMESTAMP '{self.relation.snapshot_at.isoformat()}'"
-
-
-@dataclasses.dataclass(frozen=True)
-class _Selection:
-    """Which rows and columns are asked for.
-
-    Attributes:
-        columns: names in the order of the result.
-        window: only rows in it; None means all.
-        latest: condition that keeps the latest versions; empty means all.
-    """
-
-    columns: tuple[str, ...]
-    window: base.CursorWindow | None
-    latest: str
+_LOG = logging.getLogger("tmg_etl")
 
 
 class BigQuerySource(base.Source):
@@ -94,27 +43,25 @@ class BigQuerySource(base.Source):
         self,
         clients: client_module.Clients,
         runner: query.Runner,
-        origin: Origin,
+        origin: origin_module.Origin,
         *,
         is_extracted: bool,
     ) -> None:
         self._clients = clients
         self._runner = dataclasses.replace(runner, location=origin.location)
         self._origin = origin
-        self._schema = _schema(origin, clients.place)
+        self._schema = origin.schema(clients.place)
         self._latest = ""
         self._count = read_module.Count()
         self._billed_bytes = 0
         self._job_ids: list[str] = []
-        self._results: dict[_Selection, query.Result] = {}
-        self._files: dict[_Selection, list[Any]] = {}
+        self._results: dict[origin_module.Selection, query.Result] = {}
+        self._files: dict[origin_module.Selection, list[Any]] = {}
         self._downloads: set[read_module.Download] = set()
         self._folder: extract.Folder | None = None
         if is_extracted:
-            what = (clients.owner.env, clients.owner.transfer, clients.spec.project, origin.sql)
-            # Without the snapshot: the next run must find what this one leaves.
-            named = repr((*what[:3], origin.relation and origin.relation.display, origin.text))
-            self._folder = extract.Folder(clients, named, runner.subject)
+            what = origin.relation.full_name if origin.relation else origin.text
+            self._folder = extract.Folder(clients, what, runner.subject)
 
     @property
     def description(self) -> str:
@@ -129,14 +76,13 @@ class BigQuerySource(base.Source):
     def snapshot(self) -> str:
         """Return the instant of a table, or the jobs whose results are read."""
         found = self._origin.relation
-        at = ""
-        if found is not None:
-            full = f"{found.reference.project}.{found.display.rpartition(' ')[2]}"
-            at = f"{full} at {found.snapshot_at.isoformat()}" if found.has_history else full
-        if found is not None and found.has_history:
-            return at[:500]
+        name = found.full_name if found else ""
+        if found and found.has_history:
+            return f"{name} at {found.snapshot_at.isoformat()}"[:500]
+        if found and found.is_stored:
+            return name[:500]
         jobs = ", ".join(self._job_ids) or "a job that did not run yet"
-        return f"{at + ': ' if at else ''}the result of {jobs}"[:500]
+        return f"{name and name + ': '}the result of {jobs}"[:500]
 
     @property
     def bytes_read(self) -> int | None:
@@ -178,20 +124,10 @@ class BigQuerySource(base.Source):
 
     def prefer_latest(self, key: Sequence[str], order_by: Sequence[str]) -> None:
         """Have BigQuery leave out older versions, where it compares values as every target does."""
-        if all(self._kind(name) in _ORDERED for name in order_by) and all(
-            self._kind(name) in _GROUPED for name in key
-        ):
+        for name in (*key, *order_by):
+            self._field(name)
+        if self._origin.compares_alike(key, order_by):
             self._latest = query.latest(key, order_by)
-
-    def _kind(self, name: str) -> str:
-        """Return the GoogleSQL name of a column's type; empty for arrays and what is unknown."""
-        if base.is_hidden(self._field(name)):
-            return "TIMESTAMP" if pa.types.is_timestamp(self._field(name).type) else "DATE"
-        column = self._column(name)
-        return "" if column.mode == "REPEATED" else datatype.standard_name(column)
-
-    def _column(self, name: str) -> bigquery.SchemaField:
-        return next(column for column in self._origin.columns if column.name == name)
 
     def read(
         self,
@@ -202,8 +138,9 @@ class BigQuerySource(base.Source):
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows, as they come."""
         selection = self._selection(columns, window)
+        self._warn_of_buffer(window)
         wanted = pa.schema([self._field(name) for name in columns])
-        wire = pa.schema([field.with_name(_alias(field)) for field in wanted])
+        wire = pa.schema([field.with_name(origin_module.alias(field)) for field in wanted])
         if self._folder:
             found = self._folder.batches(self._extracted(selection), wire, batch_rows)
         elif self._is_direct(selection):
@@ -224,10 +161,12 @@ class BigQuerySource(base.Source):
 
     # --- what is asked for ----------------------------------------------------------------------
 
-    def _selection(self, columns: Sequence[str], window: base.CursorWindow | None) -> _Selection:
+    def _selection(
+        self, columns: Sequence[str], window: base.CursorWindow | None
+    ) -> origin_module.Selection:
         for name in columns:
             self._field(name)
-        return _Selection(tuple(columns), window, self._latest)
+        return origin_module.Selection(tuple(columns), window, self._latest)
 
     def _field(self, name: str) -> pa.Field:
         if name not in self._schema.names:
@@ -237,15 +176,25 @@ class BigQuerySource(base.Source):
             )
         return self._schema.field(name)
 
+    def _warn_of_buffer(self, window: base.CursorWindow | None) -> None:
+        found = self._origin.relation
+        if found and found.has_buffer and window and base.is_hidden(self._field(window.column)):
+            _LOG.warning(
+                "%s: rows that were streamed into it a short time ago have no %s yet and are in no"
+                " window; they get one within 90 minutes",
+                found.display,
+                window.column,
+            )
+
     def _condition(self, window: base.CursorWindow | None) -> str:
         if window is None:
             return ""
         return window_module.condition(self._field(window.column), window)
 
-    def _is_direct(self, selection: _Selection) -> bool:
+    def _is_direct(self, selection: origin_module.Selection) -> bool:
         return self._origin.is_stored and not selection.latest
 
-    def _is_whole_table(self, selection: _Selection) -> bool:
+    def _is_whole_table(self, selection: origin_module.Selection) -> bool:
         """Return whether an extract job alone gives what is asked for.
 
         It takes every column, and not the rows that were streamed a short time ago.
@@ -263,7 +212,7 @@ class BigQuerySource(base.Source):
 
     # --- by the Storage Read API ----------------------------------------------------------------
 
-    def _direct(self, selection: _Selection, schema: pa.Schema) -> read_module.Request:
+    def _direct(self, selection: origin_module.Selection, schema: pa.Schema) -> read_module.Request:
         found = self._origin.relation
         if found is None:
             raise ValueError("a query has no storage of its own")
@@ -275,7 +224,9 @@ class BigQuerySource(base.Source):
             subject=self._runner.subject,
         )
 
-    def _indirect(self, selection: _Selection, schema: pa.Schema) -> read_module.Request:
+    def _indirect(
+        self, selection: origin_module.Selection, schema: pa.Schema
+    ) -> read_module.Request:
         held, result = self._result(selection)
         narrowed = held.window is None and selection.window is not None
         return read_module.Request(
@@ -306,7 +257,9 @@ class BigQuerySource(base.Source):
 
     # --- by a query -----------------------------------------------------------------------------
 
-    def _result(self, selection: _Selection) -> tuple[_Selection, query.Result]:
+    def _result(
+        self, selection: origin_module.Selection
+    ) -> tuple[origin_module.Selection, query.Result]:
         """Return a result that holds what is asked for, and what it was asked for."""
         for held, result in self._results.items():
             if self._covers(held, selection):
@@ -316,7 +269,7 @@ class BigQuerySource(base.Source):
         self._results[selection] = result
         return selection, result
 
-    def _covers(self, held: _Selection, wanted: _Selection) -> bool:
+    def _covers(self, held: origin_module.Selection, wanted: origin_module.Selection) -> bool:
         needed = set(wanted.columns)
         if held.window == wanted.window:
             return held.latest == wanted.latest and needed <= set(held.columns)
@@ -325,7 +278,7 @@ class BigQuerySource(base.Source):
         needed |= {wanted.window.column} if wanted.window else set()
         return is_all and not self._folder and needed <= set(held.columns)
 
-    def _sql(self, selection: _Selection) -> str:
+    def _sql(self, selection: origin_module.Selection) -> str:
         return query.select(
             [self._expression(name) for name in selection.columns],
             self._relation_for(selection),
@@ -333,7 +286,7 @@ class BigQuerySource(base.Source):
             selection.latest,
         )
 
-    def _relation_for(self, selection: _Selection) -> str:
+    def _relation_for(self, selection: origin_module.Selection) -> str:
         """Return what to select from: a result that has all rows is the state to stay with."""
         needed = set(selection.columns) | ({selection.window.column} if selection.window else set())
         for held, result in self._results.items():
@@ -346,25 +299,25 @@ class BigQuerySource(base.Source):
         field, quoted = self._field(name), datatype.quote(name)
         if base.is_hidden(field):
             # No column of a result may be called so.
-            return f"{quoted} AS {datatype.quote(_alias(field))}"
-        column = self._column(name)
-        kind = datatype.standard_name(column)
-        if self._folder and kind in extract.CAST:
-            if column.mode == "REPEATED":
-                raise errors.ConfigError(
-                    f"{self.description}: column {name!r} is {datatype.native(column)}, which"
-                    " Parquet files do not carry",
-                    hint="use `read: storage`, or a `query:` that casts it",
-                )
-            return f"{extract.CAST[kind].format(quoted)} AS {quoted}"
-        return quoted
+            return f"{quoted} AS {datatype.quote(origin_module.alias(field))}"
+        column = self._origin.column(name)
+        cast = extract.CAST.get(datatype.standard_name(column))
+        if self._folder is None or cast is None:
+            return quoted
+        if column.mode == "REPEATED":
+            raise errors.ConfigError(
+                f"{self.description}: column {name!r} is {datatype.native(column)}, which"
+                " Parquet files do not carry",
+                hint="use `read: storage`, or a `query:` that casts it",
+            )
+        return f"{cast.format(quoted)} AS {quoted}"
 
     def _note_job(self, job: Any) -> None:
         self._job_ids.append(str(job.job_id))
 
     # --- by an extract job ----------------------------------------------------------------------
 
-    def _extracted(self, selection: _Selection) -> list[Any]:
+    def _extracted(self, selection: origin_module.Selection) -> list[Any]:
         if self._folder is None:
             raise ValueError("no folder to extract to")
         for held, files in self._files.items():
@@ -375,9 +328,12 @@ class BigQuerySource(base.Source):
             selection, result = self._result(selection)
             made = self._folder.extract(result.table, self._runner.location, self._note_job)
         self._files[selection] = made
+        self._count.add(received_bytes=sum(facts.size_bytes for facts in made))
         return made
 
-    def _extracted_whole(self, folder: extract.Folder, selection: _Selection) -> list[Any] | None:
+    def _extracted_whole(
+        self, folder: extract.Folder, selection: origin_module.Selection
+    ) -> list[Any] | None:
         """Return the files of a table that is taken as it is; None where that would not do.
 
         The job takes the state at its own start. Where the table has changed since the snapshot,
@@ -390,22 +346,6 @@ class BigQuerySource(base.Source):
             return None
         files = folder.extract(found.reference, self._runner.location, self._note_job)
         return files if relation.is_unchanged(self._clients, found) else None
-
-
-def _schema(origin: Origin, place: str) -> pa.Schema:
-    if origin.relation is not None:
-        return origin.relation.schema
-    names = [column.name for column in origin.columns]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise errors.ConfigError(
-            f"{place}: the query gives the column {twice!r} twice",
-            hint="name its columns apart with AS",
-        )
-    return pa.schema([datatype.arrow(column) for column in origin.columns])
-
-
-def _alias(field: pa.Field) -> str:
-    return f"tmg{field.name}" if base.is_hidden(field) else str(field.name)
 
 
 def open_source(
@@ -442,11 +382,11 @@ def open_source(
             raise errors.ConfigError(
                 f"{clients.place}: the query gives no columns", hint="write one SELECT"
             )
-        origin = Origin(None, filled, costs.schema, costs.location or location)
+        origin = origin_module.Origin(None, filled, costs.schema, costs.location or location)
     elif table is not None:
         found = relation.find(clients, table)
         runner = query.Runner(clients, limit, found.display)
-        origin = Origin(found, "", found.columns, found.location or location)
+        origin = origin_module.Origin(found, "", found.columns, found.location or location)
     else:
         raise errors.ConfigError(
             f"{clients.place} reads tables and queries", hint="write `table` or `query`"
