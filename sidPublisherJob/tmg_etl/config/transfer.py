@@ -155,9 +155,9 @@ class Policy(strict.Strict):
     )
     keep_previous: Annotated[str, BeforeValidator(rule.duration)] | None = Field(
         default=None,
-        description="How long truncate keeps the table that it replaced, as 90m, 24h or 7d, so that "
-        "`tmg-etl rollback` can put it back; each takes the disk of one more table. A swap is then "
-        "required. null (default): it is dropped at once.",
+        description="How long truncate keeps the table that it replaced, as 90m, 24h or 7d, so "
+        "that `tmg-etl rollback` can put it back; each takes the disk of one more table. A swap is "
+        "then required. null (default): it is dropped at once.",
     )
     schema_: Literal["fail", "evolve"] = Field(
         default="fail",
