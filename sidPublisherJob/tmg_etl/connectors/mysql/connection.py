@@ -13,7 +13,7 @@ import pyarrow as pa
 from tmg_etl import errors
 from tmg_etl.connectors import base, sql
 from tmg_etl.connectors.mysql import session as session_module
-from tmg_etl.connectors.mysql import source, target
+from tmg_etl.connectors.mysql import source, target, tls
 from tmg_etl.connectors.mysql import type as type_module
 
 if TYPE_CHECKING:
@@ -96,7 +96,9 @@ class MySQLConnection(base.Connection):
                 raise errors.ConfigError(
                     f"connection {self.name!r}: the option {name!r} is no number"
                 ) from failure
-        return checked
+        context = tls.context(checked, self.name)
+        plain = {name: value for name, value in checked.items() if name not in tls.OPTIONS}
+        return plain if context is None else {**plain, "ssl": context}
 
     def _open(self) -> session_module.Session:
         return session_module.Session(self.place(), lambda: self.stop)

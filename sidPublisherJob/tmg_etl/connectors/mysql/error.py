@@ -91,11 +91,6 @@ def translated(error: Exception, place: str, table: str | None = None) -> errors
         entry, index = entry_of(text)
         return errors.DuplicateKeyError(table or place, {index or "key": entry})
     message = f"{place}: {text} (error {number})" if number else f"{place}: {text}"
-    if isinstance(error, FileNotFoundError):
-        return errors.ConfigError(
-            f"{place}: {error.filename or error} is not there",
-            hint="check the files that `options` of the connection name",
-        )
     if _UNTRUSTED.search(text) or isinstance(error, ssl.SSLError):
         return errors.ConfigError(
             f"{place}: {_UNTRUSTED.split(text)[-1].strip() or text}",

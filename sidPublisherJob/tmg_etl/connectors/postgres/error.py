@@ -58,7 +58,7 @@ _UNTRUSTED = re.compile(
     r"certificate verify failed|does not match host name|server does not support SSL"
     r"|root certificate file|certificate file|private key file|could not (read|load) .*certificate"
 )
-_OPTION = re.compile(r"^invalid .* value|^(definition of )?service .* not found")
+_OPTION = re.compile(r"^connection is bad: invalid .* value")
 _BUSY = re.compile(
     r"too many (clients|connections)|connection slots|starting up|shutting down|recovery mode"
 )
@@ -94,7 +94,7 @@ def translate_connect(error: psycopg.Error, place: str) -> errors.TmgEtlError:
         return errors.ConfigError(
             text, hint="check `host` and `options` (sslmode, sslrootcert): docs/security.md"
         )
-    if _OPTION.search(_first_line(error).removeprefix("connection failed: ")):
+    if _OPTION.search(_first_line(error)):
         return errors.ConfigError(text, hint="check `options` of the connection")
     if _BUSY.search(text):
         return errors.ConnectionLostError(text, hint=_RETRY)
