@@ -1,5 +1,7 @@
 """`${NAME}`, `${NAME:-default}`, `${secret:NAME}` and `$$` in the text values of a config.
 
+A secret is a mounted file, or with the name ``projects/P/secrets/N`` one of Secret Manager.
+
 Values are filled in after YAML was read and environments were merged: a value can never change the
 structure, and a variable that only another environment needs may be unset.
 """
@@ -13,7 +15,9 @@ import re
 import urllib.parse
 from collections.abc import Mapping
 
+from tmg_etl import errors
 from tmg_etl.config import problem, tree
+from tmg_etl.storage import secret
 
 SECRETS_DIR_VARIABLE = "TMG_ETL_SECRETS_DIR"
 SECRETS_DIR = pathlib.Path("/var/run/secrets/tmg_etl")
@@ -24,7 +28,7 @@ SECRET_SIZE_LIMIT_BYTES = 64 * 1024
 MASK = "***"
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SECRET = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_SECRET = re.compile(rf"{secret.NAME.pattern}|[A-Za-z0-9_][A-Za-z0-9._-]*")
 _SECRET_NAME = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|KEY|CREDENTIAL", re.IGNORECASE)
 _MARK = re.compile(r"\$\$|\$\{|\}")
 _UNCLOSED = "found ${ without its closing }"
@@ -89,6 +93,7 @@ class Resolver:
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         self._environ = os.environ if environ is None else environ
         self._secrets_dir = pathlib.Path(self._environ.get(SECRETS_DIR_VARIABLE) or SECRETS_DIR)
+        self._fetched: dict[str, bytes | None] = {}
         self.secrets: set[str] = set()
         self.problems: list[problem.Problem] = []
 
@@ -165,7 +170,33 @@ class Resolver:
             )
         return found, is_secret
 
+    def _fetch_secret(self, name: str, *, required: bool) -> str | None:
+        """Return a secret of Secret Manager, fetched once."""
+        if name not in self._fetched:
+            try:
+                self._fetched[name] = secret.read(name)
+            except (errors.AccessError, errors.ConfigError) as error:
+                denied = isinstance(error, errors.AccessError)
+                hint = error.hint or "enable the version, or name another"
+                raise _FaultError(error.message, hint, denied=denied) from None
+        data = self._fetched[name]
+        if data is None:
+            if not required:
+                return None
+            raise _FaultError(
+                f"found no secret {name} in Secret Manager",
+                "check project and name, and that it has an enabled version",
+            )
+        try:
+            return data.decode().removesuffix("\n").removesuffix("\r")
+        except UnicodeDecodeError:
+            raise _FaultError(
+                f"found bytes that are not UTF-8 text in the secret {name}", "store it as text"
+            ) from None
+
     def _read_secret(self, name: str, *, required: bool) -> str | None:
+        if "/" in name:
+            return self._fetch_secret(name, required=required)
         file = self._secrets_dir / name
         hint = f"mount the secret there, or set {SECRETS_DIR_VARIABLE} to the folder that holds it"
         try:

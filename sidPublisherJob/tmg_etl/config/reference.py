@@ -26,8 +26,10 @@ Schema for editors.
 - **Unknown keys** are errors that name file, line, key and the closest known key.
 - **`${NAME}`** is a variable of the environment, `${NAME:-default}` one with a default,
   `${secret:NAME}` the file `NAME` in `/var/run/secrets/tmg_etl` (or in the folder
-  `$TMG_ETL_SECRETS_DIR`), `$${` a plain `${`. They are filled in after the YAML is read, so a
-  password may contain anything; only those that the chosen environment uses are looked up.
+  `$TMG_ETL_SECRETS_DIR`), `${secret:projects/P/secrets/N}` the latest version of a secret in
+  Google's Secret Manager (`/versions/7` names another), `$${` a plain `${`. They are filled in
+  after the YAML is read, so a password may contain anything; only those that the chosen
+  environment uses are looked up.
 - **`environments`** are laid over the file by `--env`: mappings merge, lists and single values
   replace.
 - URLs are written as SQLAlchemy writes them, without a driver: `mysql://user:password@host/database`,
