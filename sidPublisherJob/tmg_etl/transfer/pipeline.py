@@ -136,8 +136,8 @@ class TransferPipeline(etl.TMGETL):
     def _refuse_duplicates(self, shadow: str) -> None:
         """Look for doubled keys where no constraint of the table refuses them."""
         key = self.run.transfer.key
-        table = self.target.describe()
-        if not key or table is None or table.is_unique_over(key):
+        table = self.target.describe() or self.target.planned(self.columns.columns, key)
+        if not key or table.is_unique_over(key):
             return
         twice = self.target.duplicate_key(shadow, key)
         if twice is not None:
