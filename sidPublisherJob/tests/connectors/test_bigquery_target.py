@@ -283,7 +283,7 @@ def test_indexes_are_refused(bigquery_dataset: str) -> None:
 )
 def test_names_that_bigquery_does_not_take_are_refused(bigquery_dataset: str, name: str) -> None:
     with pytest.raises(errors.ConfigError, match="BigQuery takes no table"):
-        kit.opened(bigquery_dataset, name).create("_tmg_shadow_x", _ROWS.schema, ["id"], [])
+        kit.opened(bigquery_dataset, name)
 
 
 def test_no_key_is_claimed_to_be_enforced(raw: kit.Raw, bigquery_dataset: str) -> None:

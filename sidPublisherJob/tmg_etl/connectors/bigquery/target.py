@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -42,12 +42,16 @@ class BigQueryTarget(merge.MergingTarget):
     Args:
         clients: of the connection.
         table: its name as the config has it: ``table``, or with dataset and project before it.
+
+    Raises:
+        errors.ConfigError: BigQuery takes no table of that name.
     """
 
     def __init__(self, clients: client_module.Clients, table: str) -> None:
         self.table = table
         self._clients = clients
         self._reference = clients.reference(table)
+        shadow.require_table_name(self._reference.table_id)
         self._dataset = bigquery.DatasetReference(
             self._reference.project, self._reference.dataset_id
         )
@@ -204,7 +208,6 @@ class BigQueryTarget(merge.MergingTarget):
     ) -> None:
         """Create a table; BigQuery enforces no key, so doubled ones are looked for."""
         self._refuse_indexes(indexes)
-        shadow.require_table_name(self._reference.table_id)
         columns = shadow.planned(schema, key, self.table)
         self._create(bigquery.Table(self._beside(name), schema=columns), name)
 
@@ -349,14 +352,29 @@ class BigQueryTarget(merge.MergingTarget):
                 retry=self._clients.retry,
             )
 
-        self._clients.run(
-            "publish", start, subject=f"table {self.table}", location=self._session.location
-        )
-        self._lease.settle()
+        self._publish(start)
         self._known = None
         self._restore(before, self._columns_of(name))
         self.drop(name)
         return 0 if before is None else int(before.num_rows or 0)
+
+    def _publish(self, start: Callable[[str], Any]) -> None:
+        """Run the job that publishes; its note stays where it may still be under way."""
+        sent: list[Any] = []
+        try:
+            self._clients.run(
+                "publish",
+                start,
+                subject=f"table {self.table}",
+                location=self._session.location,
+                on_start=sent.append,
+            )
+        except errors.TmgEtlError as error:
+            was_refused = not sent and not isinstance(error, errors.TemporaryError)
+            if was_refused or (sent and sent[0].state == "DONE"):
+                self._lease.settle()
+            raise
+        self._lease.settle()
 
     def _restore(
         self, before: bigquery.Table | None, copied: Sequence[bigquery.SchemaField]
