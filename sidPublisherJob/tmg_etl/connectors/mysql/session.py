@@ -107,7 +107,8 @@ class Session:
                 host=place.host,
                 port=place.port,
                 user=place.user,
-                password=place.password,
+                # The driver would write text in Latin-1; servers hash what clients sent as UTF-8.
+                password=place.password.encode(),
                 database=place.database,
                 charset="utf8mb4",
                 autocommit=True,
