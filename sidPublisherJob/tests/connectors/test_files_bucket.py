@@ -163,6 +163,7 @@ def test_an_object_that_changes_is_no_mixture(
 def test_the_snapshot_names_the_generations(place: bucket_kit.Place) -> None:
     place.put_table("t/x.parquet", numbers(1))
     place.put_table("t/y.parquet", numbers(2))
+    assert ", generation " in place.opened(path="t/x.parquet").snapshot
     first = place.opened().snapshot
     assert first.startswith("2 files, ")
     assert place.opened().snapshot == first

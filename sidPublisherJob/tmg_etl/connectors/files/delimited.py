@@ -202,21 +202,28 @@ class CsvFormat:
 
     def _find_schema(self, files: Sequence[location.File]) -> pa.Schema:
         found: dict[str, list[pa.Array]] = {}
-        for index, file in enumerate(files):
-            names = header(file, self._spec)
+        looked: list[tuple[location.File, list[str], int]] = []
+        lake = files[0].lake
+        headers = lake.mapped(lambda file: header(file, self._spec), files)
+        for index, (file, names) in enumerate(zip(files, headers, strict=True)):
             self._names[file.path] = names
             unknown = [name for name in names if name not in self._spec.columns]
             is_new = any(name not in found for name in unknown)
             for name in names:
                 found.setdefault(name, [])
             if unknown and (index < self._sampled or is_new):
-                size = _BLOCK_BYTES[0] if index == 0 else 1 << 18
-                with contextlib.closing(texts(file, self._spec, names, unknown, size)) as blocks:
-                    first = next(blocks, None)
-                if first is not None:
-                    for name in unknown:
-                        found[name].append(first.column(name))
+                looked.append((file, unknown, _BLOCK_BYTES[0] if index == 0 else 1 << 18))
+        for first in lake.mapped(self._first_rows, looked):
+            for name in first.schema.names:
+                found[name].append(first.column(name))
         return pa.schema([self._field(name, arrays) for name, arrays in found.items()])
+
+    def _first_rows(self, looked: tuple[location.File, list[str], int]) -> pa.RecordBatch:
+        """Return columns of a file's first rows as text; none of an empty file."""
+        file, columns, size = looked
+        names = self._names[file.path]
+        with contextlib.closing(texts(file, self._spec, names, columns, size)) as blocks:
+            return next(blocks, pa.RecordBatch.from_arrays([], []))
 
     def _field(self, name: str, arrays: list[pa.Array]) -> pa.Field:
         if name in self._spec.columns:

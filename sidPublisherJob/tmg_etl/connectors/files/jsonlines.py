@@ -122,12 +122,17 @@ class JsonLinesFormat:
     def _find_schema(self, files: Sequence[location.File]) -> pa.Schema:
         limit = max(_SAMPLE_LINES_OF_FILE, _SAMPLE_LINES // len(files))
         found: dict[str, list[Any]] = {name: [] for name in self._declared(files[0])}
-        for file in files:
+
+        def first_objects(file: location.File) -> list[dict[str, Any]]:
             lines = _objects(file)
-            for _, (_, line) in zip(range(limit), lines, strict=False):
+            first = [line for _, (_, line) in zip(range(limit), lines, strict=False)]
+            lines.close()  # type: ignore[attr-defined]
+            return first
+
+        for first in files[0].lake.mapped(first_objects, files):
+            for line in first:
                 for key, value in line.items():
                     found.setdefault(key, []).append(value)
-            lines.close()  # type: ignore[attr-defined]
         if not found:
             raise errors.DataError(
                 f"{files[0].name}: the source is empty: no object tells its columns",

@@ -104,7 +104,10 @@ def snapshot_of(files: Iterable[File]) -> str:
     newest_ns = max((file.stamp.changed_ns for file in listed), default=0)
     newest = datetime.datetime.fromtimestamp(newest_ns / 1e9, datetime.UTC)
     count = f"{len(listed)} file{'s' if len(listed) != 1 else ''}"
-    return f"{count}, {size} bytes, newest {newest:%Y-%m-%dT%H:%M:%SZ}, sha256 {digest.hexdigest()}"
+    text = f"{count}, {size} bytes, newest {newest:%Y-%m-%dT%H:%M:%SZ}"
+    if len(listed) == 1 and listed[0].lake.is_remote:
+        text += f", generation {listed[0].stamp.version}"
+    return f"{text}, sha256 {digest.hexdigest()}"
 
 
 def locate(

@@ -10,6 +10,7 @@ import codecs
 import contextlib
 import csv
 import io
+import threading
 import zlib
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -21,6 +22,9 @@ from tmg_etl.config import model
 from tmg_etl.connectors.files import location, storage
 
 _UTF8_NAMES = ("utf-8", "utf-8-sig")
+_mutex = threading.Lock()
+# What the limit of fields was when each block under way began.
+_limits: list[int] = []
 #: No line, header or value that is looked for a fault is larger: a file that unpacks to gigabytes
 #: without an end of line must not fill the memory.
 LINE_BYTES = 64 << 20
@@ -108,12 +112,19 @@ def _reader(lines: Iterator[str], spec: model.CsvSpec) -> Any:
 
 @contextlib.contextmanager
 def _large_fields() -> Iterator[None]:
-    """Raise the limit that Python sets to fields, for a block."""
-    before = csv.field_size_limit(LINE_BYTES)
+    """Raise the limit that Python sets to fields, for a block.
+
+    It is one limit for all threads: the last block that ends sets it back.
+    """
+    with _mutex:
+        _limits.append(csv.field_size_limit(LINE_BYTES))
     try:
         yield
     finally:
-        csv.field_size_limit(before)
+        with _mutex:
+            before = _limits.pop()
+            if not _limits:
+                csv.field_size_limit(before)
 
 
 @contextlib.contextmanager
