@@ -52,6 +52,8 @@ def load(
         errors.DataError: a row was refused, or the database took fewer rows than were sent.
         errors.Stopped: a signal asked to stop.
     """
+    # Arrow's own default keeps a tenth more of what it was given, and takes no less time.
+    pa.set_memory_pool(pa.system_memory_pool())
     batch_rows = run.transfer.batch_rows
     encoder = encode.Encoder(
         converter.fields,
@@ -64,7 +66,8 @@ def load(
         _read(run, source.read(columns, window, batch_rows=batch_rows), batch_rows)
     )
     encoded = flow.prefetched(
-        _encoded(read, encoder, converter, is_text=target.capabilities.ingest is base.Ingest.TEXT)
+        _encoded(read, encoder, converter, is_text=target.capabilities.ingest is base.Ingest.TEXT),
+        depth=1,
     )
 
     def load_one(batch: base.Batch) -> int:
