@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import datetime
+import pathlib
 import threading
 import time
 from collections.abc import Iterator
 
+import duckdb
 import grpc
 import pytest
 
 from tests.bigquery import emulator, wire
 from tests.connectors import bigquery_kit
 from tests.connectors.bigquery_kit import DAY, days, ids, read
-from tmg_etl import errors
+from tmg_etl import errors, testing
 from tmg_etl.connectors.bigquery import client
 
 MIB = 1 << 20
@@ -162,7 +164,6 @@ class TestWindows:
         first, last = datetime.date(2024, 3, 2), datetime.date(2024, 3, 9)
         with lake.opened(table="w") as source:
             assert source.schema().names == ["id", "_PARTITIONTIME", "_PARTITIONDATE"]
-            # Its own streams, and not those of a copy, which has no partitions.
             assert ids(source, window=days(first, last, "_PARTITIONTIME")) == [2, 3]
             assert ids(source, window=days(first, first, "_PARTITIONDATE")) == [2]
 
@@ -496,3 +497,65 @@ class TestStatements:
         assert connection.execute("CREATE TABLE u (id INT64)") == -1
         with pytest.raises(errors.ConfigError, match="the statement: "):
             connection.execute("DELETE FROM no_such_table WHERE TRUE")
+
+
+class TestTransfer:
+    """A delta by the time of ingestion, through the whole of a run."""
+
+    @pytest.fixture
+    def config(self, lake: bigquery_kit.Lake, tmp_path: pathlib.Path) -> pathlib.Path:
+        lake.execute("CREATE TABLE w (id INT64, name STRING) PARTITION BY _PARTITIONDATE")
+        for day, number, name in ((9, 1, "old"), (10, 1, "new"), (10, 2, "only"), (8, 3, "before")):
+            lake.execute(
+                "INSERT INTO w (_PARTITIONTIME, id, name)"
+                f" VALUES (TIMESTAMP '2024-03-{day:02} 00:00:00+00', {number}, '{name}')"
+            )
+        path = tmp_path / "config.yaml"
+        path.write_text(
+            f"""
+            connections:
+              bq: {{type: bigquery, project: {emulator.PROJECT}, dataset: {lake.dataset}}}
+              serving: {{type: duckdb, url: "duckdb:///{tmp_path}/serving.duckdb"}}
+            transfers:
+              w:
+                source: {{connection: bq, table: w}}
+                target: {{connection: serving, table: w}}
+                key: [id]
+                delta: {{cursor: _PARTITIONTIME, order_by: [_PARTITIONTIME]}}
+            """
+        )
+        return path
+
+    def test_the_latest_of_the_window_is_merged(
+        self, config: pathlib.Path, bigquery_wire: wire.Wire
+    ) -> None:
+        start = DAY - datetime.timedelta(1)
+        outcome = testing.run_pipeline(config, "w", "delta", day=DAY, start=start)
+        assert outcome.error is None
+        with duckdb.connect(config.parent / "serving.duckdb") as served:
+            assert served.sql("SELECT * FROM w ORDER BY id").fetchall() == [
+                (1, "new"),
+                (2, "only"),
+            ]
+        assert outcome.result.rows_read == 2
+        (job_id,) = outcome.result.job_ids
+        assert "_read_1_" in job_id
+        assert "FOR SYSTEM_TIME" in bigquery_wire.jobs("query")[0]["query"]
+
+    def test_hidden_columns_are_not_published(self, config: pathlib.Path) -> None:
+        outcome = testing.run_pipeline(config, "w", day=DAY)
+        # A key occurs twice: in a full refresh every version is a row.
+        assert isinstance(outcome.error, errors.DuplicateKeyError)
+        config.write_text(config.read_text().replace("key: [id]", "key: [id, name]"))
+        outcome = testing.run_pipeline(config, "w", day=DAY)
+        assert outcome.error is None
+        with duckdb.connect(config.parent / "serving.duckdb") as served:
+            assert served.sql("SELECT * FROM w").columns == ["id", "name"]
+            assert len(served.sql("SELECT * FROM w").fetchall()) == 4
+
+    def test_a_window_cannot_be_replaced_by_a_hidden_column(self, config: pathlib.Path) -> None:
+        text = config.read_text().replace("order_by:", "strategy: replace_window, order_by:")
+        config.write_text(text)
+        outcome = testing.run_pipeline(config, "w", "delta", day=DAY)
+        assert isinstance(outcome.error, errors.ConfigError)
+        assert "`delta.cursor` names '_PARTITIONTIME', which is not published" in str(outcome.error)

@@ -224,7 +224,10 @@ class Clients:
         """Return what stands for an error of Google's libraries; a bug is raised as it is."""
         login = self.__dict__.get("credentials")
         who = google.principal(login) if login is not None else None
-        return google.explained(found, f"{self.place}: {subject}", who)
+        error = google.explained(found, f"{self.place}: {subject}", who)
+        if "partition elimination" in error.message:
+            error.hint = "the table wants a filter: use the mode delta, or a `query:` that has one"
+        return error
 
     def run(
         self,
