@@ -7,6 +7,7 @@ import pathlib
 import subprocess
 import sys
 import textwrap
+import time
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -27,6 +28,16 @@ def disturbed(store, action):
     with store.create("gs://lake/x") as writer:
         writer.write(DATA)
         action()
+
+
+def first_piece(server):
+    """Return the session of the upload under way, once it holds its first piece."""
+    for _ in range(1000):
+        found = next(iter(server.sessions.values()), None)
+        if found and found.data:
+            return found
+        time.sleep(0.01)
+    raise TimeoutError
 
 
 def read_on(file):
@@ -149,7 +160,7 @@ def test_lost_answer_to_the_last_piece_makes_one_object(fake, gcs):
 
 def test_upload_session_that_ended_is_temporary(fake, gcs):
     with pytest.raises(errors.TemporaryError, match="Cloud Storage ended the upload"):
-        disturbed(gcs, fake.sessions.clear)
+        disturbed(gcs, lambda: first_piece(fake) and fake.sessions.clear())
     assert fake.names("lake") == []
 
 
@@ -179,8 +190,7 @@ def test_abandoned_upload_hides_no_error_of_its_own(fake, gcs):
 )
 def test_upload_that_the_server_got_wrong_leaves_nothing(fake, gcs, checks, message):
     def damage():
-        (session,) = fake.sessions.values()
-        session.data[5] ^= 1
+        first_piece(fake).data[5] ^= 1
 
     fake.checks_hashes = checks
     with pytest.raises(errors.TemporaryError, match=message):

@@ -173,7 +173,8 @@ class GoogleStore(base.Store):
             session.mount("http://", adapter)
         return client
 
-    def _pool(self) -> concurrent.futures.Executor:
+    def pool(self) -> concurrent.futures.Executor:
+        """Return the threads of this store, made on first use."""
         with self._lock:
             if self._threads is None:
                 self._threads = worker.Pool(_THREADS)
@@ -220,7 +221,7 @@ class GoogleStore(base.Store):
 
         is_whole = facts.checksum is not None and end == facts.size_bytes
         checksum = crc.Expected(facts.url, facts.checksum or "") if is_whole else None
-        return stream.opened(end, fetch, self._pool(), checksum)
+        return stream.opened(end, fetch, self.pool(), checksum)
 
     def _fetch(self, facts: base.Facts, start: int, end: int) -> tuple[storage.Blob, bytes]:
         """Return the bytes of a range, and the handle that knows the answer's headers."""

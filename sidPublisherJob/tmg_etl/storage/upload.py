@@ -8,6 +8,7 @@ Source: https://cloud.google.com/storage/docs/performing-resumable-uploads
 
 from __future__ import annotations
 
+import concurrent.futures
 import datetime
 import logging
 import re
@@ -19,8 +20,8 @@ from tmg_etl import errors
 from tmg_etl.storage import base, crc, google
 
 PIECE_BYTES = 8 * 1024 * 1024
-"""What one request sends and what is kept until the server has it. A multiple of 256 KiB, as the
-protocol demands."""
+"""What one request sends. A multiple of 256 KiB, as the protocol demands. One is sent while the
+next one is filled: together 16 MiB."""
 
 TIMEOUT_S = (10.0, 60.0)
 """To connect, and between two bytes of an answer."""
@@ -46,15 +47,15 @@ class Connection(Protocol):
     def explaining(self, url: str) -> AbstractContextManager[None]:
         """Turn what Google's libraries raise inside into our errors."""
 
+    def pool(self) -> concurrent.futures.Executor:
+        """Return the threads in which pieces are sent."""
+
     def delete(self, url: str, *, generation: str | None = None) -> bool:
         """Remove an object."""
 
 
 class Upload(base.Writer):
-    """One object being uploaded.
-
-    A piece that was cut is resumed where the server's answer says it ends. The last request carries
-    the checksum of all bytes, which the server refuses when it computed another one.
+    """One object being uploaded: the caller fills a piece while the one before is sent.
 
     Args:
         connection: the store's client and its way to explain errors.
@@ -74,28 +75,43 @@ class Upload(base.Writer):
     ) -> None:
         base.split_object(url)
         super().__init__(url)
-        self._connection, self._expected, self._deadline_s = connection, expected, deadline_s
-        self._metadata = dict(metadata)
+        self._connection = connection
+        self._session = _Session(connection, url, expected, dict(metadata), deadline_s)
         self._checksum = crc.Running()
-        self._session_url: str | None = None
-        # What the server may not have yet, and where in the object it begins.
-        self._kept, self._start = bytearray(), 0
-        self._is_unsure = False
+        self._filling = bytearray()
+        self._sending: concurrent.futures.Future[Any] | None = None
 
     def _append(self, data: bytes | bytearray | memoryview) -> None:
         self._checksum.update(data)
         rest = memoryview(data).cast("B")
         while len(rest):
             # One byte at least stays for the last request, which must carry the total.
-            if len(self._kept) >= PIECE_BYTES:
-                self._send(PIECE_BYTES)
-            room = PIECE_BYTES - len(self._kept)
-            self._kept += rest[:room]
+            if len(self._filling) >= PIECE_BYTES:
+                self._hand_over()
+            room = PIECE_BYTES - len(self._filling)
+            self._filling += rest[:room]
             rest = rest[room:]
+
+    def _hand_over(self) -> None:
+        self._wait()
+        piece = bytes(self._filling)
+        self._filling.clear()
+        self._sending = self._connection.pool().submit(self._session.send, piece)
+
+    def _wait(self) -> None:
+        """Have the piece before sent, or raise what became of it."""
+        sending, self._sending = self._sending, None
+        if sending is not None:
+            try:
+                sending.result()
+            except concurrent.futures.CancelledError:
+                message = f"{self.url}: the store was closed while it was written"
+                raise errors.TemporaryError(message) from None
 
     def _finish(self) -> base.Facts:
         try:
-            resource = self._send(len(self._kept), is_last=True)
+            self._wait()
+            resource = self._session.send(bytes(self._filling), checksum=self._checksum.text)
         except BaseException:
             self._abort()
             raise
@@ -110,32 +126,84 @@ class Upload(base.Writer):
         return facts
 
     def _abort(self) -> None:
-        self._kept.clear()
-        if self._session_url is None:
+        self._filling.clear()
+        sending, self._sending = self._sending, None
+        self._session.give_up()
+        if sending is not None:
+            # What is on its way would open a session, or go on with it, after it was ended here.
+            concurrent.futures.wait([sending], sum(_ABORT_TIMEOUT_S))
+        self._session.end()
+
+
+class _Session:
+    """The protocol: pieces in order, each sent until the server has it.
+
+    A piece that was cut is resumed where the server's answer says it ends. The last request carries
+    the checksum of all bytes, which the server refuses when it computed another one. Used by one
+    thread after the other, `give_up` by any.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        url: str,
+        expected: str | None,
+        metadata: dict[str, str],
+        deadline_s: float,
+    ) -> None:
+        self._connection, self._url, self._expected = connection, url, expected
+        self._metadata, self._deadline_s = metadata, deadline_s
+        self._place: str | None = None
+        # What the server may not have yet, and where in the object it begins.
+        self._kept, self._start = b"", 0
+        self._is_unsure = False
+        self._is_given_up = False
+
+    def send(self, piece: bytes, checksum: str | None = None) -> dict[str, Any] | None:
+        """Send bytes until the server has all of them.
+
+        Args:
+            piece: the next ones; a multiple of 256 KiB except the last.
+            checksum: of the whole object, with the last piece; makes the object.
+
+        Returns:
+            The object's resource when this was the last piece.
+        """
+        self._kept = piece
+        end = self._start + len(piece)
+        with self._connection.explaining(self._url):
+            if self._place is None:
+                self._place = self._begin()
+            while True:
+                resource: dict[str, Any] | None = self._retry()(self._attempt)(end, checksum)
+                if resource is not None or (checksum is None and self._start >= end):
+                    return resource
+
+    def give_up(self) -> None:
+        """Try nothing again from now on."""
+        self._is_given_up = True
+
+    def end(self) -> None:
+        """Have the server forget what it got; never raises."""
+        self._kept = b""
+        if self._place is None:
             return
         try:
-            self._connection.client._http.request(
-                "DELETE", self._session_url, timeout=_ABORT_TIMEOUT_S
-            )
+            self._connection.client._http.request("DELETE", self._place, timeout=_ABORT_TIMEOUT_S)
         except Exception as error:  # noqa: BLE001 - sessions end by themselves after a week
-            _LOG.debug("an upload session of %s stays open: %s", self.url, error)
+            _LOG.debug("an upload session of %s stays open: %s", self._url, error)
 
-    def _send(self, length: int, *, is_last: bool = False) -> dict[str, Any] | None:
-        """Send the next `length` bytes; return the object when they were the last ones."""
-        end = self._start + length
-        while True:
-            with self._connection.explaining(self.url):
-                if self._session_url is None:
-                    self._session_url = self._begin()
-                attempt = google.retry(self._deadline_s)(self._attempt)
-                resource: dict[str, Any] | None = attempt(end, is_last)
-            if resource is not None or (not is_last and self._start >= end):
-                return resource
+    def _retry(self) -> Any:
+        def check(error: Exception) -> None:
+            if self._is_given_up:
+                raise error
+
+        return google.retry(self._deadline_s, check)
 
     def _begin(self) -> str:
         from google.api_core import exceptions
 
-        blob = self._connection.blob(self.url)
+        blob = self._connection.blob(self._url)
         if self._metadata:
             blob.metadata = self._metadata
         try:
@@ -143,15 +211,16 @@ class Upload(base.Writer):
                 content_type=_CONTENT_TYPE,
                 checksum=None,
                 if_generation_match=number_of(self._expected),
-                retry=google.retry(self._deadline_s),
+                retry=self._retry(),
                 timeout=TIMEOUT_S,
             )
         except exceptions.PreconditionFailed:
-            raise conflict(self.url, self._expected) from None
+            raise conflict(self._url, self._expected) from None
         return location
 
-    def _attempt(self, end: int, is_last: bool) -> dict[str, Any] | None:
+    def _attempt(self, end: int, checksum: str | None) -> dict[str, Any] | None:
         """Send one request; return the object if that made it."""
+        is_last = checksum is not None
         if self._is_unsure:
             answer = self._request(b"", f"bytes */{end if is_last else '*'}")
             self._is_unsure = False
@@ -159,20 +228,18 @@ class Upload(base.Writer):
             if resource is not None or (not is_last and self._start >= end):
                 return resource
         length = end - self._start
-        # A view would keep the buffer from shrinking.
-        data = bytes(memoryview(self._kept)[:length])
         total = str(end) if is_last else "*"
         span = f"{self._start}-{end - 1}" if length else "*"
-        headers = {"x-goog-hash": crc.PREFIX + self._checksum.text} if is_last else {}
+        headers = {"x-goog-hash": f"{crc.PREFIX}{checksum}"} if is_last else {}
         self._is_unsure = True
-        answer = self._request(data, f"bytes {span}/{total}", headers)
+        answer = self._request(self._kept, f"bytes {span}/{total}", headers)
         self._is_unsure = False
         return self._digest(answer, sent=length)
 
     def _request(self, data: bytes, span: str, headers: Mapping[str, str] | None = None) -> Any:
         return self._connection.client._http.request(
             "PUT",
-            self._session_url,
+            self._place,
             data=data,
             headers={"Content-Range": span, "Content-Type": _CONTENT_TYPE, **(headers or {})},
             timeout=TIMEOUT_S,
@@ -186,33 +253,36 @@ class Upload(base.Writer):
             resource: dict[str, Any] = answer.json()
             return resource
         if answer.status_code == _RESUME:
-            match = _RANGE.fullmatch(answer.headers.get("Range", ""))
-            reached = int(match[1]) + 1 if match else 0
-            if not self._start <= reached <= self._start + len(self._kept):
-                raise errors.TemporaryError(
-                    f"{self.url}: Cloud Storage lost a part of the upload", hint="run again"
-                )
-            del self._kept[: reached - self._start]
-            is_stuck = sent > 0 and reached == self._start
-            self._start = reached
-            if is_stuck:
+            before = self._start
+            self._move_to(answer.headers.get("Range", ""))
+            if sent > 0 and self._start == before:
                 raise exceptions.ServiceUnavailable(  # type: ignore[no-untyped-call]
                     "the server kept nothing of what was sent"
                 )
             return None
         if answer.status_code == 412:
-            raise conflict(self.url, self._expected)
+            raise conflict(self._url, self._expected)
         if answer.status_code == 400 and "crc32c" in answer.text.lower():
             raise errors.TemporaryError(
-                f"{self.url}: the bytes were damaged on their way to Cloud Storage",
+                f"{self._url}: the bytes were damaged on their way to Cloud Storage",
                 hint="nothing was made; run again",
             )
         if answer.status_code in (404, 410):
             raise errors.TemporaryError(
-                f"{self.url}: Cloud Storage ended the upload", hint="nothing was made; run again"
+                f"{self._url}: Cloud Storage ended the upload", hint="nothing was made; run again"
             )
         self._is_unsure = True
         raise exceptions.from_http_response(answer)  # type: ignore[no-untyped-call]
+
+    def _move_to(self, span: str) -> None:
+        """Drop what the server has: ``bytes=0-99``; nothing when it has none."""
+        match = _RANGE.fullmatch(span)
+        reached = int(match[1]) + 1 if match else 0
+        if not self._start <= reached <= self._start + len(self._kept):
+            raise errors.TemporaryError(
+                f"{self._url}: Cloud Storage lost a part of the upload", hint="run again"
+            )
+        self._kept, self._start = self._kept[reached - self._start :], reached
 
 
 def number_of(expected: str | None) -> int | None:
