@@ -54,6 +54,9 @@ _SETTINGS = {
 LOCK_ATTEMPT_MS = 300
 #: How long attempts are repeated before the run gives up with a retriable error.
 LOCK_PATIENCE_S = 30.0
+#: How long a server that was lost at a COMMIT is asked what became of it.
+COMMIT_PATIENCE_S = 20.0
+_COMMIT_POLL_S = 0.1
 
 
 class Session:
@@ -63,10 +66,18 @@ class Session:
         raw: the psycopg connection.
         place: connection and user, for messages.
         stop: cancels what is under way.
+        connect: opens another connection of the same kind.
     """
 
-    def __init__(self, raw: psycopg.Connection[Any], place: str, stop: run_module.StopFlag) -> None:
+    def __init__(
+        self,
+        raw: psycopg.Connection[Any],
+        place: str,
+        stop: run_module.StopFlag,
+        connect: Callable[[], psycopg.Connection[Any]],
+    ) -> None:
         self.raw = raw
+        self._connect = connect
         self.place = place
         self.stop = stop
         # What is opened after a stop cleans up: it must not be stopped by the same signal.
@@ -88,10 +99,14 @@ class Session:
                 f"{place} ({given.get('user', 'default user')}@{given.get('host', 'localhost')})"
             )
             arguments: dict[str, Any] = {**_CONNECT, **given, "client_encoding": "UTF8"}
-            raw = psycopg.connect(**arguments, autocommit=True, prepare_threshold=None)
+
+            def connect() -> psycopg.Connection[Any]:
+                return psycopg.connect(**arguments, autocommit=True, prepare_threshold=None)
+
+            raw = connect()
         except psycopg.Error as found:
             raise error.translate_connect(found, place) from found
-        session = cls(raw, place, stop)
+        session = cls(raw, place, stop, connect)
         try:
             session._set_up()
         except BaseException:
@@ -169,15 +184,64 @@ class Session:
 
     @contextlib.contextmanager
     def transaction(self, begin: str = "BEGIN") -> Iterator[None]:
-        """Run a block in one transaction; `begin` names its isolation."""
-        self.execute(begin)
+        """Run a block in one transaction; `begin` names its isolation.
+
+        Raises:
+            errors.ConnectionLostError: nothing was committed.
+            errors.TemporaryError: the connection was lost at the COMMIT, and the server did not
+                come back in `COMMIT_PATIENCE_S` to say what became of it.
+        """
+        number = self._begin(begin)
         try:
             yield
-            self.execute("COMMIT", can_stop=False)
+            try:
+                self.execute("COMMIT", can_stop=False)
+            except errors.ConnectionLostError as lost:
+                if number is None or not self._was_committed(number, lost):
+                    raise
         except BaseException:
             # After a COMMIT that did not get through as well: what follows must not be part of it.
             self.roll_back()
             raise
+
+    def _begin(self, begin: str) -> int | None:
+        """Start a transaction; return its number, None where it only reads."""
+        if "READ ONLY" in begin:
+            self.execute(begin)
+            return None
+        # In one round trip, and not at the end: there, readers may be waiting for the COMMIT.
+        cursor = self.execute(f"{begin}; SELECT pg_catalog.txid_current()")
+        cursor.nextset()
+        found = cursor.fetchone()
+        return int(found[0]) if found else None
+
+    def _was_committed(self, number: int, lost: errors.ConnectionLostError) -> bool:
+        """Ask over a new connection what became of a transaction; go on with it if it committed.
+
+        Source: https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-PG-SNAPSHOT
+        """
+        deadline = time.monotonic() + COMMIT_PATIENCE_S
+        while time.monotonic() < deadline and not self.stop.is_set:
+            status = None
+            with contextlib.suppress(psycopg.OperationalError), self._connect() as other:
+                try:
+                    found = other.execute("SELECT pg_catalog.txid_status(%s)", [number]).fetchone()
+                except psycopg.errors.InvalidParameterValue:
+                    return False  # "in the future": a crash has forgotten it
+                status = found[0] if found else None
+            if status == "committed":
+                self.raw.close()
+                self.raw = self._connect()
+                self._set_up()
+                return True
+            if status == "aborted":
+                return False
+            # In progress: the server has not noticed yet that its client is gone.
+            time.sleep(_COMMIT_POLL_S)
+        raise errors.TemporaryError(
+            f"{lost.message}, at the COMMIT; whether it was carried out is not known",
+            hint="run it again: the target is the old state or the new one",
+        ) from lost
 
     def roll_back(self) -> None:
         """Leave the transaction; a connection that is gone has left it already."""
