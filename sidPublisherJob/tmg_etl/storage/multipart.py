@@ -6,10 +6,12 @@ at most 10,000 of them)
 
 from __future__ import annotations
 
+import concurrent.futures
 import logging
 import uuid
 from typing import Any
 
+from tmg_etl import errors
 from tmg_etl.storage import base, s3
 
 PIECE_BYTES = 8 * 1024 * 1024
@@ -18,11 +20,13 @@ PIECE_BYTES = 8 * 1024 * 1024
 _GROW_EVERY = 1000
 """After so many parts they double, so that 10,000 are enough for S3's largest object."""
 
+_PARALLEL = 2
+_ABORT_WAIT_S = 7.0
 _LOG = logging.getLogger(__name__)
 
 
 class Upload(base.Writer):
-    """One object being uploaded; a small one in one request.
+    """One object being uploaded; a small one in one request, others in parts, two at once.
 
     Args:
         store: whose client.
@@ -36,55 +40,73 @@ class Upload(base.Writer):
         self._store, self._expected = store, expected
         self._token = uuid.uuid4().hex
         self._upload_id: str | None = None
-        self._parts: list[dict[str, Any]] = []
-        self._kept = bytearray()
+        self._sent: list[concurrent.futures.Future[dict[str, Any]]] = []
+        self._filling = bytearray()
 
     def _append(self, data: bytes | bytearray | memoryview) -> None:
         rest = memoryview(data).cast("B")
         while len(rest):
-            limit = PIECE_BYTES << (len(self._parts) // _GROW_EVERY)
-            if len(self._kept) >= limit:
-                self._send()
-            room = limit - len(self._kept)
-            self._kept += rest[:room]
+            limit = PIECE_BYTES << (len(self._sent) // _GROW_EVERY)
+            if len(self._filling) >= limit:
+                self._hand_over()
+            room = limit - len(self._filling)
+            self._filling += rest[:room]
             rest = rest[room:]
 
-    def _finish(self) -> base.Facts:
-        try:
-            if self._upload_id is None:
-                return self._store.write(self.url, bytes(self._kept), expected=self._expected)
-            if self._kept:
-                self._send()
-            self._store.check(self.url, self._expected)
-            return self._store.conditional(
-                self.url, self._expected, self._token, self._complete, self._position
-            )
-        except BaseException:
-            self._abort()
-            raise
-
-    def _abort(self) -> None:
-        self._kept.clear()
-        if self._upload_id is not None:
-            abort(self._store, self.url, self._upload_id)
-
-    def _send(self) -> None:
-        with self._store.explaining(self.url):
-            if self._upload_id is None:
+    def _hand_over(self) -> None:
+        """Have the part that is full sent in a thread."""
+        if self._upload_id is None:
+            with self._store.explaining(self.url):
                 self._upload_id = begin(self._store, self.url, self._token)
-            number = len(self._parts) + 1
+        if len(self._sent) >= _PARALLEL:
+            self._sent[-_PARALLEL].result()
+        part = bytes(self._filling)
+        self._filling.clear()
+        number = len(self._sent) + 1
+        self._sent.append(self._store.pool().submit(self._send, number, part))
+
+    def _send(self, number: int, part: bytes) -> dict[str, Any]:
+        with self._store.explaining(self.url):
             answer = self._store.client.upload_part(
                 Bucket=self._bucket,
                 Key=self._name,
                 UploadId=self._upload_id,
                 PartNumber=number,
-                Body=bytes(self._kept),
+                Body=part,
             )
-        self._kept.clear()
-        self._parts.append(_part(number, answer))
+        return _part(number, answer)
 
-    def _complete(self) -> Any:
-        return complete(self._store, self.url, self._upload_id, self._parts, self._expected)
+    def _finish(self) -> base.Facts:
+        try:
+            if self._upload_id is None:
+                return self._store.write(self.url, bytes(self._filling), expected=self._expected)
+            if self._filling:
+                self._hand_over()
+            parts = [sent.result() for sent in self._sent]
+
+            def make() -> Any:
+                return complete(self._store, self.url, self._upload_id, parts, self._expected)
+
+            self._store.check(self.url, self._expected)
+            return self._store.conditional(
+                self.url, self._expected, self._token, make, self._position
+            )
+        except concurrent.futures.CancelledError:
+            self._abort()
+            message = f"{self.url}: the store was closed while it was written"
+            raise errors.TemporaryError(message) from None
+        except BaseException:
+            self._abort()
+            raise
+
+    def _abort(self) -> None:
+        self._filling.clear()
+        if self._upload_id is None:
+            return
+        waiting = [sent for sent in self._sent if not sent.cancel()]
+        # A part that arrives after the end would stay, and be paid for.
+        concurrent.futures.wait(waiting, _ABORT_WAIT_S)
+        abort(self._store, self.url, self._upload_id)
 
 
 def copied(store: s3.S3Store, source: base.Facts, url: str, expected: str | None) -> base.Facts:

@@ -119,7 +119,7 @@ class S3Store(base.Store):
                         raise base.GoneError(facts.url) from None
                     raise
 
-        return stream.opened(facts.size_bytes, fetch, self._pool())
+        return stream.opened(facts.size_bytes, fetch, self.pool())
 
     def write(
         self,
@@ -304,7 +304,8 @@ class S3Store(base.Store):
         found = self.facts(facts.url)
         return found is not None and found.generation == facts.generation
 
-    def _pool(self) -> concurrent.futures.Executor:
+    def pool(self) -> concurrent.futures.Executor:
+        """Return the threads of this store, made on first use."""
         with self._lock:
             if self._threads is None:
                 self._threads = worker.Pool(_THREADS)
