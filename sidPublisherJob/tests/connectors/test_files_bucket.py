@@ -220,3 +220,20 @@ def test_bytes_are_counted_on_a_disk_too(tmp_path) -> None:
     assert found.bytes_read == 0
     list(found.read(["a"]))
     assert found.bytes_read == 4
+
+
+def test_a_path_may_lead_to_another_bucket(google_place: bucket_kit.GooglePlace) -> None:
+    google_place.server.buckets["other"] = {}
+    google_place.server.put("other", "a b/day=2024-01-01/1#.csv", b"a\n1\n")
+    for path in ("gs://other/a b", "gs://other/a b/*/*.csv", "gs://other/a b/**"):
+        (row,) = google_place.rows(path=path)
+        assert row == {"a": 1, "day": datetime.date(2024, 1, 1)}
+    # A file that is named itself has no folders that mean anything.
+    assert google_place.rows(path="gs://other/a b/day=2024-01-01/1#.csv") == [{"a": 1}]
+
+
+def test_a_prefix_may_have_an_odd_name(google_place: bucket_kit.GooglePlace) -> None:
+    google_place.root = "gs://lake/a b#c?d%20//ä"
+    google_place.put_table("t/x.parquet", numbers(1))
+    assert google_place.names() == ["t/x.parquet"]
+    assert google_place.rows() == google_place.rows(path="**/*.parquet") == [{"a": 1}]
