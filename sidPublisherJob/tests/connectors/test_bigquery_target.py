@@ -315,3 +315,19 @@ def test_a_table_of_another_dataset_is_published_there(
         assert raw.tables() == set()
     finally:
         bigquery_server.drop_database(other)
+
+
+def test_row_access_policies_are_not_lost_by_a_swap(raw: kit.Raw, bigquery_dataset: str) -> None:
+    raw.make("t", *_COLUMNS)
+    with kit.opened(bigquery_dataset) as target, target.lock("run-a", 0):
+        shadow = kit.fill(target, _ROWS, ["id"])
+        raw.query(
+            "CREATE ROW ACCESS POLICY only_mine ON t GRANT TO ('user:me@example.com')"
+            " FILTER USING (id > 1)"
+        )
+        with pytest.raises(errors.ConfigError, match="row access policy only_mine"):
+            target.swap(shadow, kit.names())
+        target.drop(shadow)
+    table = kit.opened(bigquery_dataset).describe()
+    assert table is not None
+    assert table.swap_blockers == ("a copy would remove its row access policy only_mine",)

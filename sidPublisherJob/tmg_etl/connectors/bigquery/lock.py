@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import hashlib
+import time
 
 from google.api_core import exceptions
 from google.cloud import bigquery
@@ -22,6 +23,8 @@ _EXPIRES = datetime.timedelta(days=7)
 _RELEASED = "released"
 #: A deletion that is not through by then is left out: a waiting run may have taken the lock over.
 _DELETION_S = 10.0
+#: A change that is not older needs no other before the deletion; both are far below `lease.TTL_S`.
+_RECENT_S = 5.0
 
 
 def table_of(target: bigquery.TableReference) -> bigquery.TableReference:
@@ -42,6 +45,7 @@ class TableRegister:
     def __init__(self, clients: client_module.Clients, target: bigquery.TableReference) -> None:
         self._clients = clients
         self._reference = table_of(target)
+        self._token, self._changed_at = "", 0.0
         self._subject = f"the lock of {target.dataset_id}.{target.table_id}"
 
     def create(self, record: str) -> str:
@@ -54,7 +58,7 @@ class TableRegister:
             made = self._clients.rest.create_table(table, retry=self._clients.contact)
         if made is None:
             raise lease.HeldError
-        return str(made.etag)
+        return self._changed(made)
 
     def read(self) -> tuple[str, str] | None:
         """Return the record and the table's etag."""
@@ -77,15 +81,20 @@ class TableRegister:
             )
         if changed is None:
             raise lease.LostError
-        return str(changed.etag)
+        return self._changed(changed)
+
+    def _changed(self, table: bigquery.Table) -> str:
+        self._token, self._changed_at = str(table.etag), time.monotonic()
+        return self._token
 
     def remove(self, token: str) -> None:
         """Delete the table.
 
-        ``tables.delete`` takes no etag. The change before it is made under one, and starts the time
-        anew in which no other run may take the lock over; the deletion is not tried for so long.
+        ``tables.delete`` takes no etag. The last change before it was made under one, not long ago,
+        and no other run takes the lock over for much longer than the deletion is tried.
         """
-        self.replace(_RELEASED, token)
+        if token != self._token or time.monotonic() - self._changed_at > _RECENT_S:
+            self.replace(_RELEASED, token)
         with self._clients.guarded(self._subject):
             self._clients.rest.delete_table(
                 self._reference,

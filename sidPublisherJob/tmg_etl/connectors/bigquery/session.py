@@ -64,6 +64,10 @@ class Session:
             self._location = found
         return self._location
 
+    def know_location(self, location: str | None) -> None:
+        """Take a location that was told with something else."""
+        self._location = self._location or self.clients.spec.location or location
+
     @property
     def is_open(self) -> bool:
         """Return whether a transaction is under way."""

@@ -89,7 +89,7 @@ def require_settled(found: bigquery.Table, subject: str) -> None:
         )
 
 
-def described(found: bigquery.Table) -> base.Table:
+def described(found: bigquery.Table, swap_blockers: tuple[str, ...]) -> base.Table:
     """Return what is known of a table; no key, because BigQuery enforces none."""
     return base.Table(
         columns=tuple(
@@ -101,6 +101,7 @@ def described(found: bigquery.Table) -> base.Table:
             for column in found.schema
         ),
         row_estimate=found.num_rows,
+        swap_blockers=swap_blockers,
     )
 
 

@@ -20,6 +20,7 @@ from tmg_etl.connectors.bigquery import (
     load,
     lock,
     merge,
+    policy,
     predecessor,
     read,
     shadow,
@@ -61,6 +62,7 @@ class BigQueryTarget(merge.MergingTarget):
         )
         self._is_locked = False
         self._known: bigquery.Table | None = None
+        self._blockers: tuple[str, ...] | None = None
         #: Columns of the tables that this target made.
         self._tables: dict[str, list[bigquery.SchemaField]] = {}
         self._made: set[str] = set()
@@ -138,7 +140,11 @@ class BigQueryTarget(merge.MergingTarget):
     def describe(self) -> base.Table | None:
         """Return what BigQuery knows of the target, or None when there is no such table."""
         found = self._resource()
-        return None if found is None else shadow.described(found)
+        if found is None:
+            return None
+        if self._blockers is None:
+            self._blockers = policy.swap_blockers(self._clients, self._reference, self.table)
+        return shadow.described(found, self._blockers)
 
     def _resource(self) -> bigquery.Table | None:
         if self._known is None:
@@ -146,6 +152,7 @@ class BigQueryTarget(merge.MergingTarget):
             if self._known is None:
                 _ = self._session.location  # tells a missing dataset from a missing table
             else:
+                self._session.know_location(self._known.location)
                 shadow.require_table(self._known, self.table)
         return self._known
 
@@ -335,11 +342,14 @@ class BigQueryTarget(merge.MergingTarget):
         before = self._get(self._reference)
         if before is not None:
             shadow.require_settled(before, self.table)
+            policy.require_none(self._clients, self._reference, self.table)
         config = bigquery.CopyJobConfig(
             labels=self._clients.labels,
             write_disposition="WRITE_EMPTY" if before is None else "WRITE_TRUNCATE",
             create_disposition="CREATE_IF_NEEDED" if before is None else "CREATE_NEVER",
         )
+        if before is not None and before.encryption_configuration is not None:
+            config.destination_encryption_configuration = before.encryption_configuration
 
         def start(job_id: str) -> Any:
             self._note(predecessor.job_note(job_id, self._session.location))
