@@ -1,4 +1,4 @@
-"""The connection of type `files`: a folder whose folders and files are tables."""
+"""The connection of type `files`: a folder, local or in a bucket, of folders and files as tables."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class FilesConnection(base.Connection):
-    """Files below the folder that the connection's `url` names.
+    """Files below the folder or the prefix of a bucket that the connection's `url` names.
 
     ``table: x`` is the folder ``x/`` or the file ``x.parquet``, ``x.csv``, ``x.jsonl`` and so on;
     ``path`` is any file, folder or glob; ``query`` is DuckDB's SQL over the tables of the folder.
