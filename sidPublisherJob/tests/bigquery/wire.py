@@ -68,6 +68,7 @@ class Wire:
         self._lock = threading.Lock()
         self._rules: list[Rule] = []
         self._changes: list[tuple[str, Callable[[dict[str, Any]], None]]] = []
+        self._interrupt: Rule | None = None
         self._running: dict[str, int] = {}
         self._failed: dict[str, dict[str, Any]] = {}
         self._http = call_module.serve(self)
@@ -150,6 +151,16 @@ class Wire:
 
         self._rules.append(Rule(name, when, 1, step))
 
+    def interrupt(self, number: int, work: Callable[[], object], when: Condition) -> None:
+        """Do what one call asks for, then something else, and give it no answer.
+
+        Args:
+            number: of the call among those from now on that fulfil `when`, from 1.
+            work: what is done, such as to kill whoever asks.
+            when: which calls are counted.
+        """
+        self._interrupt = Rule("", when, number, lambda _: work())
+
     def named(self, name: str) -> list[Call]:
         """Return the calls of one method."""
         return [call for call in self.calls if call.name == name]
@@ -183,6 +194,11 @@ class Wire:
             rule = next((r for r in self._rules if _applies(r, call)), None)
             if rule:
                 rule.times -= 1
+            interrupt = self._counted(call)
+        if interrupt:
+            self.forward(call)
+            interrupt.step(call)
+            raise call_module.LostError
         found = rule.step(call) if rule else None
         if found is None:
             found = self._billed(call) or self._matched(call) or self.forward(call)
@@ -196,6 +212,13 @@ class Wire:
             if name == call.name:
                 edit(body)
         return found.with_body(body)
+
+    def _counted(self, call: Call) -> Rule | None:
+        rule = self._interrupt
+        if rule is None or not rule.when(call):
+            return None
+        rule.times -= 1
+        return rule if rule.times == 0 else None
 
     def forward(self, call: Call) -> Answer:
         """Have the emulator answer."""

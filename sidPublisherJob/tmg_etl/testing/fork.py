@@ -106,13 +106,18 @@ class ForkServer:
         constants: values to set before the runs, as ``module:NAME``: waits that tests cut short. A
             dictionary is merged into the one that is there.
         python_path: more folders to import pipelines from.
+        warm: more modules to import before the runs.
     """
 
     def __init__(
-        self, constants: Mapping[str, object] | None = None, python_path: Sequence[str] = ()
+        self,
+        constants: Mapping[str, object] | None = None,
+        python_path: Sequence[str] = (),
+        warm: Sequence[str] = (),
     ) -> None:
         self._constants = dict(constants or {})
         self._python_path = list(python_path)
+        self._warm = list(warm)
         self._process: subprocess.Popen[str] | None = None
         self._numbers = itertools.count(1)
 
@@ -126,7 +131,7 @@ class ForkServer:
             text=True,
             env=os.environ | {"PYTHONPATH": path},
         )
-        self._ask({"constants": self._constants})
+        self._ask({"constants": self._constants, "warm": self._warm})
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -208,7 +213,7 @@ class _Server:
         for line in requests:
             request = json.loads(line)
             if "constants" in request:
-                answer = self._warm(request["constants"])
+                answer = self._warm(request["constants"], request["warm"])
             elif "wait" in request:
                 answer = {"status": self._wait(request)}
             else:
@@ -219,8 +224,8 @@ class _Server:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, 9)
 
-    def _warm(self, constants: Mapping[str, object]) -> dict[str, Any]:
-        for name in _WARM:
+    def _warm(self, constants: Mapping[str, object], more: Sequence[str]) -> dict[str, Any]:
+        for name in (*_WARM, *more):
             importlib.import_module(name)
         for path, value in constants.items():
             module_name, _, name = path.partition(":")

@@ -1,0 +1,181 @@
+"""kill -9 at every call that changes something in BigQuery: old or new, and the next run heals.
+
+A call is done or not done when the run dies; which of both, it never learns.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import pathlib
+import secrets
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from google.cloud import bigquery
+
+from tests.bigquery import call as call_module
+from tests.bigquery import emulator, wire
+from tests.crash import crash_kit, crash_place
+from tmg_etl.testing import fork
+
+pytestmark = pytest.mark.slow
+
+_CHANGES = ("tables.insert", "tables.delete", "jobs.query")
+BUCKET = "crash-staging"
+
+
+class BigQueryPlace(crash_place.Place):
+    """A table with what a swap must keep."""
+
+    def __init__(self, folder: pathlib.Path, server: emulator.BigQueryServer) -> None:
+        super().__init__(folder)
+        self.server = server
+        self.client = server.client()
+        self.dataset = f"crash_{secrets.token_hex(4)}"
+        self.client.create_dataset(self.dataset)
+        self.name = f"{emulator.PROJECT}.{self.dataset}.t"
+        field = bigquery.SchemaField
+        table = bigquery.Table(
+            self.name,
+            [
+                field("id", "INT64", "REQUIRED", description="a number"),
+                field("day", "DATE", "REQUIRED"),
+                field("version", "INT64"),
+                field("note", "STRING", max_length=20),
+            ],
+        )
+        table.description = "kept"
+        table.labels = {"kept": "yes"}
+        self.client.create_table(table)
+        bucket = server.buckets / BUCKET
+        bucket.exists() or server.storage.create(BUCKET)
+        self.bucket = bucket
+
+    @property
+    def connection(self) -> Mapping[str, Any]:
+        staging = f"gs://{BUCKET}/{self.dataset}"
+        return {
+            "type": "bigquery",
+            "project": emulator.PROJECT,
+            "dataset": self.dataset,
+            "staging": staging,
+        }
+
+    def reset(self, rows: list[crash_place.Row]) -> None:
+        values = ", ".join(
+            f"({number}, DATE '{day}', {version}, {_literal(note)})"
+            for number, day, version, note in rows
+        )
+        self.client.query_and_wait(
+            f"TRUNCATE TABLE `{self.name}`; INSERT INTO `{self.name}` VALUES {values};"
+        )
+
+    def rows(self) -> list[crash_place.Row]:
+        found = self.client.list_rows(self.client.get_table(self.name))
+        return sorted(tuple(row.values()) for row in found)
+
+    def kept(self) -> tuple[str | None, dict[str, str], str | None]:
+        """Return what no publish may change."""
+        found = self.client.get_table(self.name)
+        return found.description, found.labels, found.schema[0].description
+
+    def leftovers(self) -> list[str]:
+        tables = [item.table_id for item in self.client.list_tables(self.dataset)]
+        files = [str(path) for path in self.bucket.rglob("*") if path.is_file()]
+        return [name for name in tables if name != "t"] + files
+
+    def settle(self) -> None:
+        deadline = time.monotonic() + 30
+        while list(self.client.list_jobs(state_filter="running")):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    def cut_lock(self) -> bool:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        self.client.delete_dataset(self.dataset, delete_contents=True)
+
+
+def _literal(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("\t", "\\t")
+    return f"'{escaped}'"
+
+
+@pytest.fixture
+def proxy(bigquery_server: emulator.BigQueryServer) -> Iterator[wire.Wire]:
+    with wire.Wire(bigquery_server) as found:
+        yield found
+
+
+@pytest.fixture
+def bench(
+    tmp_path: pathlib.Path,
+    bigquery_server: emulator.BigQueryServer,
+    proxy: wire.Wire,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[crash_kit.Bench]:
+    for name, value in proxy.environment.items():
+        monkeypatch.setenv(name, value)
+    constants = {
+        # A dead holder is told from a slow one sooner than in production.
+        "tmg_etl.connectors.lease:TTL_S": 2.5,
+        "tmg_etl.connectors.lease:BEAT_S": 0.4,
+    }
+    warm = ("google.cloud.bigquery", "google.cloud.storage", "tmg_etl.connectors.bigquery")
+    with (
+        fork.ForkServer(constants, warm=warm) as server,
+        crash_kit.opened(BigQueryPlace(tmp_path, bigquery_server)) as place,
+    ):
+        made = crash_kit.Bench(place, server, tmp_path)
+        made.write_config(lock_wait_s=30)
+        yield made
+
+
+def changes(call: call_module.Call) -> bool:
+    """Whether something else may be there afterwards; a lock that is renewed is the same lock."""
+    if call.name == "jobs.insert":
+        return not call.config.get("query", {}).get("query", "").startswith("SELECT")
+    return call.name in _CHANGES
+
+
+def _kill(victim: list[int]) -> None:
+    os.kill(victim[0], signal.SIGKILL)
+
+
+@pytest.mark.parametrize("mode", crash_kit.MODES.values(), ids=crash_kit.MODES)
+def test_killed_run_leaves_old_or_new_state(
+    bench: crash_kit.Bench, proxy: wire.Wire, mode: crash_kit.Mode
+) -> None:
+    place = bench.place
+    assert isinstance(place, BigQueryPlace)
+    bench.place.reset(crash_kit.OLD)
+    assert bench.run(mode).code == 0  # sets the ledger up
+    bench.place.reset(crash_kit.OLD)
+    kept = place.kept()
+    proxy.calls.clear()
+    ended = bench.run(mode)
+    assert ended.code == 0, ended.log
+    names = [call.name for call in proxy.calls if changes(call)]
+    states = set()
+    for number, name in enumerate(names, 1):
+        place.reset(crash_kit.OLD)
+        victim: list[int] = []
+        proxy.interrupt(number, functools.partial(_kill, victim), changes)
+        child = bench.start(mode)
+        victim.append(child.pid)
+        ended = bench.server.wait(child)
+        what = f"call {number} of {len(names)}, {name}"
+        assert ended.code == -signal.SIGKILL, f"{what}: {ended.log}"
+        place.settle()
+        found = place.rows()
+        assert found in (crash_kit.OLD, mode.new), what
+        assert place.kept() == kept, what
+        states.add(found == mode.new)
+        bench.require_rerun(mode, what)
+        assert place.kept() == kept, what
+    assert states == {False, True}
