@@ -51,6 +51,12 @@ REASONS: dict[str, tuple[int, str, str]] = {
         "Exceeded rate limits: too many table update operations for this table. For more"
         " information, see https://cloud.google.com/bigquery/docs/troubleshoot-quotas",
     ),
+    "responseTooLarge": (
+        403,
+        "PERMISSION_DENIED",
+        "Response too large to return. Consider specifying a destination table in your job"
+        " configuration. For more details, see https://cloud.google.com/bigquery/troubleshooting-errors",
+    ),
     "jobRateLimitExceeded": (
         400,
         "RESOURCE_EXHAUSTED",

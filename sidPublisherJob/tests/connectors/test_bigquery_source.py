@@ -259,6 +259,21 @@ class TestQueries:
             with pytest.raises(errors.ConfigError, match="raise `maximum_bytes_billed`"):
                 ids(source)
 
+    def test_a_result_that_is_too_large_for_a_table_without_a_name_gets_one(
+        self, lake: bigquery_kit.Lake, bigquery_wire: wire.Wire
+    ) -> None:
+        with lake.opened(query=f"SELECT id FROM {lake.table()}") as source:
+            bigquery_wire.fail_job("query", "responseTooLarge")
+            assert ids(source) == list(range(1, 10))
+            (name,) = {item.table_id for item in lake.raw.list_tables(lake.dataset)} - {"t"}
+            assert name.startswith(f"_tmg_result_{lake.owner.run_id}_")
+            # It goes away by itself when nobody is left to drop it.
+            end = lake.raw.get_table(f"{lake.dataset}.{name}").expires
+            left = end - datetime.datetime.now(datetime.UTC)
+            assert datetime.timedelta(hours=23) < left <= datetime.timedelta(hours=24)
+            assert len(source.job_ids) == 2
+        assert {item.table_id for item in lake.raw.list_tables(lake.dataset)} == {"t"}
+
     def test_the_place_of_a_fault_is_that_in_the_query(self, lake: bigquery_kit.Lake) -> None:
         with (
             pytest.raises(errors.ConfigError, match=r"\(line 2, column 6\)") as caught,
@@ -465,7 +480,10 @@ class TestRefusals:
         time.sleep(1.1)  # then the table was made before the second that the answer is dated to
         bigquery_wire.fail("jobs.insert", "accessDenied", times=10)
         with lake.opened(table=name) as source:
+            assert source.estimate(["id"]) is None
+            source.prefer_latest(["id"], ["day"])
             assert len(ids(source)) == 9
+            assert source.job_ids == ()
 
 
 class TestStatements:

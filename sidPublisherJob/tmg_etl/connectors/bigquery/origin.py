@@ -104,6 +104,21 @@ class Selection:
     window: base.CursorWindow | None
     latest: str
 
+    def covers(self, wanted: Selection, *, can_narrow: bool) -> bool:
+        """Return whether what this selects holds what is wanted.
+
+        Args:
+            wanted: another selection of the same origin.
+            can_narrow: a window can still be taken out of all rows; not of files.
+        """
+        needed = set(wanted.columns)
+        if self.window == wanted.window:
+            return self.latest == wanted.latest and needed <= set(self.columns)
+        if wanted.window is not None:
+            needed.add(wanted.window.column)
+        is_all = self.window is None and not (self.latest or wanted.latest)
+        return is_all and can_narrow and needed <= set(self.columns)
+
 
 def alias(field: pa.Field) -> str:
     """Return what a column is called in a result, where no name may start like a hidden one's."""

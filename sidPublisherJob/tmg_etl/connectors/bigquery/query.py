@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -19,9 +21,14 @@ from google.cloud import bigquery
 from tmg_etl import errors
 from tmg_etl.connectors.bigquery import client as client_module
 from tmg_etl.connectors.bigquery import datatype
+from tmg_etl.storage import refusal
 
 #: "[3:12]" at the end of a message: line and column of the text that was sent.
 _POSITION = re.compile(r"\s*(?:at )?\[(\d+):(\d+)\]")
+
+#: Reason of a result that a table without a name does not take.
+_TOO_LARGE = "responseTooLarge"
+_KEPT = datetime.timedelta(days=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,12 +55,14 @@ class Result:
         job_id: of the query.
         rows: how many there are; None where the server does not say.
         billed_bytes: what was paid for.
+        is_kept: the table is one of the connection's dataset, and ours to drop.
     """
 
     table: bigquery.TableReference
     job_id: str
     rows: int | None
     billed_bytes: int
+    is_kept: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,17 +123,44 @@ class Runner:
         schema = tuple(job.schema) if job.schema else None
         return Costs(schema, int(job.total_bytes_processed or 0), job.location)
 
-    def result(
-        self, sql: str, purpose: str, on_start: Callable[[Any], None] | None = None
-    ) -> Result:
-        """Run a query and return the table that holds its rows."""
-        job = self.run(sql, purpose, on_start=on_start)
-        return Result(
-            job.destination,
-            job.job_id,
-            self._rows(job.destination),
-            int(job.total_bytes_billed or 0),
+    def result(self, sql: str, on_start: Callable[[Any], None] | None = None) -> Result:
+        """Run a query and return the table that holds its rows.
+
+        That is one without a name, which costs nothing to keep. It takes about 10 GB; more goes to
+        a table in the connection's dataset, which lives for a day when nobody drops it.
+        Source: https://cloud.google.com/bigquery/quotas#query_jobs ("Maximum response size")
+        """
+        try:
+            job = self.run(sql, "read", on_start=on_start)
+        except errors.ConfigError as found:
+            if found.__cause__ is None or _TOO_LARGE not in refusal.reasons_of(found.__cause__):
+                raise
+            return self._kept(sql, on_start)
+        table: bigquery.TableReference = job.destination
+        return Result(table, job.job_id, self._rows(table), int(job.total_bytes_billed or 0))
+
+    def _kept(self, sql: str, on_start: Callable[[Any], None] | None) -> Result:
+        """Run a query into a table that has an end from its beginning."""
+        clients = self.clients
+        digest = hashlib.sha256(sql.encode()).hexdigest()[:8]
+        table = clients.reference(f"_tmg_result_{clients.token}_{digest}")
+        end = datetime.datetime.now(datetime.UTC) + _KEPT
+        job = self.run(
+            f"CREATE TABLE {name_of(table)}\n"
+            f"OPTIONS (expiration_timestamp = TIMESTAMP '{end.isoformat()}') AS\n{sql}",
+            "keep",
+            on_start=on_start,
         )
+        billed = int(job.total_bytes_billed or 0)
+        return Result(table, job.job_id, self._rows(table), billed, is_kept=True)
+
+    def drop(self, result: Result) -> None:
+        """Drop the table of a result where it is ours."""
+        if result.is_kept:
+            with self.clients.guarded(f"table {result.table.table_id}"):
+                self.clients.rest.delete_table(
+                    result.table, not_found_ok=True, retry=self.clients.contact
+                )
 
     def _rows(self, table: bigquery.TableReference) -> int | None:
         """Return the rows of a result; only those who want to watch the progress need it."""
@@ -139,7 +175,13 @@ class Runner:
         purpose: str,
         on_start: Callable[[Any], None] | None = None,
     ) -> bigquery.QueryJob:
-        """Run a statement to its end and return its job."""
+        """Run a statement to its end and return its job.
+
+        Args:
+            sql: the statement.
+            purpose: one word for the job's name.
+            on_start: told of the job.
+        """
         config = self._config()
 
         def start(job_id: str) -> bigquery.QueryJob:

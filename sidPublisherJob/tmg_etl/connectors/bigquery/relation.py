@@ -45,6 +45,7 @@ class Relation:
         location: of its dataset.
         snapshot_at: the instant at which it is read, by Google's clock.
         has_buffer: rows were streamed into it a short time ago.
+        may_run_jobs: this login may ask for more than its storage.
     """
 
     reference: bigquery.TableReference
@@ -55,6 +56,7 @@ class Relation:
     location: str | None
     snapshot_at: datetime.datetime
     has_buffer: bool
+    may_run_jobs: bool
 
     @property
     def display(self) -> str:
@@ -100,7 +102,9 @@ def find(clients: client_module.Clients, name: str) -> Relation:
         raise errors.ConfigError(
             f"{clients.place}: found a table called {errors.shorten(name)}, a name in BigQuery"
             f" cannot hold {' '.join(sorted(set(odd)))}",
-            hint="check `table` of the source",
+            hint="tables by a wildcard are read by a `query:`"
+            if "*" in odd
+            else "check `table` of the source",
         )
     subject = f"table {reference.dataset_id}.{reference.table_id}"
     dates: list[str] = []
@@ -119,7 +123,8 @@ def find(clients: client_module.Clients, name: str) -> Relation:
             raise _unknown(clients, reference) from found
         finally:
             hooks.remove(note)
-        return _described(table, _now(clients, table, dates))
+        clock = _clock(clients, table)
+        return _described(table, clock or _last_known(table, dates), may_run_jobs=clock is not None)
 
 
 def is_unchanged(clients: client_module.Clients, found: Relation) -> bool:
@@ -131,15 +136,11 @@ def is_unchanged(clients: client_module.Clients, found: Relation) -> bool:
     return bool(table.modified <= found.snapshot_at)
 
 
-def _now(
-    clients: client_module.Clients, table: bigquery.Table, dates: list[str]
-) -> datetime.datetime:
-    """Return Google's time.
+def _clock(clients: client_module.Clients, table: bigquery.Table) -> datetime.datetime | None:
+    """Return Google's time to the millisecond, that of a dry run; None for who may not run jobs.
 
     The clock of this machine is not asked: one that is fast would ask for the future, which
-    BigQuery refuses, and one that is slow would miss what was written last. A dry run is dated to
-    the millisecond. Who may not run jobs can still read storage: then the answer that described the
-    table tells the second, and the last change to it is later where it came within that second.
+    BigQuery refuses, and one that is slow would miss what was written last.
     """
     with contextlib.suppress(exceptions.Forbidden):
         job = clients.rest.query(
@@ -149,8 +150,17 @@ def _now(
             retry=clients.contact,
             job_retry=None,
         )
-        if job.created is not None:
-            return _utc(job.created)
+        return _utc(job.created or datetime.datetime.now(datetime.UTC))
+    return None
+
+
+def _last_known(table: bigquery.Table, dates: list[str]) -> datetime.datetime:
+    """Return the second of the answer that described a table, or its last change if that is later.
+
+    Args:
+        table: as described.
+        dates: headers ``Date`` of the answer.
+    """
     try:
         second = email.utils.parsedate_to_datetime(dates[-1]).astimezone(datetime.UTC)
     except (IndexError, ValueError, TypeError):
@@ -165,7 +175,9 @@ def _utc(instant: datetime.datetime) -> datetime.datetime:
     return instant.astimezone(datetime.UTC)
 
 
-def _described(table: bigquery.Table, snapshot_at: datetime.datetime) -> Relation:
+def _described(
+    table: bigquery.Table, snapshot_at: datetime.datetime, *, may_run_jobs: bool
+) -> Relation:
     kind = str(table.table_type or "TABLE")
     has_buffer = table.streaming_buffer is not None
     is_counted = kind in _STORED and not has_buffer and table.num_rows is not None
@@ -178,6 +190,7 @@ def _described(table: bigquery.Table, snapshot_at: datetime.datetime) -> Relatio
         location=table.location,
         snapshot_at=snapshot_at,
         has_buffer=has_buffer,
+        may_run_jobs=may_run_jobs,
     )
 
 

@@ -111,8 +111,12 @@ class BigQuerySource(base.Source):
                 return result.rows
         return None
 
-    def estimate(self, columns: Sequence[str], window: base.CursorWindow | None = None) -> str:
-        """Return the bytes that reading would scan, by a dry run."""
+    def estimate(
+        self, columns: Sequence[str], window: base.CursorWindow | None = None
+    ) -> str | None:
+        """Return the bytes that reading would scan, by a dry run; None for who may run none."""
+        if self._origin.relation and not self._origin.relation.may_run_jobs:
+            return None
         selection = self._selection(columns, window)
         if self._folder and self._is_whole_table(selection):
             return "nothing is billed for an extract job"
@@ -126,6 +130,9 @@ class BigQuerySource(base.Source):
         """Have BigQuery leave out older versions, where it compares values as every target does."""
         for name in (*key, *order_by):
             self._field(name)
+        found = self._origin.relation
+        if found and found.is_stored and not found.may_run_jobs:
+            return
         if self._origin.compares_alike(key, order_by):
             self._latest = query.latest(key, order_by)
 
@@ -158,6 +165,9 @@ class BigQuerySource(base.Source):
         if self._folder and self._job_ids:
             self._folder.remove()
             self._files.clear()
+        for result in self._results.values():
+            self._runner.drop(result)
+        self._results.clear()
 
     # --- what is asked for ----------------------------------------------------------------------
 
@@ -262,21 +272,12 @@ class BigQuerySource(base.Source):
     ) -> tuple[origin_module.Selection, query.Result]:
         """Return a result that holds what is asked for, and what it was asked for."""
         for held, result in self._results.items():
-            if self._covers(held, selection):
+            if held.covers(selection, can_narrow=self._folder is None):
                 return held, result
-        result = self._runner.result(self._sql(selection), "read", self._note_job)
+        result = self._runner.result(self._sql(selection), self._note_job)
         self._billed_bytes += result.billed_bytes
         self._results[selection] = result
         return selection, result
-
-    def _covers(self, held: origin_module.Selection, wanted: origin_module.Selection) -> bool:
-        needed = set(wanted.columns)
-        if held.window == wanted.window:
-            return held.latest == wanted.latest and needed <= set(held.columns)
-        # A part of a part would be neither; files cannot be narrowed.
-        is_all = held.window is None and not held.latest and not wanted.latest
-        needed |= {wanted.window.column} if wanted.window else set()
-        return is_all and not self._folder and needed <= set(held.columns)
 
     def _sql(self, selection: origin_module.Selection) -> str:
         return query.select(
@@ -288,10 +289,8 @@ class BigQuerySource(base.Source):
 
     def _relation_for(self, selection: origin_module.Selection) -> str:
         """Return what to select from: a result that has all rows is the state to stay with."""
-        needed = set(selection.columns) | ({selection.window.column} if selection.window else set())
         for held, result in self._results.items():
-            is_all = held.window is None and not (held.latest or selection.latest)
-            if is_all and needed <= set(held.columns):
+            if held.covers(selection, can_narrow=True):
                 return query.name_of(result.table)
         return self._origin.sql
 
@@ -321,7 +320,7 @@ class BigQuerySource(base.Source):
         if self._folder is None:
             raise ValueError("no folder to extract to")
         for held, files in self._files.items():
-            if self._covers(held, selection):
+            if held.covers(selection, can_narrow=False):
                 return files
         made = self._extracted_whole(self._folder, selection)
         if made is None:
