@@ -1,4 +1,4 @@
-"""The connection of type `files`: a folder, local or in a bucket, of folders and files as tables."""
+"""The connection of type `files`: a folder, local or in a bucket, with tables in it."""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 A bucket cannot rename a folder, but it replaces one object in one step, so a table is one object:
 ``x.parquet``. Readers see the old table until they see the new one; who has the old object open and
-asks for its generation, as this package does, gets an error and no mixture. See ``docs/decisions/0005-one-object-is-one-table.md``.
+asks for its generation, as this package does, gets an error and no mixture. See
+``docs/decisions/0005-one-object-is-one-table.md``.
 
 Beside it lie, hidden from readers of lakes by their underscore, ``_tmg_shadow_….parquet`` while a
 run loads, and ``_tmg_lock_….json`` while a run holds the table. What a run that sleeps through the
