@@ -2,7 +2,7 @@
 
 Files are named by *path*: absolute on a disk, a whole URL in a bucket; ``/`` separates folders in
 both. `disk` and `bucket` are the two kinds of place. Nothing else in this package asks which one it
-has, except for the two ways to be fast: `Lake.is_remote` says that requests cost time.
+has, except to be fast: `Lake.is_remote` says that requests cost time.
 """
 
 from __future__ import annotations
@@ -83,9 +83,11 @@ class Lake(abc.ABC):
 
     @abc.abstractmethod
     def names(self, folder: str) -> list[str]:
-        """Return names in a folder, relative to the root, hidden ones too; for messages.
+        """Return the names in a folder, hidden ones too, for messages; none when it is not there.
 
-        None when there is no such folder, not all of them when they are very many.
+        Args:
+            folder: relative to the root; empty is the root itself. Of a very large folder in a
+                bucket only the first names are given.
         """
 
     @abc.abstractmethod
