@@ -247,3 +247,14 @@ def test_rows_are_staged_in_the_bucket_and_removed(
         assert shadow in heir.sweep(kit.names("20250101000000bbbbbbbbbbbb"))
     assert [path for path in place.rglob("*") if path.is_file()] == []
     assert raw.tables() == set()
+
+
+def test_policies_that_cannot_be_listed_are_not_ruled_out(
+    raw: kit.Raw, bigquery_dataset: str, bigquery_wire: wire.Wire
+) -> None:
+    raw.make("t", *_COLUMNS)
+    bigquery_wire.fail("rowAccessPolicies.list", "accessDenied")
+    table = kit.opened(bigquery_dataset).describe()
+    assert table is not None
+    (blocker,) = table.swap_blockers
+    assert "bigquery.rowAccessPolicies.list" in blocker

@@ -28,6 +28,8 @@ from tmg_etl.connectors.bigquery import (
 from tmg_etl.connectors.bigquery import session as session_module
 
 _SCAN_ROWS = 65536
+#: BigQuery's own default is 50, which a large dataset makes thousands of requests of.
+_PAGE_TABLES = 1000
 _KINDS = ("shadow", "stage", "latest", "old")
 _DATABASE = base.Capabilities(
     ingest=base.Ingest.ARROW, proof=base.Proof.DATABASE, max_decimal=(38, 38)
@@ -118,7 +120,9 @@ class BigQueryTarget(merge.MergingTarget):
         with self._clients.guarded(f"dataset {self._dataset.dataset_id}"):
             found = [
                 str(item.table_id)
-                for item in self._clients.rest.list_tables(self._dataset, retry=self._clients.retry)
+                for item in self._clients.rest.list_tables(
+                    self._dataset, page_size=_PAGE_TABLES, retry=self._clients.retry
+                )
                 if item.table_id.startswith(prefixes)
             ]
         for name in found:

@@ -39,17 +39,22 @@ class Traits:
         max_decimal: largest (precision, scale).
         min_date: first day that a date or timestamp column holds.
         longest_name: characters of the longest table or column name.
-        refused_in_names: characters that no table or column name may hold.
+        refused_in_tables: characters that no table's name may hold.
+        refused_in_columns: characters that no column's name may hold.
         sampled_decimal: largest (precision, scale) of the sample, where a stand-in for the system
             holds less than the system; None is `max_decimal`.
+        changed_cells: cells of each column that are changed one by one; None is all of them, a
+            number is for systems where each change takes a second.
     """
 
     gaps: frozenset[str] = frozenset()
     max_decimal: tuple[int, int] = (76, 76)
     min_date: datetime.date = datetime.date.min
     longest_name: int = 64
-    refused_in_names: str = ""
+    refused_in_tables: str = ""
+    refused_in_columns: str = ""
     sampled_decimal: tuple[int, int] | None = None
+    changed_cells: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse a gap that nobody knows: a misspelt one would excuse nothing."""
@@ -63,9 +68,13 @@ class Traits:
             raise ValueError(f"unknown gap {name!r}")
         return name not in self.gaps
 
-    def takes_name(self, name: str) -> bool:
-        """Return whether a table or column may be called so."""
-        return not set(self.refused_in_names) & set(name)
+    def takes_table(self, name: str) -> bool:
+        """Return whether a table may be called so."""
+        return not set(self.refused_in_tables) & set(name)
+
+    def takes_column(self, name: str) -> bool:
+        """Return whether a column may be called so."""
+        return not set(self.refused_in_columns) & set(name)
 
     @property
     def publishes(self) -> tuple[str, ...]:

@@ -100,6 +100,7 @@ class ValueConformance(suite.TargetSuite):
         values = [row[column] for row in sample.expected(published.rows, place.traits)]
         distinct = _distinct(values)
         changes = [(row, (row + 1) % len(values)) for row in distinct]
+        changes = changes[: place.traits.changed_cells]
         # The last row is null in every column.
         changes += [(row, len(values) - 1) for row in distinct[:2]] + [(len(values) - 1, 0)]
         for row, other in changes:
