@@ -29,7 +29,7 @@ class BigQueryPlace(conformance.SqlPlace):
         # BigQuery: 1,024 bytes for tables, 300 for columns; the emulator makes folders of them.
         longest_name=200,
         refused_in_tables="!\"#$%&'()*+,./:;<=>?@[\\]^`{|}~",
-        refused_in_columns="!\"$()*,./;?@[\\]^`{}~",
+        refused_in_columns='!"$()*,./;?@[\\]^`{}~',
     )
     quote_mark = "`"
 

@@ -2,24 +2,25 @@ r"""The canonical text of BigQuery's columns in GoogleSQL, and when it is not en
 
 Only functions whose result the reference specifies to the last character are used:
 
-==================  ==========================================  ================================
-BigQuery type       canonical SQL                               text
-==================  ==========================================  ================================
-BOOL                ``CAST(x AS STRING)``                       ``true``, ``false``
-INT64               ``CAST(x AS STRING)``                       ``-12``
-NUMERIC, BIGNUMERIC ``FORMAT('%.<scale>f', x)``                 every digit of the column's scale
-STRING              ``REPLACE`` of backslash and tab            the two canonical escapes
-BYTES               ``TO_HEX(x)``                               lower case digits
-DATE                ``FORMAT_DATE('%E4Y-%m-%d', x)``            ``0001-01-01``
-TIME                ``FORMAT_TIME('%H:%M:%E6S', x)``            always six digits of fraction
-DATETIME            ``FORMAT_DATETIME('%E4Y-%m-%d %H:%M:%E6S', x)``  the same
-TIMESTAMP           ``FORMAT_TIMESTAMP(the same, x, 'UTC')``    the same, in UTC, without suffix
-FLOAT64             none: the table is read back                `Proof.READ_BACK`
-==================  ==========================================  ================================
+====================  ======================  =====================================  ==========
+Arrow                 BigQuery type created   canonical SQL                          text
+====================  ======================  =====================================  ==========
+bool                  BOOL                    ``CAST(x AS STRING)``                  true, false
+int8 … int64, uint32  INT64                   ``CAST(x AS STRING)``                  -12
+uint64                NUMERIC(20)             as decimals                            12
+decimal(p, s)         NUMERIC, BIGNUMERIC     ``FORMAT('%.<s>f', x)``                every digit
+float32, float64      FLOAT64                 none: `Proof.READ_BACK`
+string, JSON, nested  STRING                  ``REPLACE`` of backslash and tab       escaped
+binary                BYTES                   ``TO_HEX(x)``                          00ff
+date32                DATE                    ``FORMAT_DATE('%E4Y-%m-%d', x)``       0001-01-01
+time64                TIME                    ``FORMAT_TIME('%H:%M:%E6S', x)``       six digits
+timestamp             DATETIME                ``FORMAT_DATETIME('%E4Y-%m-%d …', x)`` six digits
+timestamp, UTC        TIMESTAMP               ``FORMAT_TIMESTAMP(…, x, 'UTC')``      six digits
+====================  ======================  =====================================  ==========
 
 The text of a FLOAT64 is documented as "approximate" (``CAST``) or by reference to C (``FORMAT``),
 so a table with such a column is read back over the Storage Read API and hashed by this program,
-byte for byte. See ``docs/decisions/0007-proof-of-a-bigquery-target.md``.
+byte for byte. See ``docs/decisions/0007-how-a-bigquery-target-is-proved-and-published.md``.
 
 A row's number is ``0x`` and the first 15 digits of ``TO_HEX(MD5(text))`` cast to INT64, which is
 below 2**60. They are added up as NUMERIC, which is exact up to 8e10 rows and an error beyond: INT64

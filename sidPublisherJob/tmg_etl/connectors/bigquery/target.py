@@ -1,4 +1,9 @@
-"""A table of BigQuery as a target: loaded aside, proved by SQL, copied into place or merged."""
+"""A table of BigQuery as a target: loaded aside, proved by SQL, copied into place or merged.
+
+`lock` and `predecessor` keep other runs away, `shadow` says what is built beside the target, `load`
+fills it, `fingerprint` proves it, `merge` and `session` change rows in place, and `policy` knows
+what a copy would take away. ``docs/decisions`` 6 and 7 say why it is done so.
+"""
 
 from __future__ import annotations
 
