@@ -16,12 +16,14 @@ from tmg_etl.storage import base, google
 class Place:
     """A store with an empty bucket.
 
-    `ignores_generations` says that the server, not the store, does what it likes with them.
+    `ignores_generations` says that the server, not the store, does what it likes with them;
+    `is_fragile` that it breaks under several requests at once.
     """
 
     store: base.Store
     bucket_url: str
     ignores_generations: bool = False
+    is_fragile: bool = False
 
     def url(self, name: str) -> str:
         return f"{self.bucket_url}/{name}"
@@ -96,7 +98,7 @@ def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     else:
         with registry_kit.storage(monkeypatch, "lake"):
             store = storage.open_store("gs")
-            yield Place(store, "gs://lake", ignores_generations=True)
+            yield Place(store, "gs://lake", ignores_generations=True, is_fragile=True)
             store.close()
 
 

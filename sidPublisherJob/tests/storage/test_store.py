@@ -279,7 +279,8 @@ def test_several_threads_share_a_store(place):
         with place.store.open(made) as file:
             return file.read() == data and place.store.delete(made.url)
 
-    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+    # gcp-storage-emulator loses requests when several change its bucket at once.
+    with concurrent.futures.ThreadPoolExecutor(1 if place.is_fragile else 8) as pool:
         assert all(pool.map(work, range(24)))
     assert list(place.store.list(place.url("t/"))) == []
 
