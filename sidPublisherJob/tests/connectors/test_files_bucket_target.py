@@ -103,6 +103,17 @@ def test_rows_are_read_back_by_count_and_window(google_place: bucket_kit.GoogleP
     assert [row for batch in batches for row in batch.to_pylist()] == [{"n": n} for n in (2, 3, 4)]
 
 
+def test_reading_holds_one_state(google_place: bucket_kit.GooglePlace) -> None:
+    Publisher(google_place).publish(table(1, 2))
+    one = Publisher(google_place)
+    with one.target.reading():
+        assert one.target.fingerprint("t", ["id"], base.Selection(), hashes=False).rows == 2
+        Publisher(google_place).publish(table(3))
+        with pytest.raises(errors.TemporaryError, match="lake changed under the run"):
+            one.target.fingerprint("t", ["id"], base.Selection(), hashes=False)
+    assert one.target.fingerprint("t", ["id"], base.Selection(), hashes=False).rows == 1
+
+
 def test_a_doubled_key_is_named(google_place: bucket_kit.GooglePlace) -> None:
     one = Publisher(google_place)
     with pytest.raises(errors.DuplicateKeyError) as caught:

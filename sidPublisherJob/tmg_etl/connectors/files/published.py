@@ -100,7 +100,7 @@ class BucketTarget(whole.WholeTarget):
         lock = run_module.TemporaryNames("").prefix("lock", table)
         url = f"{self._parent}/{lock.rstrip('_')}.json"
         self._lease = lease.Lease(register.ObjectRegister(self._store, url), self._subject)
-        # The table's object as this run saw it when it got the lock; None: there was none.
+        # The table's object when the lock was got or `reading` began; None: there was none.
         self._seen: objects.Facts | None = None
         self._is_held = False
         self._described: base.Table | None = None
@@ -116,18 +116,25 @@ class BucketTarget(whole.WholeTarget):
     @contextlib.contextmanager
     def lock(self, run_id: str, wait_s: float) -> Iterator[None]:
         """Hold a lock object beside the table; see `lease`."""
-        with self._lease.hold(run_id, wait_s, self._stop):
-            # What anybody else publishes from now on makes this run's publish fail.
-            self._seen, self._is_held = self._store.facts(self._url), True
-            self._described = None
-            try:
-                yield
-            finally:
-                self._is_held = False
+        # What anybody else publishes once it is got makes this run's publish fail.
+        with self._lease.hold(run_id, wait_s, self._stop), self.reading():
+            yield
 
     def check_lock(self) -> None:
         """Ask the store whether the lock object is still this run's, by renewing it."""
         self._lease.check()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Read the object that is there now, or fail when it is replaced meanwhile."""
+        if self._is_held:
+            yield
+            return
+        self._seen, self._is_held, self._described = self._store.facts(self._url), True, None
+        try:
+            yield
+        finally:
+            self._is_held, self._described = False, None
 
     def sweep(self, names: run_module.TemporaryNames) -> list[str]:
         """Remove the shadow objects that runs left beside this table."""
