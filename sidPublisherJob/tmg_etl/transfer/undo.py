@@ -185,8 +185,8 @@ def listed(config: model.Config, transfer_name: str) -> list[Kept]:
     run = _run(config, transfer_name)
     spec = run.transfer.target
     with run.connections[spec.connection].open_target(spec.table) as target:
-        target.describe()
-        return kept(run, target, config.ledger)
+        # Where there is no table, there may be no file either.
+        return kept(run, target, config.ledger) if target.describe() else []
 
 
 def _run(

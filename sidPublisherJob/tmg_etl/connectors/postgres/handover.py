@@ -136,8 +136,14 @@ def _sequence_statements(
             continue
         new_oid, new_name = created[column]
         _set_grants(session, oid, new_oid, "s", f"SEQUENCE {new_name}")
+        # The copy's own has counted where it filled the column during the load: the further of the
+        # two goes on.
         statements.append(
-            f"SELECT setval({literal(new_name)}::regclass, last_value, is_called) FROM {name}"
+            f"SELECT setval({literal(new_name)}::regclass, CASE WHEN s.seqincrement > 0"
+            " THEN greatest(held.last_value, own.last_value)"
+            " ELSE least(held.last_value, own.last_value) END, held.is_called OR own.is_called)"
+            f" FROM {name} AS held, {new_name} AS own, pg_catalog.pg_sequence AS s"
+            f" WHERE s.seqrelid = {literal(new_name)}::regclass"
         )
         renames.append(f"ALTER SEQUENCE {new_name} RENAME TO {quote(plain)}")
     return Locked(statements, renames)

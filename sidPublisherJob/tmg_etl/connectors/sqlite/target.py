@@ -384,7 +384,7 @@ class SQLiteTarget(sql.SqlTarget):
 
     def kept(self, names: run_module.TemporaryNames) -> list[str]:
         """Return the tables that swaps kept; a run id sorts by its time."""
-        return catalog.names(self._session, names.prefix("prev", self.table))
+        return catalog.names(self._opened(), names.prefix("prev", self.table))
 
     def adopt(self, kept: str) -> None:
         """Build the target's indexes on a kept table, as on any shadow."""
