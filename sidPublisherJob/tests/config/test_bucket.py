@@ -111,7 +111,26 @@ def test_relative_database_file_needs_an_absolute_path(fake, kind):
         assert loader.load("gs://configs/config.yaml").connections["s"].url == fine
 
 
+def test_key_file_in_the_home_folder(fake, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/sid")
+    fake.put("configs", "config.yaml", CONFIG.replace(b"keys/a.json", b'"~/a.json"'))
+    config = loader.load("gs://configs/config.yaml")
+    key = config.connections["bq"].credentials.located(config.folder).key_file
+    assert key == "/home/sid/a.json"
+
+
 # --- bad input: one line, the right code
+
+
+def test_google_credentials_for_s3_are_refused_where_they_stand(fake):
+    text = "connections:\n  x:\n    type: files\n    url: s3://b\n    credentials: {key_file: a}\n"
+    fake.put("configs", "config.yaml", text.encode())
+    with pytest.raises(errors.ConfigError) as caught:
+        loader.load("gs://configs/config.yaml")
+    assert str(caught.value) == (
+        "gs://configs/config.yaml:5:connections.x.credentials: found Google credentials for s3://, "
+        "which takes AWS's own; remove `credentials` and set AWS_PROFILE or AWS_ACCESS_KEY_ID"
+    )
 
 
 @pytest.mark.parametrize(

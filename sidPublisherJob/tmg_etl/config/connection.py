@@ -49,7 +49,7 @@ class Credentials(strict.Strict):
 
     def located(self, folder: pathlib.Path) -> storage.Credentials:
         """Return them as the clients take them, with the path of the key file absolute."""
-        key_file = None if self.key_file is None else str(folder / self.key_file)
+        key_file = self.key_file and str(folder / pathlib.Path(self.key_file).expanduser())
         return storage.Credentials(key_file, self.impersonate, self.quota_project)
 
 
@@ -66,6 +66,16 @@ class FilesConnection(Connection):
     credentials: Credentials = Field(
         default_factory=Credentials, description="Of gs:// folders: who Google is asked as."
     )
+
+    @pydantic.model_validator(mode="after")
+    def _check_credentials(self) -> FilesConnection:
+        if self.url.lower().startswith("s3://") and self.credentials != Credentials():
+            raise rule.fault(
+                "found Google credentials for s3://, which takes AWS's own",
+                "remove `credentials` and set AWS_PROFILE or AWS_ACCESS_KEY_ID",
+                at=("credentials",),
+            )
+        return self
 
 
 class SqlConnection(Connection):

@@ -182,6 +182,11 @@ def _default(scopes: Sequence[str]) -> Any:
         return google.auth.default(scopes=list(scopes))[0]
     except logins.GoogleAuthError as error:
         raise _login_failed(error, "Google") from None
+    except PermissionError:
+        raise errors.AccessError(
+            "the file in GOOGLE_APPLICATION_CREDENTIALS may not be read",
+            hint="grant this user read access to it",
+        ) from None
     except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         # Valid JSON of another shape fails wherever the library first misses something.
         reason = getattr(error, "strerror", None) or "it is no credentials file"
