@@ -179,6 +179,10 @@ class ConnectionLostError(TemporaryError):
     """A server cannot be reached, or went away."""
 
 
+class CommitUnknownError(ConnectionLostError):
+    """A connection was lost at its COMMIT and is open again: look what became of the work."""
+
+
 class LockBusyError(TemporaryError):
     """Another run holds the target."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -30,6 +31,10 @@ SQL_MODE = ",".join(
 )
 
 _WEEK_S = 7 * 24 * 3600
+#: How long a lost connection may take to end once it was told to.
+_END_S = 10.0
+_END_POLL_S = 0.02
+_IS_CONNECTED = "SELECT 1 FROM information_schema.processlist WHERE id = %s"
 _SETTINGS: dict[str, str | int] = {
     "sql_mode": SQL_MODE,
     "time_zone": "+00:00",
@@ -102,6 +107,10 @@ class Session:
     def __init__(self, place: Place, stop: Callable[[], run_module.StopFlag]) -> None:
         self.place = place
         self._stop = stop
+        self._connect()
+
+    def _connect(self) -> None:
+        place = self.place
         with self.translating():
             self.connection = stream.StreamConnection(
                 host=place.host,
@@ -118,6 +127,31 @@ class Session:
         self.id = int(self.connection.server_thread_id[0])
         self.is_mariadb = "mariadb" in str(self.connection.server_version).lower()
         self._configure(_SETTINGS | (_MARIADB_SETTINGS if self.is_mariadb else _MYSQL_SETTINGS))
+
+    def commit(self) -> None:
+        """Commit, also after a stop.
+
+        Raises:
+            errors.CommitUnknownError: the connection was lost, and is open again. The lost one has
+                ended: what it did is done, or rolled back.
+        """
+        try:
+            self.run("COMMIT", cancellable=False)
+        except errors.ConnectionLostError as lost:
+            former = self.id
+            self.close()
+            self._connect()
+            # The server may not have noticed that its client is gone.
+            with contextlib.suppress(errors.TmgEtlError):
+                self.run(f"KILL {former}", cancellable=False)
+            deadline = time.monotonic() + _END_S
+            while self.rows(_IS_CONNECTED, (former,)):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_END_POLL_S)
+            raise errors.CommitUnknownError(
+                f"{lost.message}, at the COMMIT", hint="the run can be repeated as it is"
+            ) from lost
 
     def _configure(self, settings: Mapping[str, str | int]) -> None:
         known = {

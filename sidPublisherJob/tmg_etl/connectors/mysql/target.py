@@ -407,7 +407,7 @@ class MySQLTarget(sql.SqlTarget):
         self.run("START TRANSACTION")
         try:
             yield
-            self._session.run("COMMIT", cancellable=False)
+            self._session.commit()
         except BaseException:
             # Else the DROP of the cleanup would commit. A lost connection rolls back by itself.
             with contextlib.suppress(errors.TmgEtlError):
