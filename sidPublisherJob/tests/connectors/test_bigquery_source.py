@@ -15,8 +15,10 @@ import pytest
 from tests.bigquery import emulator, wire
 from tests.connectors import bigquery_kit
 from tests.connectors.bigquery_kit import DAY, days, ids, read
-from tmg_etl import errors, testing
+from tmg_etl import errors, run, testing
+from tmg_etl.config import loader
 from tmg_etl.connectors.bigquery import client
+from tmg_etl.transfer import plan
 
 MIB = 1 << 20
 
@@ -559,6 +561,20 @@ class TestTransfer:
         (job_id,) = outcome.result.job_ids
         assert "_read_1_" in job_id
         assert "FOR SYSTEM_TIME" in bigquery_wire.jobs("query")[0]["query"]
+
+    def test_the_plan_knows_that_a_query_will_read_it(
+        self, config: pathlib.Path, bigquery_wire: wire.Wire
+    ) -> None:
+        bigquery_wire.bytes_processed = 3 * MIB
+        made = plan.make(
+            loader.load(str(config), "local"),
+            "w",
+            execution_date=DAY,
+            delta_start_date=None,
+            write_mode=run.WriteMode.DELTA,
+        )
+        assert made.source_cost == "3,145,728 bytes scanned by a query"
+        assert bigquery_wire.jobs("query") == []
 
     def test_hidden_columns_are_not_published(self, config: pathlib.Path) -> None:
         outcome = testing.run_pipeline(config, "w", day=DAY)

@@ -155,8 +155,7 @@ class TransferPipeline(etl.TMGETL):
         self._evolve()
         staging = self.run.names.table("stage", self.target.table)
         self.target.create_staging(staging, self.columns.names, self.columns.extra)
-        if transfer.key and delta.order_by:
-            self.source.prefer_latest(transfer.key, delta.order_by)
+        ask_for_latest(self.run, self.source)
         sent = self._load(staging, window=window)
         self._warn_of_no_rows(sent, window)
         self._prove_loaded(staging, sent)
@@ -289,6 +288,14 @@ class TransferPipeline(etl.TMGETL):
         seconds = dict(self.result.phase_seconds)
         seconds[phase.value] = seconds.get(phase.value, 0.0) + time.monotonic() - started
         self.result = dataclasses.replace(self.result, phase_seconds=seconds)
+
+
+def ask_for_latest(run: run_module.Run, source: base.Source) -> None:
+    """Tell the source which versions of a key a delta will keep: the others need not travel."""
+    key, delta = run.transfer.key, run.transfer.delta
+    is_delta = run.write_mode is run_module.WriteMode.DELTA
+    if is_delta and key and delta and delta.order_by:
+        source.prefer_latest(key, delta.order_by)
 
 
 def resolve_columns(

@@ -185,6 +185,7 @@ class _Maker:
         choice = publish.choose(transfer, existing, self.target.capabilities, run.write_mode)
         window = window_of(run)
         lacking = _lacking(transfer, existing)
+        pipeline.ask_for_latest(run, self.source)
         counted = self._counted(columns, choice, window, depth)
         ready = self._ready(columns, choice, counted)
         pace = history.pace(ledger_url, run, counted.source_rows)
