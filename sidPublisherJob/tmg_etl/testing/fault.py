@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import enum
 import fcntl
 import functools
@@ -22,6 +23,7 @@ import signal
 import socket
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -154,6 +156,23 @@ class Tap:
                     raise lost
             case _:
                 raise Injected(f"injected {moment} {_label(statement)}")
+
+
+def move_clock(seconds: float) -> None:
+    """Have this process believe, from now on, that it is `seconds` later; earlier if negative."""
+    real, now, shift = datetime.datetime, time.time, datetime.timedelta(seconds=seconds)
+
+    class Kind(type):
+        def __instancecheck__(cls, value: object) -> bool:
+            return isinstance(value, real)
+
+    class Moved(real, metaclass=Kind):
+        @classmethod
+        def now(cls, tz: datetime.tzinfo | None = None) -> Any:
+            return real.now(tz) + shift
+
+    datetime.datetime = Moved  # type: ignore[misc]
+    time.time = lambda: now() + seconds
 
 
 def install(tap: Tap) -> None:

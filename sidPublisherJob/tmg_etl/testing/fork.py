@@ -141,7 +141,11 @@ class ForkServer:
             process.communicate()
 
     def start(
-        self, arguments: Sequence[str], folder: pathlib.Path, injected: fault.Fault | None = None
+        self,
+        arguments: Sequence[str],
+        folder: pathlib.Path,
+        injected: fault.Fault | None = None,
+        clock_s: float = 0.0,
     ) -> Child:
         """Start ``pipeline ARGUMENTS`` and return at once.
 
@@ -149,6 +153,7 @@ class ForkServer:
             arguments: of the command.
             folder: where its log and points are written.
             injected: what happens to it; None counts the points only.
+            clock_s: seconds that its clock is fast; negative: slow.
         """
         number = next(self._numbers)
         log, points = folder / f"run{number}.log", folder / f"run{number}.points"
@@ -158,6 +163,7 @@ class ForkServer:
                 "log": str(log),
                 "points": str(points),
                 "fault": None if injected is None else [injected.point, injected.action.value],
+                "clock_s": clock_s,
             }
         )
         return Child(answer["pid"], log, points)
@@ -280,6 +286,8 @@ def _child(request: Mapping[str, Any]) -> int:
     if request["fault"] is not None:
         point, action = request["fault"]
         injected = fault.Fault(int(point), fault.Action(action))
+    if request["clock_s"]:
+        fault.move_clock(float(request["clock_s"]))
     fault.install(fault.Tap(pathlib.Path(request["points"]), injected))
     code: int = importlib.import_module(_COMMAND).main(request["arguments"])
     return code
