@@ -204,6 +204,16 @@ def test_packed_config_is_unpacked(fake):
     assert loader.load("gs://configs/config.yaml").connections
 
 
+def test_network_that_is_away_is_said_within_seconds(monkeypatch):
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
+    monkeypatch.setattr(place, "_PATIENCE_S", 0.5)
+    with pytest.raises(errors.ConnectionLostError) as caught:
+        loader.load("gs://configs/config.yaml")
+    assert str(caught.value) == (
+        "gs://configs/config.yaml: the connection failed: Connection refused; run again later"
+    )
+
+
 def test_missing_right_is_named(fake):
     message = (
         "sid@acme.iam.gserviceaccount.com does not have storage.objects.get access to the Google "

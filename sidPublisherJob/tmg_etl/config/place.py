@@ -17,6 +17,8 @@ SIZE_LIMIT_BYTES = 4 * 1024 * 1024
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _EXPECTED = "expected a YAML config file"
+# Somebody may wait for it: a run that began is more patient.
+_PATIENCE_S = 20.0
 # ``gs://bucket/object#generation``, as gcloud writes it and the ledger records it; an ETag on S3.
 _GENERATION = re.compile(r"#([0-9]{10,19}|[0-9a-f]{32}(?:-[0-9]+)?)$")
 
@@ -126,7 +128,7 @@ def _read_object(location: str) -> tuple[bytes, str]:
             where=location,
             hint=f"name the file inside it: {url.rstrip('/')}/config.yaml",
         )
-    store = storage.open_store(url)
+    store = storage.open_store(url, patience_s=_PATIENCE_S)
     try:
         if match:
             return _read_generation(store, url, match[1]), location

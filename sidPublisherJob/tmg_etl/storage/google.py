@@ -139,7 +139,9 @@ def retry(
     from google.api_core import retry as retries
 
     def told(error: Exception) -> None:
-        _LOG.info("trying again after: %s", errors.one_line(refusal.text_of(error)))
+        is_cut = refusal.status_of(error) is None and _is_network(error)
+        reason = refusal.network_reason(error) if is_cut else refusal.text_of(error)
+        _LOG.info("Google does not answer well; trying again after: %s", errors.one_line(reason))
         if on_error:
             on_error(error)
 

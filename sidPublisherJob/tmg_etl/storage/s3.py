@@ -27,7 +27,9 @@ TIMEOUT_S = (10.0, 60.0)
 COPY_LIMIT_BYTES = 5 * 1024**3
 """The largest object that S3 copies in one request; others are copied in parts of that size."""
 
-_ATTEMPTS = 8
+ATTEMPTS, FEW_ATTEMPTS = 8, 3
+"""How often a call is tried: the pauses double up to 20 s, so that eight are about a minute."""
+
 _THREADS = 8
 _CONNECTIONS = 32
 _TOKEN = "tmg-write"  # noqa: S105 - the name of a metadata key
@@ -45,7 +47,7 @@ class S3Store(base.Store):
         self,
         credentials: base.Credentials = base.Credentials(),  # noqa: B008 - frozen
         *,
-        attempts: int = _ATTEMPTS,
+        attempts: int = ATTEMPTS,
     ) -> None:
         if credentials != base.Credentials():
             raise errors.ConfigError(
