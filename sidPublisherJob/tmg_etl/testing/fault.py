@@ -160,18 +160,18 @@ class Tap:
 
 def move_clock(seconds: float) -> None:
     """Have this process believe, from now on, that it is `seconds` later; earlier if negative."""
-    real, now, shift = datetime.datetime, time.time, datetime.timedelta(seconds=seconds)
+    real: Any = datetime.datetime
+    now, shift = time.time, datetime.timedelta(seconds=seconds)
 
     class Kind(type):
         def __instancecheck__(cls, value: object) -> bool:
             return isinstance(value, real)
 
-    class Moved(real, metaclass=Kind):
-        @classmethod
-        def now(cls, tz: datetime.tzinfo | None = None) -> Any:
-            return real.now(tz) + shift
+    def moved_now(cls: object, tz: datetime.tzinfo | None = None) -> Any:
+        return real.now(tz) + shift
 
-    datetime.datetime = Moved  # type: ignore[misc]
+    moved: Any = Kind("datetime", (real,), {"now": classmethod(moved_now)})
+    datetime.datetime = moved  # type: ignore[misc]
     time.time = lambda: now() + seconds
 
 
