@@ -119,8 +119,9 @@ def test_an_instant_without_a_zone_is_in_utc() -> None:
 
 def test_a_value_that_its_type_does_not_hold_is_not_rounded() -> None:
     found = pa.array([Decimal("1.005")], pa.decimal128(38, 9))
-    with pytest.raises(pa.ArrowInvalid):
-        conform.array(found, pa.decimal128(10, 2))
+    batch = pa.RecordBatch.from_arrays([found], names=["price"])
+    with pytest.raises(errors.DataError, match="column 'price': .* does not fit"):
+        conform.batch(batch, pa.schema([("price", pa.decimal128(10, 2))]))
 
 
 def test_parameters_are_found_where_they_are_meant() -> None:

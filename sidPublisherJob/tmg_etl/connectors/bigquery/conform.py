@@ -12,15 +12,28 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tmg_etl import errors
+
 
 def batch(found: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """Return the columns of `schema`, by name, in its order and with its types.
 
     Raises:
-        pa.ArrowInvalid: a value does not fit the type that its column declares.
+        errors.DataError: a value does not fit the type that its column declares.
     """
-    arrays = [array(found.column(field.name), field.type) for field in schema]
+    arrays = [_column(found, field) for field in schema]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _column(found: pa.RecordBatch, field: pa.Field) -> pa.Array:
+    try:
+        return array(found.column(field.name), field.type)
+    except pa.ArrowInvalid as refused:
+        raise errors.DataError(
+            f"column {field.name!r}: BigQuery sent a value that does not fit {field.type}"
+            f" ({str(refused).splitlines()[0]})",
+            hint="cast the column in a `query:`",
+        ) from refused
 
 
 def array(found: pa.Array, kind: pa.DataType) -> pa.Array:
