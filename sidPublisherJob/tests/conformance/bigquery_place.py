@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
-from google.api_core import exceptions
 from google.cloud import bigquery
 
 from tests.bigquery import emulator
@@ -50,17 +49,22 @@ class BigQueryPlace(conformance.SqlPlace):
         return [tuple(row.values()) for row in self.raw.query_and_wait(sql, job_config=config)]
 
     def tables(self) -> set[str]:
+        return self._names() - self.locks()
+
+    def locks(self) -> set[str]:
+        """Return the lock tables: those of runs under way, and such as are left."""
+        return {name for name in self._names() if name.startswith("_tmg_lock_")}
+
+    def _names(self) -> set[str]:
         return {str(item.table_id) for item in self.raw.list_tables(self.place)}
 
     def dump(self, table: str) -> list[str]:
-        try:
-            rows = self.raw.list_rows(self.raw.get_table(self._reference(table)))
-        except exceptions.NotFound:
+        # A name that BigQuery does not take would not even lead to a table's address.
+        if table not in self._names():
             return []
+        reference = bigquery.DatasetReference(emulator.PROJECT, self.dataset).table(table)
+        rows = self.raw.list_rows(self.raw.get_table(reference))
         return sorted(repr(tuple(row.values())) for row in rows)
-
-    def _reference(self, table: str) -> bigquery.TableReference:
-        return bigquery.DatasetReference(emulator.PROJECT, self.dataset).table(table)
 
     def value(self, raw: Any, field: pa.Field) -> object:
         if base.is_json(field) or pa.types.is_nested(field.type):

@@ -22,7 +22,9 @@ def target_place(
     with pytest.MonkeyPatch.context() as patch:
         for variable, value in bigquery_server.environment.items():
             patch.setenv(variable, value)
-        yield bigquery_place.BigQueryPlace(bigquery_server, name)
+        place = bigquery_place.BigQueryPlace(bigquery_server, name)
+        yield place
+        assert place.locks() == set()
     bigquery_server.drop_database(name)
 
 

@@ -68,7 +68,9 @@ class BigQueryTarget(merge.MergingTarget):
             lock.TableRegister(clients, self._reference), f"{self._dataset.dataset_id}.{table}"
         )
         self._is_locked = False
+        # What was found last, and whether it was looked for: there may be no such table.
         self._known: bigquery.Table | None = None
+        self._is_known = False
         self._blockers: tuple[str, ...] | None = None
         #: Columns of the tables that this target made.
         self._tables: dict[str, list[bigquery.SchemaField]] = {}
@@ -135,7 +137,7 @@ class BigQueryTarget(merge.MergingTarget):
         if self._clients.spec.staging:
             for prefix in prefixes:
                 found += self._remove_objects(prefix)
-        self._known = None
+        self._is_known = False
         return found
 
     @property
@@ -156,13 +158,14 @@ class BigQueryTarget(merge.MergingTarget):
         return shadow.described(found, self._blockers)
 
     def _resource(self) -> bigquery.Table | None:
-        if self._known is None:
+        if not self._is_known:
             self._known = self._get(self._reference)
             if self._known is None:
                 _ = self._session.location  # tells a missing dataset from a missing table
             else:
                 self._session.know_location(self._known.location)
                 shadow.require_table(self._known, self.table)
+            self._is_known = True
         return self._known
 
     def _get(self, reference: bigquery.TableReference) -> bigquery.Table | None:
@@ -372,7 +375,7 @@ class BigQueryTarget(merge.MergingTarget):
             )
 
         self._publish(start)
-        self._known = None
+        self._is_known = False
         self._restore(before, self._columns_of(name))
         self.drop(name)
         return 0 if before is None else int(before.num_rows or 0)
