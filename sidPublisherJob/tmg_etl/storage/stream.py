@@ -81,8 +81,8 @@ class _Ranges(io.RawIOBase):
         self._fetch, self._pool = fetch, pool
         self._checksum, self._summed = checksum, 0
         self._position = 0
-        # Where the reads in order began and where the last of them ended.
-        self._run_start, self._run_end = 0, 0
+        # Where the reads in order began and where the last of them ended, and how many they were.
+        self._run_start, self._run_end, self._run_reads = 0, 0, 0
         self._wanted_until = 0
         self._pieces: collections.deque[_Piece] = collections.deque()
 
@@ -108,13 +108,20 @@ class _Ranges(io.RawIOBase):
         if wanted <= 0:
             return 0
         if self._position != self._run_end:
-            self._run_start = self._position
+            self._run_start, self._run_reads = self._position, 0
+        self._run_reads += 1
         self._wanted_until = self._position + wanted
         self._drop_unwanted()
-        done = 0
-        while done < wanted:
-            self._ask()
-            done += self._copy(view[done:wanted])
+        start, done = self._position, 0
+        try:
+            while done < wanted:
+                self._ask()
+                done += self._copy(view[done:wanted])
+        except BaseException:
+            # What was copied is not handed over: who reads again gets it again.
+            self._position = start
+            self._forget()
+            raise
         self._run_end = self._position
         return done
 
@@ -132,14 +139,9 @@ class _Ranges(io.RawIOBase):
         piece = self._pieces[0]
         try:
             data = piece.data.result()
-        except BaseException as error:
-            self._forget()
-            if isinstance(error, concurrent.futures.CancelledError):
-                message = "the store was closed while it was read"
-                raise errors.TemporaryError(message) from None
-            raise
+        except concurrent.futures.CancelledError:
+            raise errors.TemporaryError("the store was closed while it was read") from None
         if len(data) != piece.end - piece.start:
-            self._forget()
             raise errors.TemporaryError(
                 f"got {len(data)} bytes for the range {piece.start} to {piece.end}",
                 hint="nothing was used of it; run again",
@@ -161,7 +163,8 @@ class _Ranges(io.RawIOBase):
 
     def _ask(self) -> None:
         """Have the wanted bytes under way, and what follows when they are read in order."""
-        in_order = self._position - self._run_start
+        # One large read comes as two from the buffer above: the whole of it, and its end.
+        in_order = self._position - self._run_start if self._run_reads > 2 else 0
         ahead = self._position + min(in_order, PARALLEL * PIECE_BYTES)
         until = min(max(self._wanted_until, ahead), self._size)
         while len(self._pieces) < PARALLEL:
