@@ -331,3 +331,13 @@ def test_row_access_policies_are_not_lost_by_a_swap(raw: kit.Raw, bigquery_datas
     table = kit.opened(bigquery_dataset).describe()
     assert table is not None
     assert table.swap_blockers == ("a copy would remove its row access policy only_mine",)
+
+
+def test_rows_are_not_moved_to_the_day_of_their_refresh(
+    raw: kit.Raw, bigquery_dataset: str
+) -> None:
+    raw.make("t", *_COLUMNS, time_partitioning=bigquery.TimePartitioning())
+    table = kit.opened(bigquery_dataset).describe()
+    assert table is not None
+    (blocker,) = table.swap_blockers
+    assert "ingestion time" in blocker

@@ -90,7 +90,18 @@ def require_settled(found: bigquery.Table, subject: str) -> None:
 
 
 def described(found: bigquery.Table, swap_blockers: tuple[str, ...]) -> base.Table:
-    """Return what is known of a table; no key, because BigQuery enforces none."""
+    """Return what is known of a table; no key, because BigQuery enforces none.
+
+    Args:
+        found: the table.
+        swap_blockers: what is known from elsewhere.
+    """
+    partitioning = found.time_partitioning
+    if partitioning is not None and partitioning.field is None:
+        swap_blockers = (
+            *swap_blockers,
+            "it is partitioned by ingestion time, which would be now for every row",
+        )
     return base.Table(
         columns=tuple(
             base.Column(
