@@ -34,6 +34,7 @@ class Streams:
     Attributes:
         sessions: every request for a session.
         asked: stream and offset of every `ReadRows`, in order.
+        scanned_bytes: what every session says that it scans.
         message_rows: at most so many rows in one message; the emulator puts a whole stream in one.
     """
 
@@ -41,6 +42,7 @@ class Streams:
         self.sessions: list[types.CreateReadSessionRequest] = []
         self.asked: list[tuple[str, int]] = []
         self.message_rows = 1000
+        self.scanned_bytes = 0
         self._cuts: list[_Cut] = []
         self._refusals: list[_Cut] = []
         upstream = server.environment["BIGQUERY_STORAGE_EMULATOR_HOST"]
@@ -101,7 +103,9 @@ class Streams:
             request_serializer=types.CreateReadSessionRequest.serialize,
             response_deserializer=types.ReadSession.deserialize,
         )
-        return _translated(context, lambda: call(request))
+        made: types.ReadSession = _translated(context, lambda: call(request))
+        made.estimated_total_bytes_scanned = self.scanned_bytes
+        return made
 
     def _read(
         self, request: types.ReadRowsRequest, context: grpc.ServicerContext

@@ -127,7 +127,25 @@ class TestStreams:
             assert source.bytes_read == 0
             ids(source)
             assert source.bytes_read > 0
+            bigquery_wire.reads.scanned_bytes = 5 * MIB
+            ids(source)
+            assert source.bytes_read == 5 * MIB
             assert source.job_ids == ()
+        with (
+            lake.opened(table="t", maximum_bytes_billed=MIB) as source,
+            pytest.raises(errors.ConfigError, match="reading it scans 5,242,880 bytes"),
+        ):
+            ids(source)
+
+    def test_a_snapshot_has_no_other_state(
+        self, lake: bigquery_kit.Lake, bigquery_wire: wire.Wire
+    ) -> None:
+        bigquery_wire.change("tables.get", lambda body: body.update(type="SNAPSHOT"))
+        with lake.opened(table=lake.table()) as source:
+            assert ids(source) == list(range(1, 10))
+            assert source.snapshot == f"{emulator.PROJECT}.{lake.dataset}.t"
+        (request,) = bigquery_wire.reads.sessions
+        assert "snapshot_time" not in request.read_session.table_modifiers
 
 
 class TestWindows:
@@ -168,6 +186,22 @@ class TestWindows:
             assert source.schema().names == ["id", "_PARTITIONTIME", "_PARTITIONDATE"]
             assert ids(source, window=days(first, last, "_PARTITIONTIME")) == [2, 3]
             assert ids(source, window=days(first, first, "_PARTITIONDATE")) == [2]
+
+    def test_rows_without_a_time_of_ingestion_are_warned_of(
+        self,
+        lake: bigquery_kit.Lake,
+        bigquery_wire: wire.Wire,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        bigquery_wire.change(
+            "tables.get", lambda body: body.update(streamingBuffer={"estimatedRows": "1"})
+        )
+        lake.execute("CREATE TABLE w (id INT64, day DATE) PARTITION BY _PARTITIONDATE")
+        with lake.opened(table="w") as source:
+            ids(source, window=days(DAY, DAY, "day"))
+            assert "have no _PARTITION" not in caplog.text
+            ids(source, window=days(DAY, DAY, "_PARTITIONTIME"))
+        assert "have no _PARTITIONTIME yet and are in no window" in caplog.text
 
 
 class TestQueries:
@@ -382,6 +416,13 @@ class TestExtract:
             assert source.count() is None
             assert read(source).num_rows == 9
         assert len(bigquery_wire.jobs("query")) == 1
+
+    def test_types_that_parquet_files_do_not_carry(self, lake: bigquery_kit.Lake) -> None:
+        lake.execute("CREATE TABLE w AS SELECT 1 AS id, [JSON '{}'] AS docs, JSON '{}' AS doc")
+        with lake.opened(STAGING, table="w", read="extract") as source:
+            assert read(source, "id", "doc").to_pylist() == [{"id": 1, "doc": "{}"}]
+            with pytest.raises(errors.ConfigError, match="'docs' is ARRAY<JSON>"):
+                read(source, "docs")
 
     def test_the_next_run_removes_what_a_dead_one_left(self, lake: bigquery_kit.Lake) -> None:
         with lake.opened(STAGING, table=lake.table(), read="extract") as source:
