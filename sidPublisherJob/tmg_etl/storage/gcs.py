@@ -23,7 +23,7 @@ from tmg_etl import errors
 from tmg_etl.storage import base, crc, google, near, refusal, stream, upload, worker
 
 if TYPE_CHECKING:
-    from google.cloud import storage
+    import google.cloud.storage as storage
 
 DEADLINE_S = 180.0
 """How long one call is tried again. A regional hiccup of Cloud Storage is shorter than that."""
@@ -151,8 +151,8 @@ class GoogleStore(base.Store):
             return self._made
 
     def _connect(self) -> storage.Client:
+        import google.cloud.storage as storage
         import requests.adapters
-        from google.cloud import storage
 
         login = google.credentials(self._credentials)
         self._login, self._principal = login, google.principal(login)

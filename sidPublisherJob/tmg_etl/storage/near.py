@@ -11,7 +11,7 @@ from tmg_etl import errors
 from tmg_etl.storage import base
 
 if TYPE_CHECKING:
-    from google.cloud import storage
+    import google.cloud.storage as storage
 
 _LOOKED_AT = 1000
 _TIMEOUT_S = 10.0
