@@ -90,6 +90,10 @@ def test_a_file_over_parts() -> None:
     file.seek(len(DATA) - 10)
     assert file.read(100) == DATA[-10:]
     assert len(fetching.asked) == 1
+    # What is known of the end is not fetched again.
+    file.seek(-150, 2)
+    assert file.read(120) == DATA[-150:-30]
+    assert fetching.asked[1:] == [(len(DATA) - 150, len(DATA) - 100)]
     file.seek(5)
     assert (file.read(5), file.tell()) == (DATA[5:10], 10)
 

@@ -57,7 +57,7 @@ class Footer:
 
     Attributes:
         metadata: what it says.
-        tail: the last bytes of the file, where they are all of it.
+        tail: the last bytes of the file, which came with it; none of a local file.
     """
 
     metadata: pq.FileMetaData
@@ -137,8 +137,7 @@ class ParquetFormat:
             with opened(file, source=source) as parquet:
                 schema = self._base_schema(file, parquet.schema_arrow)
                 tail = b"" if isinstance(source, str) else source.tail
-                is_all = len(tail) == file.stamp.size_bytes
-                return schema, Footer(parquet.metadata, tail if is_all else b"")
+                return schema, Footer(parquet.metadata, tail)
 
     def _base_schema(self, file: location.File, schema: pa.Schema) -> pa.Schema:
         counted = collections.Counter(schema.names)
@@ -211,14 +210,13 @@ def _units(
     """Yield row groups that are read together, and count the bytes of a local file."""
     tops = _top_names(parquet)
     leaves = [index for index, top in enumerate(tops) if top in columns]
-    units = rowgroup.units(parquet.metadata, groups, leaves)
     if isinstance(source, str):
+        units = rowgroup.units(parquet.metadata, groups, leaves)
         file.lake.meter.add(sum(unit.size_bytes for unit in units))
         yield list(groups)
         return
-    if len(source.tail) == file.stamp.size_bytes:
-        yield list(groups)
-        return
+    until = file.stamp.size_bytes - len(source.tail)
+    units = rowgroup.units(parquet.metadata, groups, leaves, until)
     for unit in rowgroup.fetched(source.parts, units):
         yield list(unit.groups)
 

@@ -167,9 +167,10 @@ class File(io.RawIOBase):
         if start >= end:
             return b""
         first = self._size - len(self.tail)
-        if start >= first:
-            return self.tail[start - first : end - first]
-        data = self.parts.read(start, end)
-        if end == self._size and not self.tail:
-            self.tail = data
-        return data
+        if end <= first:
+            data = self.parts.read(start, end)
+            if end == self._size:
+                self.tail = data
+            return data
+        known = self.tail[max(start - first, 0) : end - first]
+        return known if start >= first else self.parts.read(start, first) + known

@@ -46,18 +46,31 @@ class Unit:
         return self.size_bytes > WHOLE_BYTES
 
 
-def units(metadata: pq.FileMetaData, groups: Sequence[int], leaves: Sequence[int]) -> list[Unit]:
+def units(
+    metadata: pq.FileMetaData,
+    groups: Sequence[int],
+    leaves: Sequence[int],
+    until: int | None = None,
+) -> list[Unit]:
     """Return row groups as units, in order.
 
     Args:
         metadata: of the file.
         groups: indexes of the row groups to read.
         leaves: indexes of the leaf columns to read.
+        until: where the bytes begin that are there already; None: at the end of the file.
     """
     found: list[Unit] = []
     for group in groups:
         facts = metadata.row_group(group)
-        unit = Unit((group,), tuple(_chunk(facts.column(leaf)) for leaf in leaves))
+        chunks = [_chunk(facts.column(leaf)) for leaf in leaves]
+        if until is not None:
+            chunks = [
+                ranges.Range(chunk.start, min(chunk.end, until))
+                for chunk in chunks
+                if chunk.start < until
+            ]
+        unit = Unit((group,), tuple(chunks))
         if found and found[-1].size_bytes + unit.size_bytes <= UNIT_BYTES:
             last = found.pop()
             unit = Unit((*last.groups, *unit.groups), (*last.chunks, *unit.chunks))
