@@ -384,7 +384,7 @@ class TestExtract:
     ) -> None:
         with lake.opened(STAGING, table=lake.table(), read="extract") as source:
             assert source.estimate(["id", "day", "name"]).startswith("nothing")
-            assert read(source).num_rows == 9
+            assert read(source, "name").num_rows == 9
             assert read(source).num_rows == 9
             (job_id,) = source.job_ids
             assert job_id.startswith(f"tmg_{lake.owner.run_id}_extract_1_")

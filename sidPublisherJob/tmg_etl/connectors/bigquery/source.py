@@ -207,7 +207,8 @@ class BigQuerySource(base.Source):
     def _is_whole_table(self, selection: origin_module.Selection) -> bool:
         """Return whether an extract job alone gives what is asked for.
 
-        It takes every column, and not the rows that were streamed a short time ago.
+        It takes every column, which costs nothing and leaves those that are not needed in the
+        files, and not the rows that were streamed a short time ago.
         """
         found = self._origin.relation
         return (
@@ -215,7 +216,6 @@ class BigQuerySource(base.Source):
             and self._is_direct(selection)
             and not found.has_buffer
             and selection.window is None
-            and len(selection.columns) == len(found.columns)
             and not any(name in selection.columns for name in (f.name for f in found.hidden))
             and not any(datatype.standard_name(column) in extract.CAST for column in found.columns)
         )
@@ -323,7 +323,10 @@ class BigQuerySource(base.Source):
             if held.covers(selection, can_narrow=False):
                 return files
         made = self._extracted_whole(self._folder, selection)
-        if made is None:
+        if made is not None:
+            everything = tuple(column.name for column in self._origin.columns)
+            selection = origin_module.Selection(everything, None, "")
+        else:
             selection, result = self._result(selection)
             made = self._folder.extract(result.table, self._runner.location, self._note_job)
         self._files[selection] = made
