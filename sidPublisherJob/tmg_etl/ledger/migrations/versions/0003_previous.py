@@ -1,5 +1,7 @@
 """Add the table that a run kept: its name, what it holds, and until when."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import mysql
@@ -12,7 +14,7 @@ depends_on = None
 TABLE = "tmg_etl_run"
 _INSTANT = sa.DateTime(timezone=False)
 _INSTANT = _INSTANT.with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
-COLUMNS = {
+COLUMNS: dict[str, sa.types.TypeEngine[Any]] = {
     "previous_table": sa.String(64),
     "previous_fingerprint": sa.String(200),
     "previous_expires_at": _INSTANT,
