@@ -1,6 +1,7 @@
 """Stores to test: Google's on two servers and Amazon's on moto, each with empty buckets."""
 
 import dataclasses
+import os
 import secrets
 from collections.abc import Callable, Iterator
 
@@ -29,8 +30,14 @@ class Place:
         return f"{self.bucket_url}/{name}"
 
     @property
+    def bare(self) -> str:
+        """The bucket itself: `bucket_url` may be a folder of it."""
+        scheme, _, path = self.bucket_url.partition("://")
+        return f"{scheme}://{path.partition('/')[0]}"
+
+    @property
     def missing_bucket(self) -> str:
-        return f"{self.bucket_url}-no"
+        return f"{self.bare}-no"
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +94,11 @@ def s3(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     store.close()
 
 
-@pytest.fixture(params=["fake", "emulator", "s3"])
+REAL = pytest.param("google", marks=pytest.mark.gcp)
+"""A folder of the bucket in `TMG_ETL_TEST_BUCKET`: see docs/bigquery.md."""
+
+
+@pytest.fixture(params=["fake", "emulator", "s3", REAL])
 def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """Each store and server in turn."""
     if request.param == "s3":
@@ -95,6 +106,14 @@ def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     elif request.param == "fake":
         request.getfixturevalue("fake")
         yield Place(request.getfixturevalue("gcs"), "gs://lake")
+    elif request.param == "google":
+        bucket = os.environ["TMG_ETL_TEST_BUCKET"].removeprefix("gs://").rstrip("/")
+        store = storage.open_store("gs")
+        found = Place(store, f"gs://{bucket}/tmg-etl-test-{secrets.token_hex(4)}")
+        yield found
+        for facts in store.list(f"{found.bucket_url}/"):
+            store.delete(facts.url, generation=facts.generation)
+        store.close()
     else:
         with registry_kit.storage(monkeypatch, "lake"):
             store = storage.open_store("gs")

@@ -99,7 +99,7 @@ def test_missing_bucket_is_a_config_error(place, call):
 def test_url_without_an_object_is_a_config_error(place):
     for call in (place.store.read, place.store.facts, place.store.create, place.store.delete):
         with pytest.raises(errors.ConfigError, match="names a bucket, expected an object"):
-            call(f"{place.bucket_url}/")
+            call(f"{place.bare}/")
 
 
 @pytest.mark.parametrize("size", [0, 1, 8 * MIB, 8 * MIB + 1, 20 * MIB])
