@@ -57,3 +57,18 @@ def test_every_pin_has_hashes_and_no_place_of_its_own(file: str) -> None:
 
 def test_image_holds_no_development_tool() -> None:
     assert not {"pytest", "ruff", "mypy", "hypothesis"} & pins("requirements.txt").keys()
+
+
+def test_the_page_of_dependencies_lists_exactly_the_direct_ones() -> None:
+    page = (PROJECT.parent / "docs" / "dependencies.md").read_text()
+    rows = [line.split("|")[1:-1] for line in page.splitlines() if line.startswith("| ")]
+    listed = {canonical(row[0].split()[0]): row for row in rows if row[0].strip() != "package"}
+    listed = {name: row for name, row in listed.items() if name.strip("-")}
+    declared = names(DECLARED["project"]["dependencies"])
+    for extra in DECLARED["project"]["optional-dependencies"].values():
+        declared |= names(extra)
+    assert listed.keys() == declared
+    for name, (_, licence, reason, _, drop) in listed.items():
+        assert licence.strip(), name
+        assert reason.strip(), name
+        assert drop.strip(), name
