@@ -228,6 +228,20 @@ def test_a_second_run_waits_and_gives_up(place: bucket_kit.Place) -> None:
     assert place.names() == []
 
 
+def test_one_object_has_one_lock_from_whatever_root(
+    google_place: bucket_kit.GooglePlace,
+) -> None:
+    first = Publisher(google_place, "mart/t")
+    google_place.root += "/mart"
+    second = Publisher(google_place)
+    with (
+        first.target.lock("run-1", 0),
+        pytest.raises(errors.LockBusyError, match="locked by run run-1"),
+        second.target.lock("run-2", 0),
+    ):
+        pass
+
+
 def test_a_run_that_slept_through_its_lock_cannot_publish(
     place: bucket_kit.Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

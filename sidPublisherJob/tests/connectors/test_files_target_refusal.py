@@ -158,6 +158,17 @@ def test_a_second_run_waits_and_gives_up(tmp_path: pathlib.Path) -> None:
     assert names(tmp_path) == []
 
 
+def test_one_folder_has_one_lock_from_whatever_root(tmp_path: pathlib.Path) -> None:
+    first = files_kit.Publisher(tmp_path, "mart/t")
+    second = files_kit.Publisher(tmp_path / "mart")
+    with (
+        first.target.lock("run-1", 0),
+        pytest.raises(errors.LockBusyError, match="locked by run run-1"),
+        second.target.lock("run-2", 0),
+    ):
+        pass
+
+
 def test_a_table_that_may_not_be_written(tmp_path: pathlib.Path) -> None:
     with files_kit.unprivileged(tmp_path) as place:
         lake = place / "lake"

@@ -97,7 +97,8 @@ class BucketTarget(whole.WholeTarget):
         self._lake, self._store, self._stop = lake, lake.store, stop
         self._url = f"{lake.root}/{table}.parquet"
         self._parent = self._url.rpartition("/")[0]
-        lock = run_module.TemporaryNames("").prefix("lock", table)
+        # By its last name: another connection may lead to the same object from another root.
+        lock = run_module.TemporaryNames("").prefix("lock", table.rpartition("/")[2])
         url = f"{self._parent}/{lock.rstrip('_')}.json"
         self._lease = lease.Lease(register.ObjectRegister(self._store, url), self._subject)
         # The table's object when the lock was got or `reading` began; None: there was none.

@@ -40,7 +40,9 @@ class FilesTarget(whole.WholeTarget):
         self._stop = stop
         self._place = root / table
         self._disk = disk.Disk(str(root))
-        self._lock = filelock.FileLock(filelock.lock_path(self._place, table), self._subject)
+        # By its last name: another connection may lead to the same folder from another root.
+        lock = filelock.lock_path(self._place, self._place.name)
+        self._lock = filelock.FileLock(lock, self._subject)
         self._described: base.Table | None = None
         self._added: list[pa.Field] = []
         self._writers: dict[str, folder.Writer] = {}
