@@ -51,7 +51,7 @@ def command(
     from tmg_etl.config import loader
     from tmg_etl.ledger import store
 
-    config = loader.load(config_location, env)
+    config = loader.load_ledger(config_location, env)
     with store.open(config.ledger) as ledger:
         if run_id is not None:
             run = ledger.get(run_id)
@@ -60,7 +60,8 @@ def command(
         else:
             runs = ledger.list(transfer, status, limit)
             if not runs and transfer is not None:
-                config.transfer(transfer)  # Names the closest one where there is none.
+                # Names the closest one where there is none.
+                loader.load(config_location, env).transfer(transfer)
             text = runs_view.table(runs, width=_width())
             shown = [runs_view.as_dict(run) for run in runs]
     output.write(config.redact(output.to_json(shown, indent=2) if is_json else text))

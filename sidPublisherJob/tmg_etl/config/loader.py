@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import pathlib
@@ -43,6 +44,23 @@ def load(
         errors.AccessError: the file or a secret's file may not be read.
     """
     config, problems = _load(location, env, environ)
+    if config is None:
+        raise problems[0].to_error(location, more=len(problems) - 1)
+    return config
+
+
+def load_ledger(
+    location: str,
+    env: str = environment.DEFAULT,
+    *,
+    environ: Mapping[str, str] | None = None,
+) -> model.Config:
+    """Return the config at `location` with nothing but its ledger.
+
+    For who looks at runs: variables and secrets of connections need not be there. Arguments and
+    errors as for `load`.
+    """
+    config, problems = _load(location, env, environ, only="ledger")
     if config is None:
         raise problems[0].to_error(location, more=len(problems) - 1)
     return config
@@ -127,14 +145,21 @@ def _parsed(document: place.Document, location: str) -> tree.Node:
 
 
 def _load(
-    location: str, env: str, environ: Mapping[str, str] | None
+    location: str, env: str, environ: Mapping[str, str] | None, only: str | None = None
 ) -> tuple[model.Config | None, list[problem.Problem]]:
-    """Return the config and no problems, or None and at least one problem in the order of lines."""
+    """Return the config and no problems, or None and at least one problem in the order of lines.
+
+    With `only`, the other sections are left out.
+    """
     document = place.fetch(location)
     root = _parsed(document, location)
     merged, problems = environment.select(root, env)
     if problems:
         return None, _ordered(problems)
+    if only is not None:
+        assert isinstance(merged.value, dict)
+        kept = {name: node for name, node in merged.value.items() if name == only}
+        merged = dataclasses.replace(merged, value=kept)
     resolver = interpolation.Resolver(environ)
     resolved = resolver.resolve(merged)
     problems = [*resolver.problems, *complaint.unknown_keys(resolved)]
