@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import pathlib
 import statistics
 import subprocess
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,17 +21,20 @@ class Sample:
         wall_s: seconds from start to end.
         cpu_s: processor seconds of the process and those it waited for.
         peak_bytes: largest resident size of the process.
+        said: what it wrote to its standard error.
     """
 
     wall_s: float
     cpu_s: float
     peak_bytes: int
+    said: str = ""
 
 
 def run(
     command: Sequence[str],
     *,
     stdin: str | None = None,
+    stdout: str | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Sample:
     """Run a command to its end and return what it took.
@@ -36,17 +42,21 @@ def run(
     Args:
         command: program and arguments.
         stdin: path of a file to read from; None reads nothing.
+        stdout: path of a file to write to; None drops what it prints.
         environment: variables added to this process's own.
 
     Raises:
         RuntimeError: it failed; the message ends with what it said.
     """
-    with open(stdin or os.devnull, "rb") as source:  # noqa: PTH123 - a path or a device
+    with (
+        pathlib.Path(stdin or os.devnull).open("rb") as source,
+        pathlib.Path(stdout or os.devnull).open("wb") as sink,
+    ):
         started = time.perf_counter()
         process = subprocess.Popen(
             command,
             stdin=source,
-            stdout=subprocess.DEVNULL,
+            stdout=sink,
             stderr=subprocess.PIPE,
             env={**os.environ, **(environment or {})},
         )
@@ -59,33 +69,61 @@ def run(
         process.stderr.close()
     if process.returncode != 0:
         raise RuntimeError(f"{command[0]} ended with {process.returncode}: {said.decode()[-2000:]}")
-    return Sample(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+    cpu_s = usage.ru_utime + usage.ru_stime
+    return Sample(wall_s, cpu_s, usage.ru_maxrss * 1024, said.decode(errors="replace"))
 
 
 @dataclasses.dataclass
 class Series:
-    """The samples of one piece of work."""
+    """The samples of one piece of work.
+
+    Attributes:
+        name: what was done.
+        samples: one for each repetition.
+        kind: limit, ours or peer.
+        note: what the reader should know of it.
+    """
 
     name: str
     samples: list[Sample] = dataclasses.field(default_factory=list)
+    kind: str = "ours"
+    note: str = ""
 
     @property
     def median_s(self) -> float:
         """Return the median of the wall times."""
         return statistics.median(sample.wall_s for sample in self.samples)
 
-    @property
-    def spread(self) -> str:
-        """Return the shortest and longest wall time, as text."""
+    def row(self) -> dict[str, Any]:
+        """Return the figures as they are written to RESULTS.json."""
         walls = [sample.wall_s for sample in self.samples]
-        return f"{min(walls):.1f} to {max(walls):.1f}"
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "note": self.note,
+            "runs": len(walls),
+            "median_s": round(self.median_s, 3),
+            "shortest_s": round(min(walls), 3),
+            "longest_s": round(max(walls), 3),
+            "cpu_s": round(statistics.median(sample.cpu_s for sample in self.samples), 2),
+            "peak_mib": round(max(sample.peak_bytes for sample in self.samples) / 2**20),
+        }
 
-    @property
-    def cpu_s(self) -> float:
-        """Return the median of the processor seconds."""
-        return statistics.median(sample.cpu_s for sample in self.samples)
 
-    @property
-    def peak_mib(self) -> float:
-        """Return the largest resident size, in MiB."""
-        return max(sample.peak_bytes for sample in self.samples) / 2**20
+Work = tuple[str, str, Callable[[], Sample]]
+"""Name, kind, and what does it once."""
+
+
+def interleaved(work: Sequence[Work], repeat: int) -> list[Series]:
+    """Do each piece of work once, then each again, so that drift of the machine hits all alike."""
+    series = [Series(name, kind=kind) for name, kind, _ in work]
+    for number in range(repeat):
+        for one, (name, _, call) in zip(series, work, strict=True):
+            one.samples.append(call())
+            say(f"{name}: {one.samples[-1].wall_s:.2f} s ({number + 1} of {repeat})")
+    return series
+
+
+def say(text: str) -> None:
+    """Tell a person who waits what was done."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,171 @@
+"""The servers, and how their own clients load and merge."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import pathlib
+import subprocess
+import urllib.parse
+from collections.abc import Iterator
+
+from benchmarks import data, measure
+from tmg_etl.testing import process, servers
+
+_COLUMNS = (
+    "o_custkey", "o_orderstatus", "o_totalprice", "o_orderdate", "o_orderpriority", "o_clerk",
+    "o_shippriority", "o_comment",
+)  # fmt: skip
+
+
+class Database(abc.ABC):
+    """One server and how its own client loads a file."""
+
+    kind: str
+    title: str
+    char: str
+
+    def __init__(self, server: process.Server, folder: pathlib.Path) -> None:
+        self.folder = folder
+        self.url = server.create_database("bench")
+        self.parts = urllib.parse.urlsplit(self.url)
+
+    @abc.abstractmethod
+    def command(self, statement: str) -> list[str]:
+        """Return the command that runs a statement by the server's own client."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Return the variables that the client needs."""
+        return {}
+
+    def client(
+        self, statement: str, stdin: str | None = None, stdout: str | None = None
+    ) -> measure.Sample:
+        """Run a statement with the server's own command-line client."""
+        return measure.run(
+            self.command(statement), stdin=stdin, stdout=stdout, environment=self.environment
+        )
+
+    def create(self, name: str, table: str = "orders") -> None:
+        """Create an empty table with its primary key."""
+        self.client(f"DROP TABLE IF EXISTS {name}")
+        self.client(data.TABLES[table].format(name=name, char=self.char))
+
+    @abc.abstractmethod
+    def load(self, name: str, text: pathlib.Path) -> measure.Sample:
+        """Load a ready file into a table with the server's own client."""
+
+    def load_new(self, table: str, text: pathlib.Path) -> measure.Sample:
+        """Load a ready file into a new table, its primary key in place."""
+        self.create(f"raw_{table}", table)
+        return self.load(f"raw_{table}", text)
+
+    @abc.abstractmethod
+    def merge(self, target: str, text: pathlib.Path) -> measure.Sample:
+        """Merge a ready file of orders as one would type it: stage, upsert, in one transaction."""
+
+
+class Postgres(Database):
+    """PostgreSQL and psql."""
+
+    kind, title, char = "postgres", "PostgreSQL", "TEXT"
+
+    def command(self, statement: str) -> list[str]:
+        """Return the call of psql."""
+        return ["psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", self.url, "-c",
+                statement]  # fmt: skip
+
+    def load(self, name: str, text: pathlib.Path) -> measure.Sample:
+        """Load by COPY FROM STDIN."""
+        return self.client(f"COPY {name} FROM STDIN", stdin=str(text))
+
+    def load_then_index(self, table: str, text: pathlib.Path) -> measure.Sample:
+        """Load into a table without a key and build the key afterwards."""
+        name = f"raw_{table}"
+        self.create(name, table)
+        self.client(f"ALTER TABLE {name} DROP CONSTRAINT {name}_pkey")
+        key = ", ".join(data.KEYS[table])
+        script = self.folder / "load.sql"
+        script.write_text(
+            f"\\copy {name} FROM '{text}'\n"
+            f"SET maintenance_work_mem = '256MB'; ALTER TABLE {name} ADD PRIMARY KEY ({key});\n"
+        )
+        return measure.run([*self.command("")[:-2], "-f", str(script)])
+
+    def merge(self, target: str, text: pathlib.Path) -> measure.Sample:
+        """Merge by INSERT … ON CONFLICT."""
+        assigned = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS)
+        script = self.folder / "merge.sql"
+        script.write_text(
+            f"BEGIN;\nCREATE TEMPORARY TABLE staged (LIKE {target}) ON COMMIT DROP;\n"
+            f"\\copy staged FROM '{text}'\n"
+            f"INSERT INTO {target} SELECT * FROM staged ON CONFLICT (o_orderkey)"
+            f" DO UPDATE SET {assigned};\nCOMMIT;\n"
+        )
+        return measure.run([*self.command("")[:-2], "-f", str(script)])
+
+
+class MySQL(Database):
+    """MariaDB and its client."""
+
+    kind, title, char = "mysql", "MariaDB", "VARCHAR(255)"
+
+    def command(self, statement: str) -> list[str]:
+        """Return the call of mariadb."""
+        parts = self.parts
+        return ["mariadb", "--no-defaults", f"--host={parts.hostname}", f"--port={parts.port}",
+                f"--user={parts.username}", "--local-infile=1", "--protocol=tcp",
+                parts.path.strip("/"), "-e", statement]  # fmt: skip
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Return the password."""
+        return {"MYSQL_PWD": urllib.parse.unquote(self.parts.password or "")}
+
+    def _load(self, name: str, text: pathlib.Path) -> str:
+        return f"LOAD DATA LOCAL INFILE '{text}' INTO TABLE {name} CHARACTER SET utf8mb4"
+
+    def load(self, name: str, text: pathlib.Path) -> measure.Sample:
+        """Load by LOAD DATA LOCAL INFILE."""
+        return self.client(self._load(name, text))
+
+    def merge(self, target: str, text: pathlib.Path) -> measure.Sample:
+        """Merge by INSERT … ON DUPLICATE KEY UPDATE."""
+        assigned = ", ".join(f"{name} = VALUES({name})" for name in _COLUMNS)
+        return self.client(
+            f"CREATE TEMPORARY TABLE staged LIKE {target}; {self._load('staged', text)};"
+            f" START TRANSACTION; INSERT INTO {target} SELECT * FROM staged"
+            f" ON DUPLICATE KEY UPDATE {assigned}; COMMIT"
+        )
+
+    def load_new_by_two(self, table: str, texts: list[pathlib.Path]) -> measure.Sample:
+        """Load two halves of a file by two clients at once."""
+        name = f"raw_{table}"
+        self.create(name, table)
+        script = self.folder / "two.sh"
+        calls = [subprocess.list2cmdline(self.command(self._load(name, text))) for text in texts]
+        script.write_text(f"{calls[0]} & first=$!\n{calls[1]} && wait $first\n")
+        return measure.run(["sh", "-e", str(script)], environment=self.environment)
+
+
+@contextlib.contextmanager
+def mysql(folder: pathlib.Path) -> Iterator[MySQL]:
+    """Start a durable MariaDB with memory for the tables, as a managed server of 4 GiB has."""
+    settings = {"innodb-buffer-pool-size": "1G", "innodb-log-file-size": "512M"}
+    with servers.MariaDBServer(durable=True, settings=settings) as server:
+        yield MySQL(server, folder)
+
+
+@contextlib.contextmanager
+def postgres(folder: pathlib.Path) -> Iterator[Postgres]:
+    """Start a durable PostgreSQL with memory for the tables, as a managed server of 4 GiB has."""
+    with servers.PostgresServer(durable=True) as server:
+        with server.connect() as connection:
+            connection.execute("ALTER SYSTEM SET shared_buffers = '1GB'")
+            connection.execute("ALTER SYSTEM SET max_wal_size = '4GB'")
+        server.restart()
+        yield Postgres(server, folder)
+
+
+STARTS = {"mysql": mysql, "postgres": postgres}

@@ -1,0 +1,126 @@
+"""RESULTS.json as a page and a picture, and the comparison with it."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+#: What makes a ratio worse than the recorded one.
+TOLERANCE = 1.2
+_COLOURS = {"limit": "#5f6b7a", "ours": "#0b7a75", "peer": "#c2c8cf", "other": "#8a95a3"}
+
+
+def rows_of(results: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each row with the title of its section."""
+    for part in results["parts"].values():
+        for section in part["sections"]:
+            for row in section["rows"]:
+                yield section["title"], row
+
+
+def page(results: Mapping[str, Any]) -> str:
+    """Return RESULTS.md."""
+    lines = [
+        "# Results",
+        "",
+        "Made of `RESULTS.json` by `script/benchmark`; do not edit. Compare ratios, not seconds.",
+        "Servers are durable: PostgreSQL with fsync, MariaDB with its redo log flushed at each"
+        " commit and the binary log on. Both have 1 GiB of memory for pages.",
+        "The limit is the server's own client loading a ready text file of the same rows into the"
+        " same table, its primary key in place. A pipeline is the whole process, from the shell.",
+        "",
+        "![Time by tool, as a multiple of the server's own raw load](RESULTS.svg)",
+        "",
+    ]
+    for part in results["parts"].values():
+        for section in part["sections"]:
+            lines += _section(section)
+        lines += [f"Measured by `{part['command']}` on {part['machine']}.", ""]
+    return "\n".join(lines)
+
+
+def _section(section: Mapping[str, Any]) -> list[str]:
+    lines = [
+        f"## {section['title']}",
+        "",
+        *([section["note"], ""] if section["note"] else []),
+        "| work | median (s) | range (s) | runs | ratio to limit | client CPU (s) | peak (MiB) |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in section["rows"]:
+        ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
+        note = f" ({row['note']})" if row["note"] else ""
+        lines.append(
+            f"| {row['name']}{note} | {row['median_s']:.2f} | {row['shortest_s']:.2f} to"
+            f" {row['longest_s']:.2f} | {row['runs']} | {ratio} | {row['cpu_s']:.1f}"
+            f" | {row['peak_mib']} |"
+        )
+    return [*lines, ""]
+
+
+def slower(recorded: Mapping[str, Any], measured: Mapping[str, Any]) -> list[str]:
+    """Return one line for each ratio of ours that is a fifth worse than the recorded one."""
+    known = {(title, row["name"]): row["ratio"] for title, row in rows_of(recorded)}
+    found = []
+    for title, row in rows_of(measured):
+        was = known.get((title, row["name"]))
+        if row["kind"] == "ours" and was and row["ratio"] and row["ratio"] > was * TOLERANCE:
+            found.append(f"{title}: {row['name']}: {row['ratio']:.2f}, recorded {was:.2f}")
+    return found
+
+
+def picture(results: Mapping[str, Any]) -> str:
+    """Return RESULTS.svg: a bar for each tool, by server, as multiples of the raw load."""
+    parts = [results["parts"].get(name) for name in ("mysql", "postgres")]
+    sections = [section for part in parts if part for section in part["sections"]]
+    left, width, step, y = 280, 560, 24, 78
+    longest = max(
+        (row["ratio"] or 0 for section in sections for row in section["rows"]), default=1.0
+    )
+    mark, body = left + width / longest, []
+    for section in sections:
+        body.append(_text(20, y, section["title"], weight="bold", size=14))
+        y += step - 6
+        # Where the raw load ends.
+        bottom = y + step * len(section["rows"]) - 8
+        body.append(
+            f'<line x1="{mark:.1f}" x2="{mark:.1f}" y1="{y - 4}" y2="{bottom + 4}"'
+            ' stroke="#5f6b7a" stroke-dasharray="4 3"/>'
+        )
+        for row in section["rows"]:
+            ratio = row["ratio"] or 0.0
+            bar = max(2.0, ratio / longest * width)
+            colour = _COLOURS[row["kind"]]
+            body.append(_text(left - 10, y + 12, row["name"], anchor="end"))
+            body.append(f'<rect x="{left}" y="{y}" width="{bar:.1f}" height="16" fill="{colour}"/>')
+            shown = f"{ratio:.2f} x" if ratio < 10 else f"{ratio:.0f} x"
+            body.append(
+                _text(max(left + bar, mark) + 8, y + 12, f"{shown}  ({row['median_s']:.1f} s)")
+            )
+            y += step
+        y += step
+    height, total = y + 10, left + width + 130
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{total}" height="{height}"'
+            f' viewBox="0 0 {total} {height}" font-family="sans-serif" font-size="12">',
+            f'<rect width="{total}" height="{height}" fill="#ffffff"/>',
+            _text(20, 28, "Time to publish a table, as a multiple of the server's own raw load",
+                  weight="bold", size=17),
+            _text(20, 48, "Shorter is better; the dashed line is the raw load. Grey: other tools,"
+                  " which prove nothing about the rows.", size=12),
+            *body,
+            "</svg>",
+            "",
+        ]
+    )  # fmt: skip
+
+
+def _text(
+    x: float, y: float, text: str, *, anchor: str = "start", weight: str = "normal", size: int = 12
+) -> str:
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-weight="{weight}"'
+        f' font-size="{size}" fill="#1d2530">{html.escape(text)}</text>'
+    )

@@ -1,0 +1,308 @@
+"""The parts of the benchmark: what each measures, and against which limit."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import pathlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks import data, database, measure, ours, peers
+
+LEVELS = ("off", "count", "fingerprint")
+#: At scale 1.
+DELTA_TARGETS = (1_000_000, 6_000_000)
+MEMORY_ROWS = (500_000, 24_000_000)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scope:
+    """What to measure.
+
+    Attributes:
+        folder: for data and results; kept from part to part.
+        scale: TPC-H scale factor.
+        repeat: repetitions of each piece of work.
+        with_peers: whether other tools are measured, once each.
+    """
+
+    folder: pathlib.Path
+    scale: float
+    repeat: int
+    with_peers: bool
+
+
+def _section(title: str, series: list[measure.Series], note: str = "") -> dict[str, Any]:
+    rows = [one.row() for one in series]
+    limit = next((row["median_s"] for row in rows if row["kind"] == "limit"), None)
+    for row in rows:
+        row["ratio"] = round(row["median_s"] / limit, 3) if limit else None
+    return {"title": title, "note": note, "rows": rows}
+
+
+def load(scope: Scope, kind: str) -> list[dict[str, Any]]:
+    """Publish orders and lineitem from Parquet, beside the raw load and other tools."""
+    found = []
+    with database.STARTS[kind](scope.folder) as server:
+        for table in ("orders", "lineitem"):
+            parquet = data.tpch(scope.folder, table, scope.scale)
+            text = data.text(parquet)
+            server.create(table, table)
+            config = ours.into(server, table, parquet)
+
+            levels = LEVELS if table == "orders" else ("off", "fingerprint")
+            raw = functools.partial(server.load_new, table, text)
+            work: list[measure.Work] = [("raw load of a ready file", "limit", raw)]
+            if isinstance(server, database.Postgres):
+                keyed = functools.partial(server.load_then_index, table, text)
+                work.append(("raw load, primary key built afterwards", "other", keyed))
+            work += [
+                (
+                    f"pipeline, verify {level}",
+                    "ours",
+                    functools.partial(ours.run, config, "truncate", level),
+                )
+                for level in levels
+            ]
+            # lineitem is four times as long; its spread is smaller.
+            repeat = scope.repeat if table == "orders" else max(1, scope.repeat - 1)
+            series = measure.interleaved(work, repeat)
+            if table == "orders" and scope.with_peers:
+                series += _peers(server, parquet)
+            found.append(_section(f"{table}, Parquet to {server.title}, truncate", series))
+            server.client(f"DROP TABLE IF EXISTS raw_{table}")
+            text.unlink()
+    return found
+
+
+def _peers(server: database.Database, parquet: pathlib.Path) -> list[measure.Series]:
+    found = []
+    for tool, name in peers.TOOLS[server.kind].items():
+        package = {"pandas to_sql": "pandas", "ADBC ingest": "adbc-driver-postgresql"}.get(
+            tool, tool.partition(",")[0]
+        )
+        series = measure.Series(tool, kind="peer", note=peers.version(name, package))
+        try:
+            peers.python(name)
+            series.samples.append(peers.call(tool, server, parquet))
+        except (RuntimeError, OSError, subprocess.CalledProcessError) as failure:
+            measure.say(f"{tool}: {str(failure)[-500:]}")
+            continue
+        measure.say(f"{tool}: {series.median_s:.1f} s")
+        found.append(series)
+    server.client("DROP TABLE IF EXISTS peer_orders")
+    return found
+
+
+def transfer(scope: Scope) -> list[dict[str, Any]]:
+    """Publish orders from PostgreSQL to Parquet and to MariaDB."""
+    parquet = data.tpch(scope.folder, "orders", scope.scale)
+    text = data.text(parquet)
+    with database.postgres(scope.folder) as source, database.mysql(scope.folder) as target:
+        source.create("orders")
+        source.load("orders", text)
+        target.create("orders")
+        urls = {"postgres": source.url, "mysql": target.url}
+        to_mysql = ours.config(
+            scope.folder, source="postgres", where="orders", target="mysql", table="orders",
+            key="o_orderkey", urls=urls,
+        )  # fmt: skip
+        to_files = ours.config(
+            scope.folder, source="postgres", where="orders", target="lake", table="copied",
+            key="o_orderkey", urls=urls,
+        )  # fmt: skip
+        out = str(scope.folder / "out.tsv")
+        series = measure.interleaved(
+            [
+                ("raw COPY out of PostgreSQL", "limit",
+                 lambda: source.client("COPY orders TO STDOUT", stdout=out)),
+                ("raw load into MariaDB", "limit", lambda: target.load_new("orders", text)),
+                ("PostgreSQL to Parquet, fingerprint", "ours", lambda: ours.run(to_files)),
+                ("PostgreSQL to MariaDB, off", "ours", lambda: ours.run(to_mysql, verify="off")),
+                ("PostgreSQL to MariaDB, fingerprint", "ours", lambda: ours.run(to_mysql)),
+            ],
+            scope.repeat,
+        )  # fmt: skip
+    text.unlink()
+    copy_out, load_in, to_parquet, *into = series
+    note = "The limit is the slower of a raw COPY out and the target's own raw load."
+    return [
+        _section("orders, PostgreSQL to Parquet", [copy_out, to_parquet], note),
+        _section("orders, PostgreSQL to MariaDB", [load_in, *into], note),
+    ]
+
+
+def embedded(scope: Scope) -> list[dict[str, Any]]:
+    """Publish orders from Parquet into a DuckDB file."""
+    parquet = data.tpch(scope.folder, "orders", scope.scale)
+    config = ours.config(
+        scope.folder, source="lake", where=parquet.name, target="embedded", table="orders",
+        key="o_orderkey",
+    )  # fmt: skip
+    statement = (
+        "import duckdb, sys; c = duckdb.connect(sys.argv[1]);"
+        " c.execute('DROP TABLE IF EXISTS orders'); c.execute(sys.argv[2]);"
+        " c.execute('INSERT INTO orders FROM read_parquet(?)', [sys.argv[3]])"
+    )
+    create = data.TABLES["orders"].format(name="orders", char="VARCHAR")
+
+    def raw() -> measure.Sample:
+        path = scope.folder / "raw.duckdb"
+        path.unlink(missing_ok=True)
+        return measure.run([sys.executable, "-c", statement, str(path), create, str(parquet)])
+
+    work: list[measure.Work] = [("INSERT … FROM read_parquet, key in place", "limit", raw)]
+    work += [
+        (
+            f"pipeline, verify {level}",
+            "ours",
+            functools.partial(ours.run, config, "truncate", level),
+        )
+        for level in ("off", "fingerprint")
+    ]
+    return [_section("orders, Parquet to DuckDB", measure.interleaved(work, scope.repeat))]
+
+
+def small(scope: Scope) -> list[dict[str, Any]]:
+    """Publish a dictionary of 100 rows."""
+    query = "SELECT i::INT AS code, 'name ' || i AS name FROM range(100) r(i)"
+    parquet = data.export(query, scope.folder / "dictionary.parquet")
+    found: list[measure.Series] = []
+    for start in database.STARTS.values():
+        with start(scope.folder) as server:
+            config = ours.into(server, "dictionary", parquet)
+            ours.run(config)
+            name = f"100 rows, Parquet to {server.title}"
+            series = measure.interleaved([(name, "ours", functools.partial(ours.run, config))], 9)[
+                0
+            ]
+            inside = sorted(ours.seconds(sample) for sample in series.samples)[4]
+            before = series.median_s - inside
+            series.note = f"{before:.2f} s before the run, {inside:.2f} s in it"
+            found.append(series)
+    return [_section("A dictionary of 100 rows, the whole process", found)]
+
+
+def delta(scope: Scope) -> list[dict[str, Any]]:
+    """Merge 10,000 rows into a million and into six, beside the same typed by hand."""
+    orders = data.tpch(scope.folder, "orders", scope.scale)
+    more = "    delta: {cursor: o_orderdate, order_by: [o_orderdate]}\n"
+    found = []
+    for kind, start in database.STARTS.items():
+        series: list[measure.Series] = []
+        with start(scope.folder) as server:
+            for rows in (int(rows * scope.scale) for rows in DELTA_TARGETS):
+                series += _delta(scope, server, data.many_orders(scope.folder, orders, rows), more)
+        note = (
+            "The run by its own log, without the start of the process (see the part on a"
+            " dictionary for that); the limit stages, upserts and commits by the server's client."
+        )
+        title = {"mysql": "MariaDB", "postgres": "PostgreSQL"}[kind]
+        rows_found = [one.row() for one in series]
+        for position, row in enumerate(rows_found):
+            limit = rows_found[position - position % 2]["median_s"]
+            row["ratio"] = round(row["median_s"] / limit, 3)
+        heading = f"A delta of {data.DELTA_ROWS:,} rows, Parquet to {title}"
+        found.append({"title": heading, "note": note, "rows": rows_found})
+    return found
+
+
+def _delta(
+    scope: Scope, server: database.Database, base: pathlib.Path, more: str
+) -> list[measure.Series]:
+    rows = int(base.stem.rpartition("_")[2])
+    for name in ("orders", "raw_orders"):
+        server.create(name)
+        server.load(name, data.text(base))
+    data.text(base).unlink()
+    turn = 0
+
+    def prepared() -> pathlib.Path:
+        # Each turn changes the rows again.
+        nonlocal turn
+        turn += 1
+        for name in ("orders", "raw_orders"):
+            server.client(f"DELETE FROM {name} WHERE o_orderkey > 9000000000")
+        return data.delta(scope.folder, base, rows, turn // 2)
+
+    def by_hand() -> measure.Sample:
+        return server.merge("raw_orders", data.text(prepared()))
+
+    def pipeline() -> measure.Sample:
+        path = prepared()
+        config = ours.config(
+            scope.folder, source="lake", where=path.name, target=server.kind, table="orders",
+            key="o_orderkey", urls={server.kind: server.url}, more=more,
+        )  # fmt: skip
+        sample = ours.run(config, mode="delta")
+        return dataclasses.replace(sample, wall_s=ours.seconds(sample))
+
+    work: list[measure.Work] = [
+        (f"staged merge by hand, {rows:,} rows", "limit", by_hand),
+        (f"pipeline, verify fingerprint, {rows:,} rows", "ours", pipeline),
+    ]
+    return measure.interleaved(work, scope.repeat)
+
+
+def memory(scope: Scope) -> list[dict[str, Any]]:
+    """Measure the peak memory of publishing few and many rows."""
+    orders = data.tpch(scope.folder, "orders", scope.scale)
+    series = []
+    for start in database.STARTS.values():
+        with start(scope.folder) as server:
+            server.create("orders")
+            for rows in (int(rows * scope.scale) for rows in MEMORY_ROWS):
+                path = data.many_orders(scope.folder, orders, rows)
+                sample = ours.run(ours.into(server, "orders", path))
+                series.append(measure.Series(f"{rows:,} rows to {server.title}", [sample]))
+                measure.say(f"{series[-1].name}: {sample.peak_bytes >> 20} MiB")
+    return [_section("Memory does not grow with the table", series)]
+
+
+def parallel(scope: Scope) -> list[dict[str, Any]]:
+    """Compare one and two raw clients with the two sessions of the command."""
+    parquet = data.tpch(scope.folder, "orders", scope.scale)
+    text = data.text(parquet)
+    with database.mysql(scope.folder) as server:
+        server.create("orders")
+        config = ours.into(server, "orders", parquet)
+        texts = data.halves(text)
+        series = measure.interleaved(
+            [
+                ("raw load of a ready file", "limit", lambda: server.load_new("orders", text)),
+                ("raw load of its halves by two clients", "other",
+                 lambda: server.load_new_by_two("orders", texts)),
+                ("pipeline, verify off", "ours", lambda: ours.run(config, verify="off")),
+            ],
+            scope.repeat,
+        )  # fmt: skip
+    for path in (text, *texts):
+        path.unlink()
+    return [_section("orders, Parquet to MariaDB, over two sessions", series)]
+
+
+def free(scope: Scope) -> None:
+    """Remove what runs left in the folder."""
+    shutil.rmtree(scope.folder / "dlt", ignore_errors=True)
+    for path in (
+        *scope.folder.glob("*.duckdb"),
+        *scope.folder.glob("*.tsv"),
+        *scope.folder.glob("*.csv"),
+    ):
+        path.unlink(missing_ok=True)
+
+
+PARTS: dict[str, Callable[[Scope], list[dict[str, Any]]]] = {
+    "mysql": lambda scope: load(scope, "mysql"),
+    "postgres": lambda scope: load(scope, "postgres"),
+    "transfer": transfer,
+    "duckdb": embedded,
+    "small": small,
+    "delta": delta,
+    "memory": memory,
+    "parallel": parallel,
+}

@@ -1,0 +1,53 @@
+"""The report of the benchmark: its page, its picture, and what counts as slower."""
+
+import copy
+import xml.etree.ElementTree as ET
+from typing import Any
+
+from benchmarks import measure, publish, report, section
+
+
+def results(ratio: float) -> dict[str, Any]:
+    """One part with a limit, our own work at `ratio`, and a peer."""
+    rows = [
+        measure.Series(name, [measure.Sample(seconds, 1.0, 2**20)], kind).row()
+        for name, seconds, kind in (
+            ("raw load", 2.0, "limit"),
+            ("pipeline <off>", 2.0 * ratio, "ours"),
+            ("other tool", 20.0, "peer"),
+        )
+    ]
+    for row in rows:
+        row["ratio"] = row["median_s"] / 2.0
+    part = {"title": "orders & more", "note": "", "rows": rows}
+    return {"parts": {"mysql": {"command": "c", "machine": "m", "sections": [part]}}}
+
+
+def test_only_a_ratio_of_ours_that_is_a_fifth_worse_is_slower() -> None:
+    recorded = results(1.0)
+    assert report.slower(recorded, results(1.19)) == []
+    (line,) = report.slower(recorded, results(1.21))
+    assert "pipeline <off>: 1.21, recorded 1.00" in line
+    peer = copy.deepcopy(recorded)
+    peer["parts"]["mysql"]["sections"][0]["rows"][2]["ratio"] = 99.0
+    assert report.slower(recorded, peer) == []
+
+
+def test_the_page_shows_every_row_and_how_to_measure_it_again() -> None:
+    page = report.page(results(1.1))
+    assert "| pipeline <off> | 2.20 | 2.20 to 2.20 | 1 | 1.10 | 1.0 | 1 |" in page
+    assert "Measured by `c` on m." in page
+    assert "RESULTS.svg" in page
+
+
+def test_the_picture_is_well_formed_and_has_a_bar_for_each_row() -> None:
+    picture = ET.fromstring(report.picture(results(0.5)))
+    bars = [item for item in picture.iter() if item.tag.endswith("rect") and item.get("x")]
+    assert [float(str(bar.get("width"))) for bar in bars] == [56.0, 28.0, 560.0]
+
+
+def test_every_part_can_be_chosen() -> None:
+    assert publish.parse(["--only", "small", "--only", "delta"]).only == ["small", "delta"]
+    assert publish.parse([]).only is None
+    wanted = {"mysql", "postgres", "duckdb", "small", "delta", "memory", "parallel", "transfer"}
+    assert set(section.PARTS) == wanted
