@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from google.cloud import bigquery, bigquery_storage
 
 PLACE = pathlib.Path(__file__).parents[3] / ".venv" / "bigquery"
-PROJECT = "acme-test"
+#: The suites run in a real project too: see `tests.gcp.cloud`.
+PROJECT = os.environ.get("TMG_ETL_TEST_DATASET", "acme-test").partition(".")[0]
 BUCKET = "acme-staging"
 
 _STARTER = pathlib.Path(__file__).with_name("mended.py")

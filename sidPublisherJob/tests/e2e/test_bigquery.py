@@ -49,11 +49,11 @@ def large(bigquery_server: emulator.BigQueryServer) -> Iterator[str]:
     bigquery_server.start()
     client = bigquery_server.client()
     name = f"large_{secrets.token_hex(4)}"
-    client.create_dataset(name)
+    bigquery_server.create_database(name)
     lake.fill(client, f"{emulator.PROJECT}.{name}.quarter", MILLION // 4)
     lake.fill(client, f"{emulator.PROJECT}.{name}.million", MILLION)
     yield name
-    client.delete_dataset(name, delete_contents=True)
+    bigquery_server.drop_database(name)
 
 
 def _place(request: pytest.FixtureRequest, kind: str) -> place_module.Place:
