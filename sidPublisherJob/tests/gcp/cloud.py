@@ -78,7 +78,8 @@ class GoogleCloud:
         self.client().delete_dataset(place, delete_contents=True, not_found_ok=True)
 
     def create_folder(self) -> Folder:
-        return Folder(f"{given('TMG_ETL_TEST_BUCKET')}/tmg-etl-test-{secrets.token_hex(4)}")
+        bucket = given("TMG_ETL_TEST_BUCKET").removeprefix("gs://").rstrip("/")
+        return Folder(f"{bucket}/tmg-etl-test-{secrets.token_hex(4)}")
 
 
 def _login(client: Any, **arguments: Any) -> Any:
