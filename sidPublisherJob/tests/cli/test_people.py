@@ -161,3 +161,14 @@ def test_output_to_a_full_disk_is_said(people: process.Runner) -> None:
             "tmg-etl: error: stdout could not be written: No space left on device\n"
         )
         assert running.wait() == 75
+
+
+def test_runs_need_the_variables_of_the_ledger_alone(people, config):
+    text = config.read_text(encoding="utf-8")
+    away = "  away: {type: mysql, url: 'mysql://u:${NOT_SET_ANYWHERE}@h/d'}\npackages:"
+    config.write_text(text.replace("packages:", away, 1), encoding="utf-8")
+    done = people("runs", config, cwd=config.parent)
+    assert done.code == 0, done.err
+    refused = people("config", "check", config)
+    assert refused.code == 78
+    assert "NOT_SET_ANYWHERE" in refused.err
