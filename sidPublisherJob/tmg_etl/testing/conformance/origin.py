@@ -58,8 +58,12 @@ class Origin(abc.ABC):
     def change(self, table: str) -> None:
         """Change, add and remove rows of a table made by `seed`, and commit."""
 
-    def takes_name(self, name: str) -> bool:
-        """Return whether a table or column may be called so here."""
+    def takes_table(self, name: str) -> bool:
+        """Return whether a table may be called so here."""
+        return True
+
+    def takes_column(self, name: str) -> bool:
+        """Return whether a column may be called so here."""
         return True
 
     @abc.abstractmethod
@@ -136,9 +140,13 @@ class SqlOrigin(Origin):
         self.place.execute(f"INSERT INTO {name} (id, name) VALUES (99, 'added')")
         self.place.execute(f"DELETE FROM {name} WHERE id = 1")
 
-    def takes_name(self, name: str) -> bool:
-        """Return whether a table or column may be called so here."""
-        return self.place.traits.takes_name(name)
+    def takes_table(self, name: str) -> bool:
+        """Return whether a table may be called so here."""
+        return self.place.traits.takes_table(name)
+
+    def takes_column(self, name: str) -> bool:
+        """Return whether a column may be called so here."""
+        return self.place.traits.takes_column(name)
 
     def drop(self, table: str) -> None:
         """Drop a table."""
