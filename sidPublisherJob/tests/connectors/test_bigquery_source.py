@@ -516,6 +516,27 @@ class TestRefusals:
             assert len(ids(source)) == 9
         assert "SYSTEM_TIME" not in bigquery_wire.jobs("query")[0]["query"]
 
+    def test_a_dry_run_without_a_date_is_no_reason_to_trust_this_clock(
+        self,
+        lake: bigquery_kit.Lake,
+        bigquery_wire: wire.Wire,
+    ) -> None:
+        later = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
+        stamp = str(int(later.timestamp() * 1000))
+        bigquery_wire.change("jobs.insert", lambda body: body["statistics"].pop("creationTime", 0))
+        bigquery_wire.change("tables.get", lambda body: body.update(lastModifiedTime=stamp))
+        with lake.opened(table=lake.table()) as source:
+            at = datetime.datetime.fromisoformat(source.snapshot.rpartition(" at ")[2])
+        assert datetime.timedelta(0) < at - later < datetime.timedelta(milliseconds=2)
+
+    def test_a_quota_is_no_missing_right(
+        self, lake: bigquery_kit.Lake, bigquery_wire: wire.Wire
+    ) -> None:
+        name = lake.table()
+        bigquery_wire.fail("jobs.insert", "quotaExceeded")
+        with pytest.raises(errors.TemporaryError, match="Quota"), lake.opened(table=name):
+            pass
+
     def test_who_may_not_run_jobs_may_read_storage(
         self, lake: bigquery_kit.Lake, bigquery_wire: wire.Wire
     ) -> None:

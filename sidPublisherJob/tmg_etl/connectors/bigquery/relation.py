@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime
 import difflib
@@ -19,6 +18,7 @@ from google.cloud import bigquery
 from tmg_etl import errors
 from tmg_etl.connectors.bigquery import client as client_module
 from tmg_etl.connectors.bigquery import datatype, window
+from tmg_etl.storage import refusal
 
 #: Kinds that have storage of their own, which the Storage Read API reads.
 _STORED = ("TABLE", "CLONE", "SNAPSHOT")
@@ -123,8 +123,8 @@ def find(clients: client_module.Clients, name: str) -> Relation:
             raise _unknown(clients, reference) from found
         finally:
             hooks.remove(note)
-        clock = _clock(clients, table)
-        return _described(table, clock or _last_known(table, dates), may_run_jobs=clock is not None)
+        job = _dry_run(clients, table)
+        return _described(table, _now(job, table, dates), may_run_jobs=job is not None)
 
 
 def is_unchanged(clients: client_module.Clients, found: Relation) -> bool:
@@ -136,31 +136,40 @@ def is_unchanged(clients: client_module.Clients, found: Relation) -> bool:
     return bool(table.modified <= found.snapshot_at)
 
 
-def _clock(clients: client_module.Clients, table: bigquery.Table) -> datetime.datetime | None:
-    """Return Google's time to the millisecond, that of a dry run; None for who may not run jobs.
-
-    The clock of this machine is not asked: one that is fast would ask for the future, which
-    BigQuery refuses, and one that is slow would miss what was written last.
-    """
-    with contextlib.suppress(exceptions.Forbidden):
-        job = clients.rest.query(
+def _dry_run(clients: client_module.Clients, table: bigquery.Table) -> bigquery.QueryJob | None:
+    """Return a query that did not run, dated by Google; None for who may not run jobs."""
+    try:
+        return clients.rest.query(
             "SELECT 1",
             job_config=bigquery.QueryJobConfig(dry_run=True, use_query_cache=False),
             location=table.location,
             retry=clients.contact,
             job_retry=None,
         )
-        return _utc(job.created or datetime.datetime.now(datetime.UTC))
-    return None
+    except exceptions.Forbidden as found:
+        # Quotas are refused with the same status.
+        if "accessDenied" not in refusal.reasons_of(found):
+            raise
+        return None
 
 
-def _last_known(table: bigquery.Table, dates: list[str]) -> datetime.datetime:
-    """Return the second of the answer that described a table, or its last change if that is later.
+def _now(
+    job: bigquery.QueryJob | None, table: bigquery.Table, dates: list[str]
+) -> datetime.datetime:
+    """Return Google's time.
+
+    The clock of this machine is not asked: one that is fast would ask for the future, which
+    BigQuery refuses, and one that is slow would miss what was written last. A dry run is dated to
+    the millisecond. Who may not run jobs can still read storage: then the answer that described the
+    table tells the second, and the last change to it is later where it came within that second.
 
     Args:
+        job: the dry run.
         table: as described.
         dates: headers ``Date`` of the answer.
     """
+    if job is not None and job.created is not None:
+        return _utc(job.created)
     try:
         second = email.utils.parsedate_to_datetime(dates[-1]).astimezone(datetime.UTC)
     except (IndexError, ValueError, TypeError):
