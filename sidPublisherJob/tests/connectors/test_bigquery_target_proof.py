@@ -164,3 +164,22 @@ def test_a_table_with_doubles_is_read_back(raw: kit.Raw, bigquery_dataset: str) 
 def test_types_without_an_exact_text_are_not_hashed_in_sql(kind: str) -> None:
     with pytest.raises(errors.ConfigError, match="no exact text"):
         fingerprint.text(kit.Field("x", kind), "x")
+
+
+def test_buckets_add_up_to_the_fingerprint(raw: kit.Raw, bigquery_dataset: str) -> None:
+    rows = pa.record_batch({"id": list(range(100)), "name": [f"n{key}" for key in range(100)]})
+    buckets = base.Buckets(7, ("id",))
+    with kit.opened(bigquery_dataset) as target:
+        shadow = kit.fill(target, rows, ["id"])
+        columns, everything = ["id", "name"], base.Selection()
+        whole = target.fingerprint(shadow, columns, everything, hashes=True)
+        sums = target.bucket_sums(shadow, columns, everything, buckets)
+        assert set(sums) == set(range(7))
+        assert sum(found.rows for found in sums.values()) == whole.rows
+        assert sum(found.hash or 0 for found in sums.values()) % 2**64 == whole.hash
+        wanted = base.Selection(buckets=base.Buckets(7, ("id",), wanted=(3,)))
+        keys = [key for batch in target.scan(shadow, ["id"], wanted) for key in batch["id"]]
+        digests = (hashlib.md5(str(key).encode()).hexdigest() for key in keys)
+        assert {int(digest[:15], 16) % 7 for digest in digests} == {3}
+        assert len(keys) == sums[3].rows
+        target.drop(shadow)
