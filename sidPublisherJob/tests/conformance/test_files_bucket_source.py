@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 
 import pytest
@@ -19,8 +18,8 @@ def origin(request: pytest.FixtureRequest) -> Iterator[BucketOrigin]:
             with bucket_kit.google(patch) as place:
                 yield BucketOrigin(place)
         else:
-            with bucket_kit.amazon_server(patch) as endpoint:
-                yield BucketOrigin(bucket_kit.amazon(endpoint, f"lake-{secrets.token_hex(4)}"))
+            with bucket_kit.amazon_server() as endpoint:
+                yield BucketOrigin(bucket_kit.amazon(patch, endpoint))
 
 
 class TestSource(conformance.SourceConformance):

@@ -5,10 +5,9 @@ from __future__ import annotations
 import abc
 import contextlib
 import pathlib
+import secrets
 from collections.abc import Iterator
 
-import boto3
-import moto.server
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -121,6 +120,8 @@ class AmazonPlace(Place):
     """A bucket of moto."""
 
     def __init__(self, endpoint: str, bucket: str, prefix: str) -> None:
+        import boto3
+
         super().__init__(f"s3://{bucket}/{prefix}".removesuffix("/"))
         self.client = boto3.client("s3", endpoint_url=endpoint)
         self.bucket = bucket
@@ -149,27 +150,29 @@ def google(patch: pytest.MonkeyPatch, prefix: str = "x") -> Iterator[GooglePlace
 
 
 @contextlib.contextmanager
-def amazon_server(patch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Yield the URL of a running moto, which clients find by their variables."""
+def amazon_server() -> Iterator[str]:
+    """Yield the URL of a running moto."""
+    # It takes a second to import, which the tests of other connectors need not spend.
+    import moto.server
+
     server = moto.server.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     try:
         host, port = server.get_host_and_port()
-        endpoint = f"http://{host}:{port}"
-        for name, value in {
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_ENDPOINT_URL": endpoint,
-        }.items():
-            patch.setenv(name, value)
-        yield endpoint
+        yield f"http://{host}:{port}"
     finally:
         server.stop()
 
 
-def amazon(endpoint: str, bucket: str, prefix: str = "x") -> AmazonPlace:
-    """Return a new, empty bucket of moto."""
-    place = AmazonPlace(endpoint, bucket, prefix)
-    place.client.create_bucket(Bucket=bucket)
+def amazon(patch: pytest.MonkeyPatch, endpoint: str, prefix: str = "x") -> AmazonPlace:
+    """Return a new, empty bucket of moto, which clients find by their variables."""
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": endpoint,
+    }.items():
+        patch.setenv(name, value)
+    place = AmazonPlace(endpoint, f"lake-{secrets.token_hex(4)}", prefix)
+    place.client.create_bucket(Bucket=place.bucket)
     return place

@@ -1,6 +1,5 @@
 """Fixtures for the tests of connectors."""
 
-import secrets
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +10,7 @@ from tests.connectors import bucket_kit
 @pytest.fixture(scope="session")
 def amazon_endpoint() -> Iterator[str]:
     """URL of a running moto, one for the whole session."""
-    with pytest.MonkeyPatch.context() as patch, bucket_kit.amazon_server(patch) as endpoint:
+    with bucket_kit.amazon_server() as endpoint:
         yield endpoint
 
 
@@ -23,9 +22,9 @@ def google_place(monkeypatch: pytest.MonkeyPatch) -> Iterator[bucket_kit.GoogleP
 
 
 @pytest.fixture
-def amazon_place(amazon_endpoint: str) -> bucket_kit.AmazonPlace:
+def amazon_place(amazon_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> bucket_kit.AmazonPlace:
     """An empty place in S3."""
-    return bucket_kit.amazon(amazon_endpoint, f"lake-{secrets.token_hex(4)}")
+    return bucket_kit.amazon(monkeypatch, amazon_endpoint)
 
 
 @pytest.fixture(params=["google", "amazon"])
