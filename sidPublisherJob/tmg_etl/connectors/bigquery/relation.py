@@ -7,7 +7,6 @@ import datetime
 import difflib
 import email.utils
 import itertools
-import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,7 +16,7 @@ from google.cloud import bigquery
 
 from tmg_etl import errors
 from tmg_etl.connectors.bigquery import client as client_module
-from tmg_etl.connectors.bigquery import datatype, window
+from tmg_etl.connectors.bigquery import datatype, shadow, window
 from tmg_etl.storage import refusal
 
 #: Kinds that have storage of their own, which the Storage Read API reads.
@@ -97,15 +96,13 @@ def find(clients: client_module.Clients, name: str) -> Relation:
             hint="declare `delta:` for a window of partitions, or read a `query:`",
         )
     reference = clients.reference(name)
-    # The official client would send them as a part of the request's path that means something.
-    if odd := re.sub(r"[\w -]", "", reference.table_id):
+    if "*" in reference.table_id:
         raise errors.ConfigError(
-            f"{clients.place}: found a table called {errors.shorten(name)}, a name in BigQuery"
-            f" cannot hold {' '.join(sorted(set(odd)))}",
-            hint="tables by a wildcard are read by a `query:`"
-            if "*" in odd
-            else "check `table` of the source",
+            f"{clients.place}: found the wildcard {errors.shorten(name)}, expected a table",
+            hint="tables by a wildcard are read by a `query:`",
         )
+    # The official client would send other characters as a part of the path that means something.
+    shadow.require_table_name(reference.table_id)
     subject = f"table {reference.dataset_id}.{reference.table_id}"
     dates: list[str] = []
 
