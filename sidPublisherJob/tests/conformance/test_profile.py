@@ -11,7 +11,7 @@ from tmg_etl import connectors
 from tmg_etl.testing import conformance
 
 #: The connectors that a profile stands for; a new one is added with its modules.
-SYSTEMS = ("files", "duckdb", "sqlite", "postgres", "mysql")
+SYSTEMS = ("files", "duckdb", "sqlite", "postgres", "mysql", "bigquery")
 SERVERS = ("postgres", "mysql")
 
 
