@@ -134,7 +134,38 @@ def test_a_dead_holder_is_taken_over_with_its_note(register: Memory) -> None:
             dead.check()
         dead.release()
         heir.check()
+        heir.settle()
     assert register.record is None
+
+
+def test_an_heir_that_could_not_end_what_is_noted_passes_the_note_on(register: Memory) -> None:
+    dead = silent(register)
+    dead.acquire("run-a", 0)
+    dead.check(note="job 7")
+    with pytest.raises(errors.TemporaryError), silent(register).hold("run-b", 5):
+        raise errors.TemporaryError("job 7 has not ended")
+    killed = silent(register)
+    killed.acquire("run-c", 5)
+    killed.check()
+    heir = silent(register)
+    with heir.hold("run-d", 5):
+        assert heir.predecessor is not None
+        assert (heir.predecessor.run_id, heir.predecessor.note) == ("run-c", "job 7")
+        heir.settle()
+    assert register.record is None
+
+
+def test_the_answer_to_a_take_over_may_be_lost(register: Memory) -> None:
+    dead = silent(register)
+    dead.acquire("run-a", 0)
+    dead.check(note="job 7")
+    # The client tries again and finds another version: its own.
+    once(register, "replace", lease.LostError())
+    heir = silent(register)
+    with heir.hold("run-b", 5):
+        assert heir.predecessor is not None
+        assert (heir.predecessor.run_id, heir.predecessor.note) == ("run-a", "job 7")
+        heir.settle()
 
 
 def test_a_note_outlives_a_release_until_it_is_settled(register: Memory) -> None:
@@ -204,6 +235,18 @@ def test_a_renewal_that_fails_is_told_and_tried_again(
             time.sleep(0.01)
         owner.check()
     assert "could not be renewed: backend error" in caplog.text
+
+
+def test_a_renewal_that_fails_in_an_unknown_way_is_tried_again(register: Memory) -> None:
+    owner = holding(register)
+    with owner.hold("run-a", 0):
+        once(register, "replace", ValueError("no JSON"))
+        seen = len(register.changes)
+        deadline = time.monotonic() + 5
+        while len(register.changes) < seen + 4 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert len(register.changes) >= seen + 4
+        owner.check()
 
 
 def test_a_record_that_was_removed_is_a_lock_lost(register: Memory) -> None:

@@ -149,6 +149,7 @@ class Lease:
     ) -> None:
         self.subject = subject
         #: Record of the dead run that this lease was taken from; None when it was free.
+        #: Its note is this lease's own until `settle`: who takes over from this run must know it.
         self.predecessor: Record | None = None
         self._register = register
         self._ttl_s = TTL_S if ttl_s is None else ttl_s
@@ -191,6 +192,7 @@ class Lease:
         watch = _Watch(self._ttl_s, self._clock)
         deadline = self._clock() + wait_s
         poll_s = _SHORTEST_POLL_S
+        self.predecessor = None
         while (token := self._try(record, watch)) is None:
             if stop is not None:
                 stop.check()
@@ -200,7 +202,7 @@ class Lease:
             time.sleep(min(poll_s, left_s))
             poll_s = min(poll_s * 2, _LONGEST_POLL_S, max(self._ttl_s / 4, _SHORTEST_POLL_S))
         with self._mutex:
-            self._record, self._token, self._is_lost = record, token, False
+            self._record, self._token, self._is_lost = self._heir(record), token, False
         self._ended.clear()
         self._heart = threading.Thread(target=self._beat, name="tmg-etl-lease", daemon=True)
         self._heart.start()
@@ -289,13 +291,19 @@ class Lease:
             return token
         if not watch.is_dead(text, token, other):
             return None
+        # Before it is asked: the answer may be lost.
+        self.predecessor = other
         try:
-            taken = self._register.replace(record.text, token)
+            taken = self._register.replace(self._heir(record).text, token)
         except LostError:
             return None
-        self.predecessor = other
         _logger.warning("%s: took the lock over from %s, which is dead", self.subject, watch.holder)
         return taken
+
+    def _heir(self, record: Record) -> Record:
+        """Return a record with the note that is taken over."""
+        other = self.predecessor
+        return record if other is None else dataclasses.replace(record, note=other.note)
 
     # --- holding --------------------------------------------------------------------------------
 
@@ -310,9 +318,10 @@ class Lease:
                 self._is_lost = True
                 _logger.warning("%s: the lock was lost", self.subject)
                 return
-            except errors.TmgEtlError as error:
+            except Exception as error:  # noqa: BLE001 - a heart that stops gives the lock away
                 # The next beat may get through; if none does, the publish will find out.
-                _logger.warning("%s: the lock could not be renewed: %s", self.subject, error)
+                text = errors.redact(errors.one_line(str(error)))
+                _logger.warning("%s: the lock could not be renewed: %s", self.subject, text)
 
     def _renew(self, note: str | None = None) -> None:
         """Write the record anew; the mutex is held."""

@@ -113,6 +113,7 @@ class BigQueryTarget(merge.MergingTarget):
             try:
                 if self._lease.predecessor is not None:
                     predecessor.end(self._session, self._lease.predecessor.note)
+                    self._lease.settle()
                 yield
             finally:
                 self._is_locked = False
