@@ -76,6 +76,7 @@ def test_odd_names_in_s3(amazon_place: bucket_kit.AmazonPlace) -> None:
         ("f", [1, 2, 4, 3]),
         ("f/", [1, 2, 4, 3]),
         ("f/sub", [3]),
+        ("f/s*/", [3]),
         ("*/sub*", [3]),
         ("f/2013-01.parquet", [1]),
         ("?/{execution_date}.parquet", [5]),

@@ -82,6 +82,7 @@ def test_mixed_formats(google_place: bucket_kit.GooglePlace) -> None:
         ("../y", r"a bucket knows no `\.\.`; write the whole URL, gs://bucket/path"),
         ("gs://lake", "which names a bucket, expected an object"),
         ("gs:///x", "expected a URL with a bucket"),
+        ("gs://la*/x", "has a pattern for the bucket"),
     ],
 )
 def test_paths_that_lead_nowhere(

@@ -85,7 +85,7 @@ class Bucket(lake.Lake):
             raise self._no_path(full, path, connection)
         head = full[: _MAGIC.search(full).start()]  # type: ignore[union-attr]
         start = head.rpartition("/")[0]
-        pattern = full[len(start) + 1 :].split("/")
+        pattern = folder[len(start) + 1 :].split("/")
         kept = [
             self.note(facts)
             for facts, below in self._listed(head, f"{start}/")
@@ -106,7 +106,12 @@ class Bucket(lake.Lake):
                     f"{connection}: path {path!r} is not in {scheme}://",
                     hint="give it as the `url` of a connection of its own",
                 )
-            objects.split_object(path)
+            name = objects.split_object(path)[0]
+            if _MAGIC.search(name):
+                raise errors.ConfigError(
+                    f"{connection}: path {path!r} has a pattern for the bucket",
+                    hint="name the bucket; patterns are for what is in it",
+                )
             return path
         if ".." in path.split("/"):
             raise errors.ConfigError(
