@@ -138,7 +138,7 @@ def test_listings_have_pages(google_place: bucket_kit.GooglePlace) -> None:
 
 def big(start: int) -> pa.Table:
     """Return rows that are fetched in more than one request."""
-    return pa.table({"a": range(start, start + 50_000), "b": [f"{n:032x}" for n in range(50_000)]})
+    return pa.table({"a": range(start, start + 20_000), "b": [f"{n:032x}" for n in range(20_000)]})
 
 
 @pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl.gz"])
