@@ -21,6 +21,8 @@ from tmg_etl.storage import google
 #: The table goes away by itself if no run ever comes back; far beyond the length of any run.
 _EXPIRES = datetime.timedelta(days=7)
 _RELEASED = "released"
+#: Seconds for one answer: a call that hangs must not outlast the lease that it renews.
+_CALL_S = 10.0
 #: A deletion that is not through by then is left out: a waiting run may have taken the lock over.
 _DELETION_S = 10.0
 #: A change that is not older needs no other before the deletion; both are far below `lease.TTL_S`.
@@ -55,7 +57,9 @@ class TableRegister:
         table.expires = datetime.datetime.now(datetime.UTC) + _EXPIRES
         made = None
         with self._clients.guarded(self._subject), contextlib.suppress(exceptions.Conflict):
-            made = self._clients.rest.create_table(table, retry=self._clients.contact)
+            made = self._clients.rest.create_table(
+                table, retry=self._clients.contact, timeout=_CALL_S
+            )
         if made is None:
             raise lease.HeldError
         return self._changed(made)
@@ -64,7 +68,9 @@ class TableRegister:
         """Return the record and the table's etag."""
         found = None
         with self._clients.guarded(self._subject), contextlib.suppress(exceptions.NotFound):
-            found = self._clients.rest.get_table(self._reference, retry=self._clients.contact)
+            found = self._clients.rest.get_table(
+                self._reference, retry=self._clients.contact, timeout=_CALL_S
+            )
         return None if found is None else (str(found.description or ""), str(found.etag))
 
     def replace(self, record: str, token: str) -> str:
@@ -77,7 +83,7 @@ class TableRegister:
         with self._clients.guarded(self._subject), contextlib.suppress(*lost):
             # The client sends the table's etag as If-Match.
             changed = self._clients.rest.update_table(
-                table, ["description"], retry=self._clients.contact
+                table, ["description"], retry=self._clients.contact, timeout=_CALL_S
             )
         if changed is None:
             raise lease.LostError
