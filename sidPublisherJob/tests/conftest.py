@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.bigquery import emulator
+from tests.guarantee import record
 from tmg_etl.testing import process, servers
 
 if TYPE_CHECKING:
@@ -31,6 +32,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if gone:
         config.hook.pytest_deselected(items=list(gone))
         items[:] = [item for item in items if item not in gone]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Count what was broken and survived, for docs/guarantees.md."""
+    report = yield
+    if report.when == "call" and not report.skipped:
+        record.write(item, report.passed)
+    return report
 
 
 @pytest.fixture(scope="session")
