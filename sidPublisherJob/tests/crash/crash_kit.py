@@ -7,7 +7,7 @@ import dataclasses
 import datetime
 import pathlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -54,6 +54,8 @@ UPSERTED: list[Row] = [
 ]
 OTHER: list[Row] = [(9, DAY, 1, "z")]
 REPLACED: list[Row] = [*OLD[:2], *CHANGED[1:]]
+#: What an upsert gives where there was no table.
+CREATED: list[Row] = CHANGED[1:]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +87,7 @@ class Bench:
     place: crash_place.Place
     server: fork.ForkServer
     folder: pathlib.Path
+    faults: list[fault.Fault] = dataclasses.field(default_factory=list)
 
     def write_config(self, **more: Any) -> None:
         """Write the lake and the config; `more` goes into every transfer."""
@@ -139,16 +142,30 @@ class Bench:
         return self.server.start(arguments, self.folder)
 
     def start(self, mode: Mode, injected: fault.Fault | None = None) -> fork.Child:
+        if injected is not None:
+            self.faults.append(injected)
         return self.server.start([*mode.arguments, str(self.config)], self.folder, injected)
 
     def run(self, mode: Mode, injected: fault.Fault | None = None) -> fork.Ended:
         return self.server.wait(self.start(mode, injected))
 
+    def run_with_clock(self, mode: Mode, clock_s: float) -> fork.Ended:
+        """Run on a machine whose clock is so many seconds fast, or slow."""
+        arguments = [*mode.arguments, str(self.config)]
+        return self.server.wait(self.server.start(arguments, self.folder, clock_s=clock_s))
+
     def count_points(self, mode: Mode) -> list[fault.Point]:
         """Run without a fault, twice: the first sets the ledger up. Return the points."""
-        self.place.reset(OLD)
+        return self._count_points(mode, lambda: self.place.reset(OLD))
+
+    def count_points_of_creation(self, mode: Mode) -> list[fault.Point]:
+        """The same where there is no target."""
+        return self._count_points(mode, self.place.remove)
+
+    def _count_points(self, mode: Mode, begin: Callable[[], None]) -> list[fault.Point]:
+        begin()
         assert self.run(mode).code == 0
-        self.place.reset(OLD)
+        begin()
         ended = self.run(mode)
         assert ended.code == 0, ended.log
         assert self.place.rows() == mode.new

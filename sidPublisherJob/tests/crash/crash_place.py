@@ -37,9 +37,9 @@ class Place(abc.ABC):
     def __init__(self, folder: pathlib.Path) -> None:
         self.folder = folder
 
-    def can_look(self) -> bool:
-        """Whether the rows can be read while a run has the table in hand."""
-        return not self.excludes_processes
+    def peek(self) -> list[Row] | None:
+        """All rows while a run has the table in hand; None where it lets nobody look."""
+        return None if self.excludes_processes else self.rows()
 
     @property
     @abc.abstractmethod
@@ -49,6 +49,14 @@ class Place(abc.ABC):
     @abc.abstractmethod
     def reset(self, rows: list[Row]) -> None:
         """Have exactly these rows."""
+
+    @abc.abstractmethod
+    def remove(self) -> None:
+        """Have no table."""
+
+    @abc.abstractmethod
+    def has_table(self) -> bool:
+        """Whether there is one."""
 
     @abc.abstractmethod
     def rows(self) -> list[Row]:
@@ -88,6 +96,14 @@ class PostgresPlace(Place):
     def connection(self) -> Mapping[str, Any]:
         return {"type": "postgres", "url": self.url}
 
+    def remove(self) -> None:
+        with self._raw() as raw:
+            raw.execute("DROP TABLE IF EXISTS t")
+
+    def has_table(self) -> bool:
+        with self._raw() as raw:
+            return raw.execute("SELECT to_regclass('t') IS NOT NULL").fetchall() == [(True,)]
+
     def reset(self, rows: list[Row]) -> None:
         with self._raw() as raw, raw.transaction():
             raw.execute("DELETE FROM t")
@@ -96,6 +112,14 @@ class PostgresPlace(Place):
     def rows(self) -> list[Row]:
         with self._raw() as raw:
             return raw.execute("SELECT * FROM t ORDER BY id").fetchall()
+
+    def peek(self) -> list[Row] | None:
+        with self._raw() as raw:
+            raw.execute("SET lock_timeout = '200ms'")
+            try:
+                return raw.execute("SELECT * FROM t ORDER BY id").fetchall()
+            except psycopg.errors.LockNotAvailable:
+                return None
 
     def leftovers(self) -> list[str]:
         with self._raw() as raw:
@@ -160,6 +184,12 @@ class MariaDBPlace(Place):
     def connection(self) -> Mapping[str, Any]:
         return {"type": "mysql", "url": self.url}
 
+    def remove(self) -> None:
+        self._do("DROP TABLE IF EXISTS t")
+
+    def has_table(self) -> bool:
+        return bool(self._do("SHOW TABLES LIKE 't'"))
+
     def reset(self, rows: list[Row]) -> None:
         self._do("DELETE FROM t", rows=rows)
 
@@ -211,6 +241,13 @@ class _FilePlace(Place):
             path.unlink()
         shutil.copy(pristine, self.path)
 
+    def remove(self) -> None:
+        for path in self.data.iterdir():
+            path.unlink()
+
+    def has_table(self) -> bool:
+        return self.path.exists() and "t" in self._tables()
+
     @abc.abstractmethod
     def _make(self, path: pathlib.Path, rows: list[Row]) -> None:
         """Create the file with the table and its rows."""
@@ -227,7 +264,8 @@ class _FilePlace(Place):
 
     def leftovers(self) -> list[str]:
         files = [path.name for path in self.data.iterdir() if path != self.path]
-        return files + [name for name in self._tables() if name.startswith("_tmg_")]
+        tables = self._tables() if self.path.exists() else []
+        return files + [name for name in tables if name.startswith("_tmg_")]
 
     def cut_lock(self) -> bool:
         locks = list(self.data.glob("*.lock"))
