@@ -374,3 +374,36 @@ def test_negative_zero_is_not_kept_apart(mariadb_url: str) -> None:
         target.create("t", pa.schema({"c": pa.float64()}), [], [])
         target._session.connection.upload("LOAD DATA LOCAL INFILE {file} INTO TABLE t", b"-0\n")
     assert mysql_kit.run_sql(mariadb_url, "SELECT CONCAT(c), ATAN2(c, -1) > 0 FROM t") == [("0", 1)]
+
+
+# --- a COMMIT that is killed --------------------------------------------------------------------
+
+
+def test_a_commit_that_is_killed_while_it_waits_is_not_taken_for_done(mariadb_url: str) -> None:
+    """A backup's read lock holds it up, and somebody ends it: the server rolls back."""
+    mysql_kit.run_sql(mariadb_url, "CREATE TABLE t (id int PRIMARY KEY)")
+    backup = mysql_kit.raw(mariadb_url)
+    with mysql_kit.opened(mariadb_url) as target:
+        number = target._session.id
+        waiting = f"SELECT info FROM information_schema.processlist WHERE id = {number}"
+
+        def kill() -> None:
+            while mysql_kit.run_sql(mariadb_url, waiting) != [("COMMIT",)]:
+                time.sleep(0.02)
+            mysql_kit.run_sql(mariadb_url, f"KILL QUERY {number}")
+            # Long enough for a second COMMIT to come, if there was one.
+            time.sleep(0.3)
+            backup.cursor().execute("UNLOCK TABLES")
+
+        def publish() -> None:
+            with target.transaction():
+                target.run("INSERT INTO t VALUES (1)")
+                backup.cursor().execute("FLUSH TABLES WITH READ LOCK")
+                killer.start()
+
+        killer = threading.Thread(target=kill, daemon=True)
+        with pytest.raises(errors.CommitUnknownError, match="at the COMMIT"):
+            publish()
+        killer.join(10)
+        assert target.rows("SELECT * FROM t") == []
+    backup.close()

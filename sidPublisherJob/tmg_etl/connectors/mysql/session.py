@@ -133,10 +133,13 @@ class Session:
 
         Raises:
             errors.CommitUnknownError: the connection was lost, and is open again. The lost one has
-                ended: what it did is done, or rolled back.
+                ended: what it did is done, or rolled back. Or the COMMIT was killed while it
+                waited, as behind a backup: the server rolls back then.
         """
         try:
-            self.run("COMMIT", cancellable=False)
+            # Once only: a second one would succeed, with nothing to commit.
+            with self.translating():
+                self._execute("COMMIT", ())
         except errors.ConnectionLostError as lost:
             former = self.id
             self.close()
@@ -152,6 +155,10 @@ class Session:
             raise errors.CommitUnknownError(
                 f"{lost.message}, at the COMMIT", hint="the run can be repeated as it is"
             ) from lost
+        except errors.TemporaryError as refused:
+            raise errors.CommitUnknownError(
+                f"{refused.message}, at the COMMIT", hint=refused.hint
+            ) from refused
 
     def _configure(self, settings: Mapping[str, str | int]) -> None:
         known = {
