@@ -133,6 +133,27 @@ def test_who_wants_to_be_alone_waits_for_the_others(place: str) -> None:
         assert seen == ["other", "alone"]
 
 
+def test_who_is_alone_may_ask_for_it_again(place: str) -> None:
+    """A load that is repeated alone may have to look for a row that breaks a check."""
+    with mysql_kit.opened(place) as target:
+        lanes = lane.Lanes(target._session)
+        seen: list[str] = []
+
+        def enter() -> None:
+            with lanes.one(), lanes.alone():
+                with lanes.alone():
+                    seen.append("inside")
+                assert lanes._is_exclusive
+
+        thread = threading.Thread(target=enter, daemon=True)
+        thread.start()
+        thread.join(10)
+        assert seen == ["inside"]
+        with lanes.one():
+            seen.append("after")
+        assert not thread.is_alive()
+
+
 def test_two_that_want_to_be_alone_take_turns(place: str) -> None:
     with mysql_kit.opened(place) as target:
         lanes = lane.Lanes(target._session)

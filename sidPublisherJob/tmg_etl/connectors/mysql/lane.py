@@ -32,6 +32,7 @@ class Lanes:
         self._opening = 0
         self._busy = 0
         self._is_exclusive = False
+        self._alone: int | None = None
         self._changed = threading.Condition()
 
     @contextlib.contextmanager
@@ -92,18 +93,24 @@ class Lanes:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """Wait, holding a lane, until no other one is busy, and let none begin in the block."""
+        """Wait, holding a lane, until no other one is busy, and let none begin in the block.
+
+        Who is alone already goes on.
+        """
+        if self._alone == threading.get_ident():
+            yield
+            return
         with self._changed:
             # Others that want the same are not waited for.
             self._busy -= 1
             self._changed.notify_all()
             self._changed.wait_for(lambda: not self._busy and not self._is_exclusive)
-            self._is_exclusive = True
+            self._is_exclusive, self._alone = True, threading.get_ident()
         try:
             yield
         finally:
             with self._changed:
-                self._is_exclusive = False
+                self._is_exclusive, self._alone = False, None
                 self._busy += 1
                 self._changed.notify_all()
 
