@@ -23,6 +23,7 @@ def fork_server() -> Iterator[fork.ForkServer]:
     # How long runs are patient is no subject here, and a test should not be.
     constants = {
         "tmg_etl.connectors.postgres.session:LOCK_PATIENCE_S": 1.0,
+        "tmg_etl.connectors.postgres.session:_SETTINGS": {"lock_timeout": "1s"},
         "tmg_etl.connectors.postgres.target:_WRITERS_WAIT_MS": 1000,
         "tmg_etl.connectors.mysql.session:_SETTINGS": {
             "lock_wait_timeout": 1,

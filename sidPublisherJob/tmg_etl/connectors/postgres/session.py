@@ -42,7 +42,8 @@ _SETTINGS = {
     "extra_float_digits": "1",
     "standard_conforming_strings": "on",
     "statement_timeout": "0",
-    "lock_timeout": "0",
+    # Even a look at a table's size waits for whoever has locked it; a minute ends it with 75.
+    "lock_timeout": "60s",
     "transaction_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
     "idle_session_timeout": "0",
