@@ -63,7 +63,7 @@ def test_models_equal_the_migrated_schema(url):
         context = alembic.migration.MigrationContext.configure(
             connection, opts={"compare_type": True, "version_table": model.VERSION_TABLE}
         )
-        assert compare_metadata(context, model.Base.metadata) == []
+        assert compare_metadata(context, model.METADATA) == []
 
 
 def test_a_ledger_of_the_first_release_keeps_its_runs(url, make):
@@ -73,7 +73,7 @@ def test_a_ledger_of_the_first_release_keeps_its_runs(url, make):
         row = dataclasses.asdict(make())
         for later in ("job_ids", "previous_table", "previous_fingerprint", "previous_expires_at"):
             del row[later]
-        connection.execute(sa.insert(model.RunRow).values(row))
+        connection.execute(sa.insert(model.RUN).values(row))
         connection.commit()
     with store.open(url) as ledger:
         assert ledger.list() == [make()]

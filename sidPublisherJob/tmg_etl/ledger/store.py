@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from tmg_etl import errors
 from tmg_etl.ledger import database, migration, model, record
 
-_TABLE = model.Base.metadata.tables[model.RunRow.__tablename__]
+_TABLE = model.RUN
 _FIELDS = tuple(field.name for field in dataclasses.fields(record.Record))
 _SHOWN = 5  # runs that are named when a prefix fits several
 

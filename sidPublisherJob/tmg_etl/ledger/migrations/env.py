@@ -7,7 +7,7 @@ from tmg_etl.ledger import model
 connection = context.config.attributes["connection"]
 context.configure(
     connection=connection,
-    target_metadata=model.Base.metadata,
+    target_metadata=model.METADATA,
     version_table=model.VERSION_TABLE,
     compare_type=True,
 )
