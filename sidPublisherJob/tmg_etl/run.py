@@ -325,6 +325,13 @@ class Recorder(Protocol):
     def finished(self, run: Run, outcome: Outcome) -> None:
         """Close the row of a run that ended."""
 
+    def published(self, run: Run, snapshot: str) -> str | None:
+        """Return the id of the last run on the target of `run`, if that published the same.
+
+        The same is: this state of the source, by the same config, class, mode and software, proved
+        at least as `run` would prove it. None in any doubt.
+        """
+
 
 class NullRecorder:
     """A `Recorder` that remembers nothing."""
@@ -334,3 +341,7 @@ class NullRecorder:
 
     def finished(self, run: Run, outcome: Outcome) -> None:
         """Remember nothing."""
+
+    def published(self, run: Run, snapshot: str) -> str | None:
+        """Know of no other run."""
+        return None

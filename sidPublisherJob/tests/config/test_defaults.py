@@ -47,6 +47,7 @@ PROMISED = [
     (model.Transfer, TRANSFER, "on_empty", "fail"),
     (model.Transfer, TRANSFER, "publish", "auto"),
     (model.Transfer, TRANSFER, "keep_previous", None),
+    (model.Transfer, TRANSFER, "skip_unchanged", False),
     (model.Transfer, TRANSFER, "schema_", "fail"),
     (model.Transfer, TRANSFER, "verify", "fingerprint"),
     (model.Transfer, TRANSFER, "lock_wait_s", 60.0),
@@ -85,7 +86,7 @@ def test_every_default_is_in_the_list():
 def test_defaults_section_has_the_defaults_of_a_transfer():
     fields = model.Defaults.model_fields
     assert set(fields) == {
-        *("on_empty", "publish", "keep_previous", "schema_", "verify", "lock_wait_s", "batch_rows")
+        *("on_empty", "publish", "keep_previous", "skip_unchanged", "schema_", "verify", "lock_wait_s", "batch_rows")
     }
     for name, field in fields.items():
         assert model.Transfer.model_fields[name].default == field.default

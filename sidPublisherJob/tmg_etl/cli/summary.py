@@ -35,6 +35,11 @@ class Summary:
         return quantity.rate(self.outcome.result.rows_read, self.outcome.duration_s)
 
     @property
+    def _is_skipped(self) -> bool:
+        reason = self.outcome.result.publish_reason or ""
+        return self.outcome.result.publish == "none" and reason.startswith("nothing to do")
+
+    @property
     def warnings(self) -> list[str]:
         """Return what went wrong beside the work: cleanup and ledger."""
         found = (
@@ -45,6 +50,8 @@ class Summary:
 
     def proof(self) -> str:
         """Return what the comparison of source and target gave, in one line."""
+        if self._is_skipped:
+            return "of that run; what others wrote to the target since is not seen"
         source = self.outcome.result.fingerprint_source
         target = self.outcome.result.fingerprint_target
         if self.verify == "off":
@@ -58,8 +65,11 @@ class Summary:
 
     def headline(self) -> str:
         """Return the run in one sentence."""
-        verb = "published" if self.outcome.status is run.Status.SUCCEEDED else self.outcome.status
+        is_done = self.outcome.status is run.Status.SUCCEEDED
+        verb = "published" if is_done else str(self.outcome.status)
         kind = self.outcome.result.publish
+        if is_done and self._is_skipped:
+            verb = "nothing to do"
         by = f" by {kind}" if kind and kind != "none" else ""
         return f"{self.transfer}: {verb}{by}, {self.write_mode}, {self.window}"
 

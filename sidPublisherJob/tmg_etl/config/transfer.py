@@ -175,6 +175,14 @@ class Policy(strict.Strict):
         description="Seconds to wait for another run on the same target, 0 or more. Default 60: "
         "short runs pass each other, a long one lets this one fail as retriable.",
     )
+    skip_unchanged: bool = Field(
+        default=False,
+        description="Whether a run ends at once when the source is unchanged since the last run "
+        "on this target, which published and verified it by the same config. Files tell; databases "
+        "and queries do not, and are published with a warning. What others write to the target is "
+        "not noticed. Default false.",
+    )
+
     @property
     def keep_previous_s(self) -> int | None:
         """Return the seconds that a replaced table is kept; None: not at all."""

@@ -394,6 +394,14 @@ class Source(abc.ABC):
     def snapshot(self) -> str:
         """Return which state is read, as text for the ledger; at most 500 characters."""
 
+    @property
+    def version(self) -> str | None:
+        """Return the snapshot as a text that is equal only if the rows are; None: it does not tell.
+
+        For sources that know it without reading: generations of files, not the time of a query.
+        """
+        return None
+
     @abc.abstractmethod
     def schema(self) -> pa.Schema:
         """Return every column with the Arrow type that carries it without loss.

@@ -19,6 +19,10 @@ class Status(enum.StrEnum):
     """It never wrote its end, and a later run of the same transfer found it dead."""
 
 
+NOTHING = "none"
+"""The `publish` of a run that had nothing to do."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Record:
     """One row of the ledger.

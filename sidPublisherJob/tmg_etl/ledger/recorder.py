@@ -83,6 +83,27 @@ class LedgerRecorder:
             if not self._started:
                 self.close()
 
+    def published(self, run: run_module.Run, snapshot: str) -> str | None:
+        """Return the id of the last run on the target of `run`, if that published the same.
+
+        Raises:
+            errors.LedgerError: the ledger cannot be read.
+        """
+        own = self._started.get(run.id)
+        last = self._open().last_writer(own) if own is not None else None
+        if own is None or last is None or last.finished_at is None:
+            return None
+        same = ["transfer", "write_mode", "config_digest", "pipeline", "version"]
+        if run.write_mode is run_module.WriteMode.DELTA:
+            same += ["window_start", "window_end"]
+        is_same = all(getattr(last, name) == getattr(own, name) for name in same)
+        is_proved = bool(last.is_verified) and (
+            run.transfer.verify != "fingerprint" or "0x" in str(last.fingerprint_target)
+        )
+        has_ended_well = last.status == record.Status.SUCCEEDED and last.cleanup_error is None
+        is_unchanged = is_same and is_proved and has_ended_well and last.snapshot == snapshot
+        return last.id if is_unchanged else None
+
     def close(self) -> None:
         """Close the ledger; harmless when called again."""
         if self._ledger is not None:

@@ -135,6 +135,28 @@ class Ledger:
             query = query.where(_TABLE.c.status == str(status))
         return self._read(query.limit(limit))
 
+    def last_writer(self, run: record.Record) -> record.Record | None:
+        """Return the run that last wrote, or may have written, the target of `run`; None: none did.
+
+        Runs that have not ended come last, because nobody knows what they did. Those that found
+        nothing to do wrote nothing.
+
+        Raises:
+            errors.LedgerError: the database cannot be read.
+        """
+        wrote = sa.or_(
+            _TABLE.c.publish.is_(None),
+            _TABLE.c.publish != record.NOTHING,
+            _TABLE.c.status != str(record.Status.SUCCEEDED),
+        )
+        query = (
+            sa.select(_TABLE)
+            .where(_TABLE.c.target == run.target, _TABLE.c.env == run.env, _TABLE.c.id != run.id)
+            .where(wrote)
+            .order_by(_TABLE.c.finished_at.is_not(None), _TABLE.c.finished_at.desc())
+        )
+        return next(iter(self._read(query.limit(1))), None)
+
     def keepers(self, tables: Sequence[str]) -> builtins.list[record.Record]:
         """Return the runs that kept replaced tables of these names.
 

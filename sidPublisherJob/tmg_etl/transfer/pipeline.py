@@ -16,7 +16,7 @@ import pyarrow as pa
 from tmg_etl import errors, etl
 from tmg_etl import run as run_module
 from tmg_etl.connectors import base
-from tmg_etl.transfer import conversion, mapping, previous, publish, stage, verify
+from tmg_etl.transfer import conversion, mapping, previous, publish, stage, unchanged, verify
 
 
 class TransferPipeline(etl.TMGETL):
@@ -71,6 +71,21 @@ class TransferPipeline(etl.TMGETL):
             publish_reason=self.choice.reason,
         )
         self._note_reading()
+        # A subclass may publish something else than the source's rows.
+        if type(self) is TransferPipeline:
+            earlier = unchanged.since(self.run, self._recorder, self.source, existing, self.columns)
+            self._leave_alone(earlier)
+
+    def _leave_alone(self, earlier: str | None) -> None:
+        """Leave nothing to do where an earlier run published the same."""
+        if earlier is None:
+            return
+        self.choice = publish.Choice(
+            publish.Kind.NONE, f"nothing to do: the source is unchanged since run {earlier}"
+        )
+        self.result = dataclasses.replace(
+            self.result, publish=self.choice.kind.value, publish_reason=self.choice.reason
+        )
 
     def _note_reading(self) -> None:
         """Write down what the source has fetched and run so far."""
@@ -84,7 +99,9 @@ class TransferPipeline(etl.TMGETL):
     def pipeline(self) -> None:
         """Load, prove, publish."""
         with self._fenced():
-            if self.run.write_mode is run_module.WriteMode.DELTA:
+            if self.choice.kind is publish.Kind.NONE:
+                self.logger.info("%s", self.choice.reason)
+            elif self.run.write_mode is run_module.WriteMode.DELTA:
                 self._delta()
             else:
                 self._truncate()

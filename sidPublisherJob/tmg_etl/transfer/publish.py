@@ -28,6 +28,7 @@ SMALL_ROWS = 100_000
 class Kind(enum.StrEnum):
     """How new data becomes visible."""
 
+    NONE = "none"
     SWAP = "swap"
     DIFF = "diff"
     REPLACE = "replace"

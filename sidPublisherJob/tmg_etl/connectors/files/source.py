@@ -76,6 +76,11 @@ class FilesSource(base.Source):
         return self.located.description
 
     @property
+    def version(self) -> str | None:
+        """Return the snapshot: size, time of change and generation of every file."""
+        return self.snapshot
+
+    @property
     def snapshot(self) -> str:
         """Return number, size and newest change of the files, and a digest of their list."""
         return self.located.snapshot
