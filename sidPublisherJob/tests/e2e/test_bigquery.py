@@ -110,7 +110,9 @@ def test_a_million_rows_are_served_in_flat_memory(
     )
     names = ("id", "name", "city", "amount", "rate", "day", "is_open", "visits", "note")
     assert [tuple(row) for row in found] == [tuple(row[name] for name in names) for row in expected]
-    assert million.peak_mib < quarter.peak_mib + 150, (quarter, million)
+    # Four streams fill their windows, of some 16 MiB each, where the database is slower than they
+    # are; a quarter of the rows may be through before they have.
+    assert million.peak_mib < quarter.peak_mib + 200, (quarter, million)
 
 
 EVERY_TYPE = """
