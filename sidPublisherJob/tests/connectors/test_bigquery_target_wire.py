@@ -13,7 +13,7 @@ from tests.bigquery import emulator, wire
 from tests.connectors import bigquery_target_kit as kit
 from tmg_etl import errors
 from tmg_etl.connectors import base, lease
-from tmg_etl.connectors.bigquery import client
+from tmg_etl.connectors.bigquery import client, predecessor
 from tmg_etl.connectors.bigquery import target as target_module
 
 _ROWS = pa.record_batch({"id": [1, 2], "name": ["a", None]})
@@ -348,3 +348,29 @@ def test_a_transaction_that_comes_too_late_changes_nothing(
             merge(target)
     assert raw.query("SELECT * FROM t") == [(7, "of the other run")]
     assert raw.tables() == {"t"}
+
+
+def test_a_job_that_comes_in_while_its_table_is_removed_is_ended(
+    raw: kit.Raw,
+    bigquery_dataset: str,
+    bigquery_wire: wire.Wire,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lease, "TTL_S", 0.5)
+    monkeypatch.setattr(lease, "BEAT_S", 3600.0)
+    raw.make("t", *_COLUMNS)
+    job_id = "tmg_dead_run_publish_1"
+    dead = kit.opened(bigquery_dataset)
+    dead._lease.acquire("run-a", 0)
+    dead._lease.check(note=predecessor.job_note(job_id, "US"))
+    dead._lease.release()
+    sql = (
+        "SELECT COUNT(*) FROM UNNEST(GENERATE_ARRAY(1, 40000)) AS a"
+        " CROSS JOIN UNNEST(GENERATE_ARRAY(1, 40000)) AS b WHERE MOD(a * b, 7) = 3"
+    )
+    bigquery_wire.before(
+        "tables.list", lambda: raw.client.query(sql, job_id=job_id, job_retry=None)
+    )
+    with kit.opened(bigquery_dataset) as heir, heir.lock("run-b", 20):
+        heir.sweep(kit.names())
+        assert raw.client.get_job(job_id).state == "DONE"

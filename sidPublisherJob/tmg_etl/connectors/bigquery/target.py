@@ -111,12 +111,14 @@ class BigQueryTarget(merge.MergingTarget):
         with self._lease.hold(run_id, wait_s, self._clients.stop):
             self._is_locked = True
             try:
-                if self._lease.predecessor is not None:
-                    predecessor.end(self._session, self._lease.predecessor.note)
-                    self._lease.settle()
+                self._end_predecessor()
                 yield
             finally:
                 self._is_locked = False
+
+    def _end_predecessor(self) -> None:
+        if self._is_locked and self._lease.predecessor is not None:
+            predecessor.end(self._session, self._lease.predecessor.note)
 
     def check_lock(self) -> None:
         """Ask BigQuery whether this run still holds the lock."""
@@ -138,6 +140,9 @@ class BigQueryTarget(merge.MergingTarget):
         if self._clients.spec.staging:
             for prefix in prefixes:
                 found += self._remove_objects(prefix)
+        # Once more: a job that was on its way may have come in before its table was removed.
+        self._end_predecessor()
+        self._lease.settle()
         self._is_known = False
         return found
 
