@@ -263,3 +263,28 @@ def test_a_unique_index_that_is_built_last_names_two_rows(mariadb_url: str) -> N
         mysql_kit.send(target, "s", rows, ["id"])
         with pytest.raises(errors.DuplicateKeyError, match="once='a'"):
             target.finish_load("s", ["id"])
+
+
+def test_a_rehearsal_neither_waits_for_writers_nor_holds_them_up(mariadb_url: str) -> None:
+    mysql_kit.run_sql(
+        mariadb_url,
+        "CREATE TABLE t (id int PRIMARY KEY, v int)",
+        "INSERT INTO t VALUES (1, 5), (2, 5), (3, 5)",
+    )
+    staging = mysql_kit.NAMES.table("stage", "t")
+    writer = mysql_kit.raw(mariadb_url)
+    writer.begin()
+    writer.cursor().execute("UPDATE t SET v = 9 WHERE id = 2")
+    with mysql_kit.opened(mariadb_url) as target:
+        target.run("SET SESSION innodb_lock_wait_timeout = 1")
+        with target.rehearsal(staging):
+            target.create_staging(staging, ["id", "v"], pa.schema([]))
+            target.run(f"INSERT INTO `{staging}` VALUES (1, 4), (2, 7), (4, 4)")
+            target.keep_latest(staging, ["id", "v"], ["id"], ["v"])
+            changes = target.upsert(staging, ["id", "v"], ["id"], ["v"], None)
+            # Again, as a comparison does: nothing is left of the first time.
+            target.upsert(staging, ["id", "v"], ["id"], ["v"], None)
+        assert changes == base.Changes(inserted=1, updated=1, deleted=0, unchanged=1)
+    writer.rollback()
+    writer.close()
+    assert mysql_kit.rows_of(mariadb_url) == [(1, 5), (2, 5), (3, 5)]

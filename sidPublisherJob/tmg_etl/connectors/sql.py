@@ -470,6 +470,11 @@ class SqlTarget(base.Target):
             )
 
     def _delete_superseded(self, staging: str, key: Sequence[str], order_by: Sequence[str]) -> int:
+        superseded = self.superseded(staging, key, order_by)
+        return self.run(f"DELETE FROM {self.qualified(staging)} WHERE {superseded}")
+
+    def superseded(self, staging: str, key: Sequence[str], order_by: Sequence[str]) -> str:
+        """Return the condition that the target holds a later version of a staged row."""
         table, source = self.quote(self.table), self.quote(staging)
         newer, equal_so_far = [], "1 = 1"
         for name in order_by:
@@ -481,9 +486,8 @@ class SqlTarget(base.Target):
         match = " AND ".join(
             f"{source}.{self.quote(name)} = {table}.{self.quote(name)}" for name in key
         )
-        return self.run(
-            f"DELETE FROM {self.qualified(staging)}"
-            f" WHERE EXISTS (SELECT 1 FROM {self.qualified(self.table)} WHERE {match}"
+        return (
+            f"EXISTS (SELECT 1 FROM {self.qualified(self.table)} WHERE {match}"
             f" AND ({' OR '.join(newer)}))"
         )
 
