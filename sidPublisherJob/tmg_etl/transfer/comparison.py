@@ -367,9 +367,13 @@ class _Pairs:
                 self.right.table.select(names).take(_indices(spot.right for spot in rights)),
             ]
         )
-        order = pc.sort_indices(keys, [(name, "ascending") for name in names])
+        # Arrow does not sort intervals; rows that differ in nothing else come as they are found.
+        sorted_by = [
+            (name, "ascending") for name in names if not pa.types.is_interval(keys[name].type)
+        ]
+        order = pc.sort_indices(keys, sorted_by).to_pylist() if sorted_by else range(len(spots))
         ordered = [*lefts, *rights]
-        chosen = [ordered[at] for at in order[:limit].to_pylist()]
+        chosen = [ordered[at] for at in order[:limit]]
         return [self._difference(spot, writers) for spot in chosen]
 
     def _unmatched(self) -> tuple[dict[int, list[int]], dict[int, list[int]]]:

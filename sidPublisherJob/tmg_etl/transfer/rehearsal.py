@@ -256,7 +256,7 @@ class Rehearsal:
     def _keep_latest(self) -> None:
         transfer = self.run.transfer
         order_by = transfer.delta.order_by if transfer.delta else []
-        self.target.keep_latest(self._staging, self.columns.staged.names, transfer.key, order_by)
+        self.target.keep_latest(self._staging, self._fields.names, transfer.key, order_by)
 
     # --- steps of both --------------------------------------------------------------------------
 
@@ -298,9 +298,13 @@ class Rehearsal:
 
     def _refuse_duplicates(self) -> None:
         key = self.run.transfer.key
-        twice = self.target.duplicate_key(self._staging, key) if key else None
+        if not key:
+            return
+        twice = self.target.duplicate_key(self._staging, key)
         if twice is not None:
             raise errors.DuplicateKeyError(self.target.table, twice)
+        # Leaves all rows, and makes lookups by key fast, as the key of a shadow does in a run.
+        self.target.keep_latest(self._staging, self._fields.names, key, ())
 
     def _refuse_empty(self, rows: int) -> None:
         if rows == 0 and self.run.transfer.on_empty == "fail":
