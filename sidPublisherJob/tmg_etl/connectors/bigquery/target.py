@@ -1,14 +1,15 @@
 """A table of BigQuery as a target: loaded aside, proved by SQL, copied into place or merged.
 
 `lock` and `predecessor` keep other runs away, `shadow` says what is built beside the target, `load`
-fills it, `fingerprint` proves it, `merge` and `session` change rows in place, and `policy` knows
-what a copy would take away. ``docs/decisions`` 6 and 7 say why it is done so.
+fills it, `fingerprint` proves it, `merge` and `session` change rows in place, `replacement` puts
+the shadow in the target's place, and `policy` knows what that would take away. Decisions 6 and 7
+in ``docs/decisions`` say why it is done so.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -28,6 +29,7 @@ from tmg_etl.connectors.bigquery import (
     policy,
     predecessor,
     read,
+    replacement,
     shadow,
 )
 from tmg_etl.connectors.bigquery import session as session_module
@@ -361,48 +363,13 @@ class BigQueryTarget(merge.MergingTarget):
         if before is not None:
             shadow.require_settled(before, self.table)
             policy.require_none(self._clients, self._reference, self.table)
-        config = bigquery.CopyJobConfig(
-            labels=self._clients.labels,
-            write_disposition="WRITE_EMPTY" if before is None else "WRITE_TRUNCATE",
-            create_disposition="CREATE_IF_NEEDED" if before is None else "CREATE_NEVER",
-        )
-        if before is not None and before.encryption_configuration is not None:
-            config.destination_encryption_configuration = before.encryption_configuration
-
-        def start(job_id: str) -> Any:
-            self._note(predecessor.job_note(job_id, self._session.location))
-            return self._clients.rest.copy_table(
-                self._beside(name),
-                self._reference,
-                job_id=job_id,
-                location=self._session.location,
-                job_config=config,
-                retry=self._clients.retry,
-            )
-
-        self._publish(start)
+        replacement.Replacement(
+            self._session, self._beside(name), self._reference, self._note, self._lease.settle
+        ).run(before)
         self._is_known = False
         self._restore(before, self._columns_of(name))
         self.drop(name)
         return 0 if before is None else int(before.num_rows or 0)
-
-    def _publish(self, start: Callable[[str], Any]) -> None:
-        """Run the job that publishes; its note stays where it may still be under way."""
-        sent: list[Any] = []
-        try:
-            self._clients.run(
-                "publish",
-                start,
-                subject=f"table {self.table}",
-                location=self._session.location,
-                on_start=sent.append,
-            )
-        except errors.TmgEtlError as error:
-            was_refused = not sent and not isinstance(error, errors.TemporaryError)
-            if was_refused or (sent and sent[0].state == "DONE"):
-                self._lease.settle()
-            raise
-        self._lease.settle()
 
     def _restore(
         self, before: bigquery.Table | None, copied: Sequence[bigquery.SchemaField]
