@@ -187,6 +187,16 @@ def test_past_runs_tell_how_long_it_takes(shop: plan_kit.Shop) -> None:
     assert 0 <= plan.estimated_seconds < 60
 
 
+def test_runs_that_did_nothing_are_no_measure(shop: plan_kit.Shop) -> None:
+    shop.declare(KEY + "\n    skip_unchanged: true")
+    shop.fill(NEW)
+    assert shop.publish().publish == "swap"
+    assert shop.publish().publish == "none"
+    plan = shop.plan()
+    assert plan.estimated_from_runs == 1
+    assert any("skip_unchanged" in warning for warning in plan.warnings)
+
+
 def test_disk_follows_the_rows(shop: plan_kit.Shop) -> None:
     seed(shop, KEY + "\n    publish: swap")
     shop.fill([row(number) for number in range(20_000)])

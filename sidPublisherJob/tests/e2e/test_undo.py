@@ -219,6 +219,17 @@ def test_a_delta_leaves_kept_tables_alone(shop: plan_kit.Shop) -> None:
     assert ids(shop) == [1, 2]
 
 
+def test_a_run_after_a_rollback_publishes_though_the_source_is_unchanged(
+    shop: plan_kit.Shop,
+) -> None:
+    shop.declare(KEEP + "\n    skip_unchanged: true")
+    publish(shop, SECOND)
+    put_back(shop)
+    assert ids(shop) == [1, 2]
+    assert shop.publish().publish == "swap"
+    assert ids(shop) == [1, 3, 4]
+
+
 def test_the_command(tmp_path: pathlib.Path, empty_ledger: pathlib.Path) -> None:
     place = place_module.SQLite(tmp_path)
     shop = plan_kit.Shop(tmp_path / "shop", place, empty_ledger)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tmg_etl import errors
 from tmg_etl import run as run_module
+from tmg_etl.transfer import publish
 
 if TYPE_CHECKING:
     from tmg_etl.ledger import record
@@ -53,8 +54,12 @@ def pace(ledger_url: str, run: run_module.Run, rows: int | None) -> Pace:
             past = ledger.list(run.transfer_name, limit=_RUNS)
     except errors.TmgEtlError as error:
         return Pace(reason=errors.one_line(error.message))
+    # A run that found nothing to do says nothing about one that has to.
     alike = [
-        other for other in past if (other.env, other.write_mode) == (run.env, run.write_mode.value)
+        other
+        for other in past
+        if (other.env, other.write_mode) == (run.env, run.write_mode.value)
+        and other.publish != publish.Kind.NONE
     ]
     running = tuple(
         other.id for other in past if other.env == run.env and other.status == "running"

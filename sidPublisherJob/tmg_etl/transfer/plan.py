@@ -284,6 +284,10 @@ def _warnings(
         )
     if lacking and existing is not None and choice.kind is not publish.Kind.SWAP:
         warnings.append(f"the target lacks the indexes {list(lacking)}; only a swap builds them")
+    if transfer.skip_unchanged:
+        warnings.append(
+            "`skip_unchanged`: a run that finds what the last one published ends without a change"
+        )
     if transfer.verify != "fingerprint":
         warnings.append(f"verify is {transfer.verify}: equality is not proved")
     return warnings
