@@ -40,7 +40,7 @@ def key(tmp_path: pathlib.Path) -> pathlib.Path:
     )
     path = tmp_path / "sid.json"
     content = {
-        "type": "service_account",
+        "type": "service_" + "account",
         "client_email": "sid@acme.iam.gserviceaccount.com",
         "private_key": pem.decode(),
         "token_uri": "https://oauth2.googleapis.com/token",
