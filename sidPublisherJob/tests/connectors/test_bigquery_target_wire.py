@@ -262,6 +262,19 @@ def test_policies_that_cannot_be_listed_are_not_ruled_out(
     assert "bigquery.rowAccessPolicies.list" in blocker
 
 
+def test_few_rows_are_sent_with_their_job(
+    raw: kit.Raw, bigquery_dataset: str, bigquery_wire: wire.Wire
+) -> None:
+    with kit.opened(bigquery_dataset, staging="gs://no-such-bucket/sid") as target:
+        shadow = kit.names().table("shadow", "t")
+        target.create(shadow, _ROWS.schema, ["id"], [])
+        target.load(shadow, base.Batch(_ROWS, None, 0), ["id"])
+        target.finish_load(shadow, ["id"])
+        (job,) = bigquery_wire.jobs("load")
+        assert "sourceUris" not in job
+        assert raw.query(f"SELECT COUNT(*) FROM `{shadow}`") == [(2,)]
+
+
 # --- the fence: what a run sends after another took its lock over -------------------------------
 
 

@@ -1,8 +1,8 @@
 """Filling a table: batches gathered into Parquet files, each appended by one load job.
 
-BigQuery takes 1,500 load jobs a day for one table, so a job carries many batches. Without
-`staging:` a file is gathered on the local disk and sent with its job; with it, rows are streamed
-into objects of the bucket, and one job reads them all.
+BigQuery takes 1,500 load jobs a day for one table, so a job carries many batches. A file is
+gathered on the local disk. Without `staging:`, and where all rows fit one file, it is sent with its
+job; else files become objects of the bucket, and one job reads them all.
 
 Source: https://cloud.google.com/bigquery/quotas#load_jobs
 """
@@ -27,7 +27,8 @@ from tmg_etl.connectors.bigquery import session as session_module
 #: Bytes of one file that is sent with its job: 1,500 of them are 140 GB a day.
 UPLOAD_BYTES = 96 * 2**20
 #: Bytes of one staged object; BigQuery reads objects side by side.
-OBJECT_BYTES = 256 * 2**20
+OBJECT_BYTES = 128 * 2**20
+_PIECE_BYTES = 2**20
 # Written when so many bytes of Arrow are gathered: small row groups would cost BigQuery, and large
 # ones memory here.
 _ROW_GROUP_BYTES = 16 * 2**20
@@ -41,7 +42,7 @@ class Loader:
         reference: the table.
         columns: all of its columns.
         subject: the target's name, for messages.
-        staging: ``gs://`` folder of this table's objects; None sends files with their jobs.
+        staging: ``gs://`` folder of this table's objects; None sends every file with a job.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class Loader:
             errors.VerificationError: BigQuery took other rows than were sent.
         """
         self._write()
-        self._close_file()
+        self._close_file(is_last=True)
         if self._objects:
             objects, self._objects = self._objects, []
             self._load_objects(objects)
@@ -122,16 +123,11 @@ class Loader:
         table = pa.Table.from_batches(batches)
         self._parquet.write_table(table, row_group_size=table.num_rows)
         if self._file.tell() >= self._limit:
-            self._close_file()
+            self._close_file(is_last=False)
 
     def _open_file(self, schema: pa.Schema) -> None:
-        if self._staging is None:
-            file = tempfile.TemporaryFile(prefix="tmg_etl_")  # noqa: SIM115 - closed by the stack
-            self._file = self._stack.enter_context(file)
-        else:
-            url = f"{self._staging}/part-{len(self._objects):05d}.parquet"
-            self._file = self._stack.enter_context(self._session.clients.store.create(url))
-            self._objects.append(url)
+        file = tempfile.TemporaryFile(prefix="tmg_etl_")  # noqa: SIM115 - closed by the stack
+        self._file = self._stack.enter_context(file)
         self._parquet = pq.ParquetWriter(
             self._file,
             # The mark of JSON means nothing to BigQuery.
@@ -143,17 +139,27 @@ class Loader:
             use_dictionary=True,
         )
 
-    def _close_file(self) -> None:
+    def _close_file(self, *, is_last: bool) -> None:
         if self._parquet is None:
             return
         self._parquet.close()
         self._parquet = None
-        if self._staging is None:
-            size = self._file.tell()
-            self._file.seek(0)
+        size = self._file.tell()
+        self._file.seek(0)
+        is_all = is_last and not self._objects and size <= UPLOAD_BYTES
+        if self._staging is None or is_all:
             self._upload(self._file, size)
+        else:
+            self._stage(f"{self._staging}/part-{len(self._objects):05d}.parquet")
         self._stack.close()
         self._file = None
+
+    def _stage(self, url: str) -> None:
+        with self._session.clients.store.create(url) as writer:
+            while piece := self._file.read(_PIECE_BYTES):
+                self._session.clients.stop.check()
+                writer.write(piece)
+        self._objects.append(url)
 
     # --- jobs -----------------------------------------------------------------------------------
 

@@ -82,7 +82,7 @@ class BigQueryTarget(merge.MergingTarget):
     @property
     def ingest_method(self) -> str:
         """Return how rows enter BigQuery."""
-        way = "staged in the bucket" if self._clients.spec.staging else "uploaded"
+        way = "in the bucket where large" if self._clients.spec.staging else "uploaded"
         return f"load jobs of Parquet, {way}"
 
     @property
