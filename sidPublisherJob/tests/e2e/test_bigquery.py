@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import decimal
+import hashlib
 import json
 import logging
 import pathlib
@@ -18,6 +19,9 @@ import pytest
 from tests.bigquery import emulator, lake
 from tests.e2e import bigquery_kit
 from tests.e2e import place as place_module
+from tmg_etl import run
+from tmg_etl.config import loader
+from tmg_etl.transfer import comparison, plan, rehearsal
 
 MILLION = 1_000_000
 _LOG = logging.getLogger(__name__)
@@ -315,3 +319,38 @@ def test_a_reader_of_the_ledger_can_tell_snapshot_bytes_and_jobs(
     (job,) = json.loads(jobs)
     assert job in of_query
     assert client.get_job(job).labels["tmg_transfer"] == "query"
+
+
+def test_who_compares_leaves_the_files_of_a_run_under_way(
+    workshop: bigquery_kit.Workshop, bucket: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in workshop.environment.items():
+        monkeypatch.setenv(name, value)
+    workshop.server.client().query_and_wait(
+        f"CREATE TABLE `{workshop.name('small')}` AS SELECT 1 AS id"
+    )
+    workshop.lake |= {"staging": f"gs://{bucket.name}/sid"}
+    workshop.declare(
+        {"type": "sqlite", "url": "sqlite:///serving.db"},
+        small={
+            "source": {"connection": "lake", "table": "small", "read": "extract"},
+            "target": {"connection": "serving", "table": "small"},
+            "key": ["id"],
+        },
+    )
+    workshop.publish("small", "truncate")
+    config = loader.load(str(workshop.config))
+    place = (config.env, "small", emulator.PROJECT, workshop.dataset)
+    digest = hashlib.sha256(repr(place).encode()).hexdigest()[:12]
+    other = bucket / "sid" / f"tmg_extract_{digest}_20240229120000abcd" / "x" / "part-0.parquet"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b"of a run that is reading")
+    today = {"execution_date": datetime.date(2024, 2, 29), "delta_start_date": None}
+    truncate = run.WriteMode.TRUNCATE
+    assert comparison.make(config, "small", **today, write_mode=truncate).is_equal
+    exact = plan.make(config, "small", **today, write_mode=truncate, depth=rehearsal.Depth.EXACT)
+    assert exact.rows.insert == 1
+    assert other.exists()
+    # A run, which holds the target's lock, takes it for that of a dead one.
+    workshop.publish("small", "truncate")
+    assert not other.exists()

@@ -134,6 +134,7 @@ def make(
         execution_date=execution_date,
         delta_start_date=delta_start_date,
         write_mode=write_mode,
+        is_dry=True,
     )
     built = runner.load_class(run.transfer, config.packages)(run)
     with opened(built) as (source, target):

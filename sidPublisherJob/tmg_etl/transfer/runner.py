@@ -84,13 +84,18 @@ def make_run(
     logger: logging.Logger | None = None,
     stop: run_module.StopFlag | None = None,
     run_id: str | None = None,
+    is_dry: bool = False,
 ) -> run_module.Run:
-    """Return the frozen values of one run; arguments and errors as for `build`."""
+    """Return the frozen values of one run; arguments and errors as for `build`.
+
+    With `is_dry` it will not hold the target's lock, so connections are told of no run: what other
+    runs have left may belong to one that is under way.
+    """
     transfer = config.transfer(transfer_name)
     window = run_module.Window(delta_start_date or execution_date, execution_date)
     stop = stop or run_module.StopFlag()
     run_id = run_id or run_module.new_run_id()
-    owner = base.Owner(run_id, transfer_name, config.env)
+    owner = base.Owner("" if is_dry else run_id, transfer_name, config.env)
     return run_module.Run(
         id=run_id,
         transfer_name=transfer_name,
