@@ -45,7 +45,10 @@ def write(item: pytest.Item, has_passed: bool) -> None:
 
     A case whose `bench` counts faults injected those; any other one is one fault itself.
     """
-    if not isinstance(item, pytest.Function) or name_of(item) not in promise.tests():
+    cache = getattr(item.config, "cache", None)
+    if cache is None or not isinstance(item, pytest.Function):
+        return
+    if name_of(item) not in promise.tests():
         return
     bench = item.funcargs.get("bench")
     injected = len(bench.faults) if bench is not None and bench.faults else 1
@@ -56,7 +59,7 @@ def write(item: pytest.Item, has_passed: bool) -> None:
         "survived": injected - (not has_passed),
         "day": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}",
     }
-    folder = item.config.cache.mkdir(FOLDER)
+    folder = cache.mkdir(FOLDER)
     digest = hashlib.sha256(item.nodeid.encode()).hexdigest()[:24]
     (folder / f"{digest}.json").write_text(json.dumps(facts), encoding="utf-8")
 
