@@ -59,6 +59,8 @@ class Loader:
         self._subject = subject
         self._staging = staging
         self._limit = OBJECT_BYTES if staging else UPLOAD_BYTES
+        #: Whether there are, or were, objects to remove.
+        self.has_staged = False
         self._gathered: list[pa.RecordBatch] = []
         self._gathered_bytes = 0
         self._rows = 0
@@ -155,6 +157,7 @@ class Loader:
         self._file = None
 
     def _stage(self, url: str) -> None:
+        self.has_staged = True
         with self._session.clients.store.create(url) as writer:
             while piece := self._file.read(_PIECE_BYTES):
                 self._session.clients.stop.check()

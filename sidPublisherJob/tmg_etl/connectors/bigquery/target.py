@@ -283,7 +283,7 @@ class BigQueryTarget(merge.MergingTarget):
         if name in self._made:
             self._remove(name)
             self._made.discard(name)
-        if self._clients.spec.staging and loader is not None:
+        if loader is not None and loader.has_staged:
             self._remove_objects(f"{name}/")
 
     def _remove(self, name: str) -> None:
