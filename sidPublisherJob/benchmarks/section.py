@@ -184,7 +184,26 @@ def small(scope: Scope) -> list[dict[str, Any]]:
             before = series.median_s - inside
             series.note = f"{before:.2f} s before the run, {inside:.2f} s in it"
             found.append(series)
-    return [_section("A dictionary of 100 rows, the whole process", found)]
+    return [
+        _section("A dictionary of 100 rows, the whole process", found),
+        *_unchanged(scope),
+    ]
+
+
+def _unchanged(scope: Scope) -> list[dict[str, Any]]:
+    parquet = data.tpch(scope.folder, "orders", scope.scale)
+    found: list[measure.Series] = []
+    for start in database.STARTS.values():
+        with start(scope.folder) as server:
+            server.create("orders")
+            config = ours.into(server, "orders", parquet)
+            config.write_text(config.read_text() + "    skip_unchanged: true\n")
+            first = measure.Series(f"{server.title}, published", [ours.run(config)])
+            again: measure.Work = (
+                f"{server.title}, run again", "ours", functools.partial(ours.run, config)
+            )  # fmt: skip
+            found += [first, *measure.interleaved([again], 5)]
+    return [_section("orders, with skip_unchanged: the file has not changed since", found)]
 
 
 def delta(scope: Scope) -> list[dict[str, Any]]:

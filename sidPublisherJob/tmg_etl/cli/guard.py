@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import logging
 import signal
 import sys
@@ -18,6 +19,9 @@ import click
 from tmg_etl import errors
 from tmg_etl.cli import argument, output
 
+#: Objects made until cycles are looked for. What a command imports lives as long as it does: to
+#: visit it again for each 700 new objects, as is the default, took a tenth of a short run.
+_COLLECT_AFTER = 50_000
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -115,6 +119,7 @@ def main(command: click.Command, prog: str, argv: Sequence[str] | None = None) -
         prog: the name to show, however it was started.
         argv: arguments; None takes the process's own.
     """
+    gc.set_threshold(_COLLECT_AFTER)
     if sys.stdout is not None and hasattr(sys.stdout, "reconfigure"):
         # A terminal without UTF-8 shows an escape instead of ending the run at its last line.
         sys.stdout.reconfigure(errors="backslashreplace")
