@@ -186,6 +186,28 @@ def test_repeated_upload_knows_its_own_object(s3, refuse_once):
     assert writer.facts == s3.store.facts(s3.url("x"))
 
 
+@pytest.mark.parametrize("size", [1000, 20 * MIB])
+def test_repeated_copy_knows_its_own_object(s3, refuse_once, size):
+    # Of parts its ETag is another one than that of its copy.
+    with s3.store.create(s3.url("a")) as writer:
+        writer.write(bytes(size))
+    refuse_once("copy_object", "PreconditionFailed", 412)
+    made = s3.store.copy(writer.facts, s3.url("b"), expected=base.ABSENT)
+    assert made == s3.store.facts(s3.url("b"))
+
+
+def test_refused_copy_is_not_taken_for_a_repeated_one(s3, monkeypatch):
+    source = s3.store.write(s3.url("a"), b"mine")
+    other = s3.store.write(s3.url("b"), b"another run's")
+
+    def refused(**_):
+        raise answer("PreconditionFailed", "", 412, attempts=1)
+
+    monkeypatch.setattr(s3.store.client, "copy_object", refused)
+    with pytest.raises(base.ConflictError):
+        s3.store.copy(source, s3.url("b"), expected=other.generation)
+
+
 def test_refused_write_is_not_taken_for_a_repeated_one(s3, monkeypatch):
     s3.store.write(s3.url("x"), b"another run's")
 

@@ -176,14 +176,28 @@ class S3Store(base.Store):
                 code = amazon.code_of(error)
                 if code in amazon.CONFLICT_CODES and self._is_there(source):
                     # A copy that is repeated after its answer was lost meets itself.
-                    found = self.facts(url) if amazon.was_repeated(error) else None
-                    if found and found.generation == source.generation:
-                        return found
+                    if amazon.was_repeated(error) and self._is_copy(source, url):
+                        found = self.facts(url)
+                        if found:
+                            return found
                     raise conflict(url, expected) from None
                 if code in amazon.ABSENT_CODES | amazon.CONFLICT_CODES:
                     raise base.GoneError(source.url) from None
                 raise
         return _facts(url, answer["CopyObjectResult"], source.size_bytes)
+
+    def _is_copy(self, source: base.Facts, url: str) -> bool:
+        """Return whether an object was copied from `source`, which had its mark or its ETag.
+
+        What was uploaded in parts has another ETag than its copy.
+        """
+        found, origin = self._head(url), self._head(source.url)
+        if not found or not origin:
+            return False
+        mark = origin.get("Metadata", {}).get(_TOKEN)
+        if mark:
+            return bool(found.get("Metadata", {}).get(_TOKEN) == mark)
+        return str(found["ETag"]).strip('"') == source.generation
 
     def delete(self, url: str, *, generation: str | None = None) -> bool:
         """Remove an object; return False when it was not there."""
