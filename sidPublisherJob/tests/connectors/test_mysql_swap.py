@@ -9,6 +9,7 @@ import pytest
 from tests.connectors import mysql_kit
 from tmg_etl import errors, run
 from tmg_etl.connectors import base
+from tmg_etl.connectors.mysql import swap
 
 pytestmark = pytest.mark.mariadb
 NAMES = mysql_kit.NAMES
@@ -236,6 +237,34 @@ def test_a_swap_that_cannot_get_the_table_ends_with_a_retriable_error(
 
 
 # --- leftovers ----------------------------------------------------------------------------------
+
+
+def test_an_attempt_that_was_lost_and_came_through_later_is_the_swap(url: str) -> None:
+    """The server carries on for a moment what a connection that was cut has asked for."""
+    shadow, old = (NAMES.table(kind, "t") for kind in ("shadow", "old"))
+    reader = mysql_kit.raw(url)
+    reader.begin()
+    reader.cursor().execute("SELECT * FROM t")
+    looks = 0
+
+    def is_done() -> bool:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            reader.rollback()
+            mysql_kit.run_sql(url, f"RENAME TABLE t TO `{old}`, `{shadow}` TO t")
+            return False
+        return old in mysql_kit.tables(url)
+
+    with mysql_kit.opened(url) as target:
+        target.create_shadow(shadow, [])
+        pairs = [("t", f"`{old}`"), (f"`{shadow}`", "t")]
+        swap.rename(target._session, pairs, is_done, "t")
+        assert looks == 2
+        # At the first attempt it is what it says.
+        with pytest.raises(errors.ConfigError):
+            swap.rename(target._session, pairs, lambda: True, "t")
+    reader.close()
 
 
 def test_leftovers_of_this_table_only_are_swept(url: str) -> None:

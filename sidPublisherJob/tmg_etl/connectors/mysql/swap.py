@@ -43,10 +43,14 @@ def rename(
         main.check_stop()
         try:
             _attempt(main, sql)
-        except errors.TemporaryError as busy:
-            # Killed while it waited, or, rarely, in the very moment when it was done.
-            if is_done():
+        except errors.TmgEtlError as busy:
+            # Killed while it waited, or, rarely, in the very moment when it was done. An attempt
+            # whose connection was cut may be done later, and the next one finds nothing to rename.
+            is_unsure = isinstance(busy, errors.TemporaryError)
+            if (is_unsure or attempt) and is_done():
                 return
+            if not is_unsure:
+                raise
             if time.monotonic() > deadline:
                 raise errors.TemporaryError(
                     f"{table}: other sessions kept the table for {_PATIENCE_S:g} s, so that it"

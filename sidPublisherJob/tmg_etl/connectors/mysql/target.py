@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
@@ -464,7 +465,8 @@ class MySQLTarget(sql.SqlTarget):
             # The old table is there only by the step; the shadow may have been swept away.
             if entry is not None:
                 return catalogue.exists(self._session, self._database, old)
-            return not catalogue.exists(self._session, self._database, shadow)
+            exists = functools.partial(catalogue.exists, self._session, self._database)
+            return exists(self.table) and not exists(shadow)
 
         try:
             if entry is None:
