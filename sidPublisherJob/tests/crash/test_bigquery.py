@@ -38,6 +38,12 @@ class BigQueryPlace(crash_place.Place):
         self.dataset = f"crash_{secrets.token_hex(4)}"
         self.client.create_dataset(self.dataset)
         self.name = f"{emulator.PROJECT}.{self.dataset}.t"
+        self._create()
+        self.bucket = server.buckets / BUCKET
+        if not self.bucket.exists():
+            server.storage.create(BUCKET)
+
+    def _create(self) -> None:
         field = bigquery.SchemaField
         table = bigquery.Table(
             self.name,
@@ -51,9 +57,6 @@ class BigQueryPlace(crash_place.Place):
         table.description = "kept"
         table.labels = {"kept": "yes"}
         self.client.create_table(table)
-        bucket = server.buckets / BUCKET
-        bucket.exists() or server.storage.create(BUCKET)
-        self.bucket = bucket
 
     @property
     def connection(self) -> Mapping[str, Any]:
@@ -65,7 +68,15 @@ class BigQueryPlace(crash_place.Place):
             "staging": staging,
         }
 
+    def remove(self) -> None:
+        self.client.delete_table(self.name, not_found_ok=True)
+
+    def has_table(self) -> bool:
+        return "t" in {item.table_id for item in self.client.list_tables(self.dataset)}
+
     def reset(self, rows: list[crash_place.Row]) -> None:
+        if not self.has_table():
+            self._create()
         values = ", ".join(
             f"({number}, DATE '{day}', {version}, {_literal(note)})"
             for number, day, version, note in rows
@@ -95,7 +106,11 @@ class BigQueryPlace(crash_place.Place):
             time.sleep(0.05)
 
     def cut_lock(self) -> bool:
-        raise NotImplementedError
+        tables = self.client.list_tables(self.dataset)
+        locks = [item for item in tables if item.table_id.startswith("_tmg_lock_")]
+        for item in locks:
+            self.client.delete_table(item)
+        return bool(locks)
 
     def close(self) -> None:
         self.client.delete_dataset(self.dataset, delete_contents=True)
