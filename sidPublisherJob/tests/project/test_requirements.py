@@ -46,7 +46,14 @@ def test_development_uses_the_versions_that_run_in_production() -> None:
         ]
 
 
-@pytest.mark.parametrize("file", ["requirements.txt", "dev-requirements.txt"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        "requirements.txt",
+        "dev-requirements.txt",
+        "tests/bigquery/emulator-requirements.txt",
+    ],
+)
 def test_every_pin_has_hashes_and_no_place_of_its_own(file: str) -> None:
     for lines in pins(file).values():
         assert all("==" in line and "--hash=sha256:" in line for line in lines)
