@@ -14,6 +14,7 @@ from tests.connectors import bigquery_target_kit as kit
 from tmg_etl import errors
 from tmg_etl.connectors import base, lease
 from tmg_etl.connectors.bigquery import client, predecessor
+from tmg_etl.connectors.bigquery import session as session_module
 from tmg_etl.connectors.bigquery import target as target_module
 
 _ROWS = pa.record_batch({"id": [1, 2], "name": ["a", None]})
@@ -155,6 +156,41 @@ def test_a_change_by_somebody_else_is_temporary(
         change(target)
     # The session is ended and settled: the lock is given back at once.
     assert raw.tables() == {"t"}
+
+
+def test_a_session_that_is_busy_has_not_ended(
+    raw: kit.Raw,
+    bigquery_dataset: str,
+    bigquery_wire: wire.Wire,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A statement of a dead run may go on for longer than its lock."""
+    monkeypatch.setattr(session_module, "_BUSY_POLL_S", 0.01)
+    session = kit.opened(bigquery_dataset)._session
+    said = "Concurrent jobs in the same session are not allowed. Running job: x"
+    begun = session._begin()
+    bigquery_wire.fail_job("query", "invalidQuery", times=2, message=said)
+    session.end(begun)
+    session._id = begun
+    with pytest.raises(errors.TmgEtlError):
+        session.query("SELECT 1")
+    session._id = None
+    # It has ended now, which is no error.
+    session.end(begun)
+    monkeypatch.setattr(session_module, "_BUSY_S", 0.1)
+    bigquery_wire.fail_job("query", "invalidQuery", times=1000, message=said)
+    with pytest.raises(errors.TemporaryError, match="still under way"):
+        session.end(begun)
+
+
+def test_what_is_said_of_a_table_of_sessions_is_not_said_of_a_session(
+    bigquery_dataset: str, bigquery_wire: wire.Wire
+) -> None:
+    session = kit.opened(bigquery_dataset, "web_sessions")._session
+    begun = session._begin()
+    bigquery_wire.fail_job("query", "invalidQuery", message="Syntax error")
+    with pytest.raises(errors.ConfigError, match="Syntax error"):
+        session.end(begun)
 
 
 @pytest.mark.parametrize("way", ["refused", "failed"])

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -25,6 +26,11 @@ _LOG = logging.getLogger("tmg_etl")
 #: query (400), and is none.
 #: Source: https://cloud.google.com/bigquery/docs/transactions#transaction_concurrency
 _CONFLICTS = ("concurrent update", "could not serialize", "concurrent transaction")
+#: What it says while another statement of the session is under way.
+#: Source: https://github.com/googleapis/nodejs-bigquery/issues/1220
+_BUSY = "concurrent jobs in the same session"
+#: Seconds in which that statement must have ended; a run that is stopped has hardly more.
+_BUSY_S, _BUSY_POLL_S = 20.0, 0.5
 
 
 class Session:
@@ -157,13 +163,32 @@ class Session:
         return str(job.session_info.session_id)
 
     def end(self, session_id: str) -> None:
-        """End a session; one that has ended already is no error."""
+        """End a session; one that has ended already is no error.
+
+        Raises:
+            errors.TemporaryError: a statement of it goes on and on.
+        """
+        deadline = time.monotonic() + _BUSY_S
+        while not self._has_ended(session_id):
+            if time.monotonic() > deadline:
+                raise errors.TemporaryError(
+                    f"{self.subject}: a statement of a session that is to end is still under way",
+                    hint="run again later",
+                )
+            time.sleep(_BUSY_POLL_S)
+
+    def _has_ended(self, session_id: str) -> bool:
+        """Try to end a session; return False while it is busy."""
         self._id = session_id
         try:
             self.query("CALL BQ.ABORT_SESSION()", "end", can_stop=False)
-        except errors.ConfigError as error:
+        except errors.TmgEtlError as error:
+            text = str(error).replace(self.subject, "").replace(self.clients.place, "").lower()
+            if _BUSY in text:
+                return False
             # What BigQuery calls a session that has ended, or that never was.
-            if "session" not in str(error).lower():
+            if not isinstance(error, errors.ConfigError) or "session" not in text:
                 raise
         finally:
             self._id = None
+        return True
