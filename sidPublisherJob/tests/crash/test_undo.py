@@ -152,6 +152,9 @@ def test_killed_rollback_loses_nothing(
 ) -> None:
     keep_replaced(bench)
     arguments = ["rollback", "swap", str(bench.config)]
+    # Both servers number their runs, and write their points into files of that number.
+    apart = tmp_path / "people"
+    apart.mkdir()
 
     def prepare() -> None:
         begin(bench)
@@ -159,13 +162,13 @@ def test_killed_rollback_loses_nothing(
         assert states(bench) == [MODE.new, crash_kit.OLD]
 
     prepare()
-    whole = people.run(arguments, tmp_path)
+    whole = people.run(arguments, apart)
     assert whole.code == 0, whole.log
     assert states(bench) == [crash_kit.OLD, MODE.new]
     seen = set()
     for point in points_of(whole.points):
         prepare()
-        ended = people.run(arguments, tmp_path, fault.Fault(point.number, fault.Action.KILL))
+        ended = people.run(arguments, apart, fault.Fault(point.number, fault.Action.KILL))
         assert ended.code == -9, f"{point}: {ended.log}"
         bench.place.settle()
         found = states(bench)
@@ -174,7 +177,7 @@ def test_killed_rollback_loses_nothing(
         seen.add(is_back)
         # Killed before it wrote down what the table holds that it kept, it is put back unproved.
         more = ["--unverified"] if is_back else []
-        again = people.run([*arguments, *more], tmp_path)
+        again = people.run([*arguments, *more], apart)
         assert again.code == 0, f"{point}: {again.log}"
         assert states(bench) == found[::-1], point
         require_clean(bench, point)
