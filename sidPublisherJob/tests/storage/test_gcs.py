@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import logging
 import os
 import pathlib
 import subprocess
@@ -181,6 +182,24 @@ def test_abandoned_upload_hides_no_error_of_its_own(fake, gcs):
 
     with pytest.raises(RuntimeError, match="the first"):
         disturbed(gcs, stop)
+
+
+def test_place_of_an_upload_that_stays_open_is_told_to_nobody(fake, gcs, caplog):
+    """Whoever knows it may go on with the upload."""
+    caplog.set_level(logging.DEBUG, "tmg_etl")
+
+    def stop():
+        while not (fake.sessions and next(iter(fake.sessions.values())).data):
+            time.sleep(0.01)
+        fake.fail(0, times=1000)
+        fake.__exit__()
+        raise RuntimeError("the first")
+
+    with pytest.raises(RuntimeError, match="the first"):
+        disturbed(gcs, stop)
+    told = [record.getMessage() for record in caplog.records if record.name.startswith("tmg_etl")]
+    assert any("stays open: ConnectionError" in text for text in told)
+    assert not any("upload_id" in text for text in told)
 
 
 @pytest.mark.parametrize(

@@ -191,7 +191,8 @@ class _Session:
         try:
             self._connection.client._http.request("DELETE", self._place, timeout=_ABORT_TIMEOUT_S)
         except Exception as error:  # noqa: BLE001 - sessions end by themselves after a week
-            _LOG.debug("an upload session of %s stays open: %s", self._url, error)
+            # Its words hold the place, by which anybody could go on with the upload.
+            _LOG.debug("an upload of %s stays open: %s", self._url, type(error).__name__)
 
     def _retry(self) -> Any:
         def check(error: Exception) -> None:
