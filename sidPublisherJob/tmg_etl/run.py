@@ -259,7 +259,7 @@ class Result:
         snapshot: the source state that was read, as the connector describes it.
         phase_seconds: seconds by phase.
         bytes_read: bytes that came from the source, as its system counts them.
-        job_ids: jobs that ran in the source's system.
+        job_ids: jobs that ran in the systems of source and target.
         previous_table: name under which the replaced table is kept; None: it is not.
         previous_fingerprint: what it holds.
         previous_expires_at: until when it is kept, aware UTC.

@@ -264,6 +264,13 @@ def test_postgres_is_published_to_bigquery_and_back(
     client = workshop.server.client()
     tables = {item.table_id for item in client.list_tables(workshop.dataset)}
     assert tables == {"agent"}
+    with contextlib.closing(sqlite3.connect(workshop.folder / "ledger.db")) as ledger:
+        jobs = ledger.execute(
+            "SELECT job_ids FROM tmg_etl_run WHERE transfer = 'up' ORDER BY started_at"
+        ).fetchall()
+    truncate, delta = ({client.get_job(job).job_type for job in json.loads(ids)} for (ids,) in jobs)
+    assert truncate >= {"load", "copy"}
+    assert delta >= {"load", "query"}
 
 
 def test_what_a_server_cannot_hold_is_found_before_anything_is_written(

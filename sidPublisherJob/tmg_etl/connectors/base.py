@@ -492,6 +492,11 @@ class Target(abc.ABC):
         """Return how rows enter the database, such as ``COPY``, for the plan."""
         return "Arrow batches"
 
+    @property
+    def job_ids(self) -> tuple[str, ...]:
+        """Return the ids of the jobs that ran in the system for this target so far."""
+        return ()
+
     @abc.abstractmethod
     def lock(self, run_id: str, wait_s: float) -> contextlib.AbstractContextManager[None]:
         """Hold the target for this run, on a connection of its own.

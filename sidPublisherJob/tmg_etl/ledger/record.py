@@ -63,7 +63,7 @@ class Record:
         previous_table: name under which the replaced table is kept; None: it is not.
         previous_fingerprint: what that table holds; None: not known.
         previous_expires_at: until when it is kept, aware UTC.
-        job_ids: jobs that ran in the source's system.
+        job_ids: jobs that ran in the systems of source and target.
     """
 
     id: str

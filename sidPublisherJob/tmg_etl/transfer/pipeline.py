@@ -88,12 +88,12 @@ class TransferPipeline(etl.TMGETL):
         )
 
     def _note_reading(self) -> None:
-        """Write down what the source has fetched and run so far."""
+        """Write down what the source has fetched, and the jobs that ran so far."""
         self.result = dataclasses.replace(
             self.result,
             snapshot=self.source.snapshot,
             bytes_read=self.source.bytes_read,
-            job_ids=self.source.job_ids,
+            job_ids=tuple(dict.fromkeys((*self.source.job_ids, *self.target.job_ids))),
         )
 
     def pipeline(self) -> None:
@@ -112,6 +112,7 @@ class TransferPipeline(etl.TMGETL):
         with contextlib.ExitStack() as stack:
             if hasattr(self, "source"):
                 stack.callback(self.source.close)
+                stack.callback(self._note_reading)
             # Not "old": where a swap is two steps, that may be the only copy for a moment.
             for kind in ("shadow", "stage", "latest"):
                 stack.callback(self.target.drop, self.run.names.table(kind, self.target.table))

@@ -87,6 +87,8 @@ class Clients:
         self._chosen = spec.credentials.located(folder)
         self._numbers: dict[str, int] = {}
         self._guard = threading.Lock()
+        #: Every job that was sent, in that order.
+        self.job_ids: list[str] = []
         #: What this run names its things by; outside a run there is no id for that.
         self.token = owner.run_id or secrets.token_hex(12)
 
@@ -268,6 +270,7 @@ class Clients:
             errors.TmgEtlError: it could not be sent, or it failed.
         """
         job_id = self.job_id(purpose, content)
+        self.job_ids.append(job_id)
         if can_stop:
             self.stop.check()
         with self.guarded(subject):

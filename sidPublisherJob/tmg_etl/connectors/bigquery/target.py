@@ -86,6 +86,11 @@ class BigQueryTarget(merge.MergingTarget):
         return f"load jobs of Parquet, {way}"
 
     @property
+    def job_ids(self) -> tuple[str, ...]:
+        """Return the ids of all jobs of the connection, those of a source on it among them."""
+        return tuple(self._clients.job_ids)
+
+    @property
     def capabilities(self) -> base.Capabilities:  # type: ignore[override]
         """Return what this table can do: one with FLOAT64 is proved by reading it back."""
         known = list(self._tables.values())
