@@ -76,7 +76,7 @@ def fingerprint(rows: pa.RecordBatch) -> base.Fingerprint:
 
 def hash_of(lines: Sequence[str]) -> base.Fingerprint:
     """The fingerprint of canonical rows, computed plainly."""
-    total = sum(int(hashlib.md5(line.encode()).hexdigest()[:15], 16) for line in lines)
+    total = sum(int(hashlib.sha256(line.encode()).hexdigest()[:15], 16) for line in lines)
     return base.Fingerprint(len(lines), total % 2**64)
 
 

@@ -44,6 +44,7 @@ class PostgresTarget(sql.SqlTarget):
             utc_suffix="+00",
             bytes_prefix="\\x",
             canonical_json=True,
+            digest=base.Digest.SHA256,
         ),
     )
 
@@ -107,9 +108,9 @@ class PostgresTarget(sql.SqlTarget):
         return f"md5({kind.row_text(self._typed_columns(table, columns))})"
 
     def row_hash(self, table: str, alias: str, columns: Sequence[str]) -> str:
-        """Return the first fifteen hexadecimal digits of the row's md5, as a number."""
+        """Return the first fifteen hexadecimal digits of the row's SHA-256, as a number."""
         text = kind.row_text(self._typed_columns(table, columns), f"{alias}.")
-        return f"('x' || left(md5({text}), 15))::bit(60)::bigint"
+        return f"substr(sha256(convert_to({text}, 'UTF8'))::text, 2, 16)::bit(60)::bigint"
 
     def insert_clause(self, columns: Sequence[str]) -> str:
         """Return the columns; an identity that is always generated takes values all the same."""
