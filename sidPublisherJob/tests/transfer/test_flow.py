@@ -6,12 +6,14 @@ import itertools
 import threading
 import time
 from collections.abc import Iterator
+from typing import Self
 
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tmg_etl import errors
 from tmg_etl.transfer import flow
 
 
@@ -110,3 +112,33 @@ def test_spread_ends_with_the_first_error_and_leaves_no_call_under_way(workers: 
         list(flow.spread(refuse, itertools.count(), workers))
     assert sorted(begun) == sorted(ended)
     assert len(begun) <= 5 + 2 * workers
+
+
+def test_an_error_of_closing_is_raised_and_not_waited_for() -> None:
+    class Source:
+        """Notices at its end that what it read has changed."""
+
+        def __init__(self) -> None:
+            self._rows = iter([1, 2])
+
+        def __iter__(self) -> Self:
+            return self
+
+        def __next__(self) -> int:
+            return next(self._rows)
+
+        def close(self) -> None:
+            raise errors.TemporaryError("changed while it was read")
+
+    found: list[object] = []
+
+    def read() -> None:
+        try:
+            found.extend(flow.prefetched(Source()))
+        except errors.TemporaryError as error:
+            found.append(error)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    reader.join(5)
+    assert [str(one) for one in found] == ["1", "2", "changed while it was read"]

@@ -53,10 +53,12 @@ def prefetched(items: Iterable[Item], depth: int = 2) -> Generator[Item, None, N
                     break
         except BaseException as caught:  # noqa: BLE001 - raised again in the consumer
             error = caught
-        finally:
+        try:
             close = getattr(items, "close", None)
             if close is not None:
                 close()
+        except BaseException as caught:  # noqa: BLE001 - else the consumer would wait for ever
+            error = error or caught
         put(_End(error))
 
     thread = threading.Thread(target=produce, name="tmg-etl-prefetch", daemon=True)
