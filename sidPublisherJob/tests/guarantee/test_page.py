@@ -1,0 +1,43 @@
+"""The page of guarantees names tests that exist, and is as the table makes it."""
+
+from __future__ import annotations
+
+import ast
+import pathlib
+import re
+
+from tests.guarantee import page, promise, record
+
+PAGE = record.PROJECT.parent / "docs" / "guarantees.md"
+_NUMBERS = re.compile(r"\d[\d,]*(?= faults| tests| were|\s\|)|\((?:\d{4}-\d{2}-\d{2}|never run)\)")
+
+
+def functions(path: pathlib.Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+
+
+def test_every_test_that_is_named_exists() -> None:
+    for test in promise.tests():
+        file, _, name = test.partition("::")
+        assert name in functions(record.PROJECT / file), test
+
+
+def test_every_test_that_breaks_runs_proves_a_promise() -> None:
+    named = {test.partition("::")[2] for test in promise.tests()}
+    for path in (record.PROJECT / "tests" / "crash").glob("test_*.py"):
+        proofs = {name for name in functions(path) if name.startswith("test_")}
+        assert proofs <= named, f"add to tests/guarantee/promise.py: {proofs - named}"
+
+
+def test_the_page_is_made_by_the_command() -> None:
+    made, found = page.render({}), PAGE.read_text(encoding="utf-8")
+    assert _NUMBERS.sub("#", found) == _NUMBERS.sub("#", made), (
+        "run: python -m tests.guarantee.page > ../docs/guarantees.md"
+    )
+
+
+def test_nothing_is_on_the_page_that_was_not_survived() -> None:
+    rows = re.findall(r"\| ([\d,]+) \| ([\d,]+) \|$", PAGE.read_text(encoding="utf-8"), re.M)
+    assert rows
+    assert all(injected == survived != "0" for injected, survived in rows)
