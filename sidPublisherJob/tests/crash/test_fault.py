@@ -13,6 +13,7 @@ pytestmark = pytest.mark.slow
 
 _ALL = tuple(crash_kit.MODES)
 _BOTH = ("swap", "upsert")
+_PUBLISHING = ("COMMIT", "RENAME TABLE")
 #: Seconds that an orchestrator is promised between SIGTERM and the end.
 _GRACE_S = 10.0
 
@@ -66,6 +67,9 @@ def test_lost_connection_is_temporary_and_heals(bench: crash_kit.Bench, mode_nam
         point
         for point in _statements(bench.count_points(mode))
         if point.system in ("postgres", "mysql") and point.statement != "connect"
+        # After a statement is the same moment as before the next one, but for an answer that is
+        # lost: it matters where the statement is what publishes.
+        if not point.is_after or any(word in point.statement for word in _PUBLISHING)
     ]
     for point in points:
         bench.place.reset(crash_kit.OLD)
