@@ -24,9 +24,7 @@ SIZE_LIMIT = 200_000
 """Values after all aliases are followed, so that nested aliases cannot fill the memory."""
 
 _TAG = "tag:yaml.org,2002:"
-_PLAIN_TAGS = {
-    _TAG + name for name in ("str", "int", "float", "bool", "null", "timestamp")
-}
+_PLAIN_TAGS = {_TAG + name for name in ("str", "int", "float", "bool", "null", "timestamp")}
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _HINTS = (
     (
