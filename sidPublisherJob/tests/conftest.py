@@ -10,7 +10,6 @@ import pytest
 
 from tests.bigquery import emulator
 from tests.guarantee import record
-from tmg_etl.testing import process, servers
 
 if TYPE_CHECKING:
     from tests.bigquery import wire
@@ -21,11 +20,10 @@ ON_REQUEST = ("cluster", "gcp")
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what needs a server by what it asks for: `-m "not mariadb"` needs no annotations."""
+    """Mark what needs the emulator, as `tmg_etl.testing.plugin` marks what needs a server."""
     for item in items:
-        for system in ("postgres", "mariadb", "bigquery"):
-            if f"{system}_server" in getattr(item, "fixturenames", ()):
-                item.add_marker(system)
+        if "bigquery_server" in getattr(item, "fixturenames", ()):
+            item.add_marker("bigquery")
     asked = str(config.getoption("markexpr"))
     unasked = [mark for mark in ON_REQUEST if mark not in asked]
     gone = {item for item in items if any(item.get_closest_marker(mark) for mark in unasked)}
@@ -43,20 +41,6 @@ def pytest_runtest_makereport(
     if report.when == "call" and not report.skipped:
         record.write(item, report.passed)
     return report
-
-
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[servers.PostgresServer]:
-    """A running PostgreSQL server, one for the whole session."""
-    with servers.PostgresServer() as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def mariadb_server() -> Iterator[servers.MariaDBServer]:
-    """A running MariaDB server, one for the whole session."""
-    with servers.MariaDBServer() as server:
-        yield server
 
 
 @pytest.fixture(scope="session")
@@ -97,24 +81,3 @@ def bigquery_wire(
         for name, value in found.environment.items():
             monkeypatch.setenv(name, value)
         yield found
-
-
-@pytest.fixture
-def postgres_url(postgres_server: servers.PostgresServer) -> Iterator[str]:
-    """URL of a new, empty PostgreSQL database."""
-    yield from _fresh_database(postgres_server)
-
-
-@pytest.fixture
-def mariadb_url(mariadb_server: servers.MariaDBServer) -> Iterator[str]:
-    """URL of a new, empty MariaDB database."""
-    yield from _fresh_database(mariadb_server)
-
-
-def _fresh_database(server: process.Server) -> Iterator[str]:
-    # A test may have stopped the server to see what happens.
-    server.start()
-    name = f"test_{secrets.token_hex(4)}"
-    yield server.create_database(name)
-    server.start()
-    server.drop_database(name)
