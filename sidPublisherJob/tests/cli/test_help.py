@@ -41,6 +41,8 @@ Options:
   --verify [fingerprint|count|off]
                                   What to compare after the load, instead of
                                   what the config says.
+  --lock-wait-s SECONDS           How long to wait for another run on the same
+                                  target, instead of what the config says.
   --log-format [text|json]        Format of log and summary. Default: text on
                                   a terminal and for --plan, json (as Google
                                   Cloud Logging reads it) elsewhere.

@@ -6,6 +6,7 @@ import calendar
 import dataclasses
 import datetime
 import difflib
+import math
 import os
 import re
 from collections.abc import Callable
@@ -33,6 +34,19 @@ def day(text: str) -> datetime.date:
         return parse_day(text)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
+
+
+def seconds(text: str) -> float:
+    """Return the seconds that an argument names; the type of such arguments."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise click.BadParameter(
+            f"found {errors.shorten(text, 40)}, expected a number of seconds, 0 or more"
+        )
+    return value
 
 
 def parse_day(text: str) -> datetime.date:

@@ -60,7 +60,7 @@ Exit codes:
 )
 @click.option(
     "--lock-wait-s",
-    type=click.FloatRange(min=0),
+    type=argument.seconds,
     metavar="SECONDS",
     help="How long to wait for another run on the same target, instead of what the config says.",
 )

@@ -110,6 +110,10 @@ class Summary:
             "snapshot": result.snapshot,
             "bytes_read": result.bytes_read,
             "job_ids": list(result.job_ids),
+            "previous_table": result.previous_table,
+            "previous_fingerprint": result.previous_fingerprint,
+            "previous_expires_at": result.previous_expires_at
+            and result.previous_expires_at.isoformat(),
             "warnings": self.warnings,
             "started_at": outcome.started_at.isoformat(),
             "finished_at": outcome.finished_at.isoformat(),
