@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import signal
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
 ON_REQUEST = ("cluster", "gcp")
 """Marks of what runs only when `-m` names it: it needs something that no test can start."""
+
+
+def pytest_configure() -> None:
+    """Have child processes heed SIGINT: a shell has what it starts in the background ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(trylast=True)

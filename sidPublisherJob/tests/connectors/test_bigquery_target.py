@@ -201,8 +201,8 @@ def test_batches_are_gathered_into_one_job(
         assert raw.query("SELECT COUNT(*) FROM _tmg_shadow_x") == [(0,)]
         target.finish_load("_tmg_shadow_x", ["id"])
         assert raw.query("SELECT COUNT(*), SUM(id) FROM _tmg_shadow_x") == [(50, 1225)]
-        loads = [job for job in raw.client.list_jobs() if job.job_type == "load"]
-        assert sum(job.destination.dataset_id == bigquery_dataset for job in loads) == 1
+        jobs = [raw.client.get_job(job) for job in target.job_ids]
+        assert [job.job_type for job in jobs].count("load") == 1
         target.drop("_tmg_shadow_x")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
@@ -24,6 +25,8 @@ _TRANSACTIONAL = frozenset({"InnoDB", "ROCKSDB", "TokuDB"})
 _SCAN_ROWS = 65536
 #: A second session is opened behind so many rows: what is small is loaded before it is ready.
 _LANE_ROWS = 50_000
+
+_LOGGER = logging.getLogger("tmg_etl")
 
 
 class MySQLTarget(sql.SqlTarget):
@@ -487,7 +490,7 @@ class MySQLTarget(sql.SqlTarget):
             self._forget(shadow)
 
     def _drop_replaced(self, old: str, shadow: str) -> None:
-        """Drop the replaced table.
+        """Drop the replaced table; if the server is away now, the next run does.
 
         Raises:
             errors.ConfigError: a foreign key that this user cannot see refers to it; the swap is
@@ -495,6 +498,9 @@ class MySQLTarget(sql.SqlTarget):
         """
         try:
             self.drop(old)
+        except errors.TemporaryError as error:
+            # The new rows are public: a run that failed here would deny it.
+            _LOGGER.warning("%s: the replaced table %s is still there: %s", self.table, old, error)
         except errors.DataError as referenced:
             target = self.qualified(self.table)
             self._session.run(
