@@ -205,7 +205,9 @@ class MariaDBPlace(Place):
 
     def leftovers(self) -> list[str]:
         found = self._do("SHOW TABLES LIKE '\\_tmg\\_%'")
-        # A lock belongs to a connection, and goes with it.
+        # A lock belongs to a connection, and goes with it; our own last one takes a moment to go.
+        with contextlib.suppress(TimeoutError):
+            self.settle()
         return [name for (name,) in found] + [f"connection {number}" for number in self._others()]
 
     def settle(self) -> None:
