@@ -72,6 +72,16 @@ def publish(
     return code, "published" if code == 0 else json.loads(printed.splitlines()[-1])["message"]
 
 
+def with_paths(
+    options: dict[str, str], authority: tls_kit.Authority, stranger: tls_kit.Authority
+) -> dict[str, str]:
+    """Return options with the certificates' files in the place of their names."""
+    return {
+        name: text.format(ca=authority.certificate, other=stranger.certificate)
+        for name, text in options.items()
+    }
+
+
 @pytest.mark.postgres
 @pytest.mark.parametrize(
     ("host", "options", "code", "says"),
@@ -96,10 +106,7 @@ def test_postgres(
     code: int,
     says: str,
 ) -> None:
-    filled = {
-        name: text.format(ca=authority.certificate, other=stranger.certificate)
-        for name, text in options.items()
-    }
+    filled = with_paths(options, authority, stranger)
     url = postgres.url("postgres").replace("127.0.0.1", host)
     assert (publish(tmp_path, "postgres", url, filled)) == (code, Containing(says))
 
@@ -131,10 +138,7 @@ def test_mariadb(
     code: int,
     says: str,
 ) -> None:
-    filled = {
-        name: text.format(ca=authority.certificate, other=stranger.certificate)
-        for name, text in options.items()
-    }
+    filled = with_paths(options, authority, stranger)
     with mariadb.connect() as raw, raw.cursor() as cursor:  # type: ignore[attr-defined]
         cursor.execute("CREATE DATABASE IF NOT EXISTS sid")
     url = mariadb.url("sid").replace("127.0.0.1", host)
