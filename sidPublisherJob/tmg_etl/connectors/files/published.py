@@ -86,7 +86,7 @@ class BucketTarget(whole.WholeTarget):
     def __init__(
         self, lake: bucket.Bucket, table: str, connection: str, stop: run_module.StopFlag
     ) -> None:
-        super().__init__(table, connection)
+        super().__init__(table, connection, f"{lake.root}/{table}.parquet")
         if table.endswith("/"):
             raise errors.ConfigError(
                 f"{self._subject}: a table in a bucket is one object, and no object ends in /",
@@ -104,8 +104,6 @@ class BucketTarget(whole.WholeTarget):
         # The table's object when the lock was got or `reading` began; None: there was none.
         self._seen: objects.Facts | None = None
         self._is_held = False
-        self._described: base.Table | None = None
-        self._added: list[pa.Field] = []
         self._uploads: dict[str, Upload] = {}
         self._shadows: dict[str, objects.Facts] = {}
 
@@ -219,18 +217,6 @@ class BucketTarget(whole.WholeTarget):
         found = self._schema_to_write(schema, key, indexes)
         writer = self._store.create(self._shadow_url(name), expected=objects.ABSENT)
         self._uploads[name] = Upload(writer, found, self.row_group_rows)
-
-    def create_shadow(self, name: str, indexes: Sequence[base.Index]) -> None:
-        """Begin an upload with the columns of the table in place."""
-        table = self.describe()
-        if table is None:
-            raise errors.ConfigError(f"{self._subject}: there is no table {self._url}")
-        self.create(name, table.schema, (), indexes)
-
-    def add_columns(self, schema: pa.Schema) -> None:
-        """Have columns in the next object; the one in place stays as it is until then."""
-        self._added += [field.with_nullable(True) for field in self._fields(schema)]
-        self._described = None
 
     def load(self, name: str, batch: base.Batch, key: Sequence[str]) -> int:
         """Append a batch to an upload."""

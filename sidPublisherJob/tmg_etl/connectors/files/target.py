@@ -34,7 +34,7 @@ class FilesTarget(whole.WholeTarget):
     def __init__(
         self, root: pathlib.Path, table: str, connection: str, stop: run_module.StopFlag
     ) -> None:
-        super().__init__(table, connection)
+        super().__init__(table, connection, str(root / table))
         #: Sizes of what `create` writes; see `folder.Writer`.
         self.part_bytes, self.row_group_rows = folder.PART_BYTES, whole.ROW_GROUP_ROWS
         self._stop = stop
@@ -43,8 +43,6 @@ class FilesTarget(whole.WholeTarget):
         # By its last name: another connection may lead to the same folder from another root.
         lock = filelock.lock_path(self._place, self._place.name)
         self._lock = filelock.FileLock(lock, self._subject)
-        self._described: base.Table | None = None
-        self._added: list[pa.Field] = []
         self._writers: dict[str, folder.Writer] = {}
 
     @property
@@ -124,18 +122,6 @@ class FilesTarget(whole.WholeTarget):
                 part_bytes=self.part_bytes,
                 row_group_rows=self.row_group_rows,
             )
-
-    def create_shadow(self, name: str, indexes: Sequence[base.Index]) -> None:
-        """Make a hidden folder for the columns of the table in place."""
-        table = self.describe()
-        if table is None:
-            raise errors.ConfigError(f"{self._subject}: there is no table in {self._place}")
-        self.create(name, table.schema, (), indexes)
-
-    def add_columns(self, schema: pa.Schema) -> None:
-        """Have columns in the next folder; the one in place stays as it is until then."""
-        self._added += [field.with_nullable(True) for field in self._fields(schema)]
-        self._described = None
 
     def load(self, name: str, batch: base.Batch, key: Sequence[str]) -> int:
         """Append a batch to a hidden folder."""

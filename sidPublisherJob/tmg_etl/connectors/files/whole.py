@@ -57,19 +57,41 @@ class RowGroups:
 
 
 class WholeTarget(base.Target):
-    """A target that takes `truncate` by swap only."""
+    """A target that takes `truncate` by swap only.
+
+    Args:
+        table: its name as the config has it.
+        connection: name of the connection.
+        where: path or URL of the table, for messages.
+    """
 
     capabilities = base.Capabilities(
         ingest=base.Ingest.ARROW, proof=base.Proof.READ_BACK, can_diff=False, can_merge=False
     )
 
-    def __init__(self, table: str, connection: str) -> None:
+    def __init__(self, table: str, connection: str, where: str) -> None:
         self.table = table
         self._subject = f"{connection}: {table}"
+        self._where = where
+        self._described: base.Table | None = None
+        #: Columns that the table in place does not have yet.
+        self._added: list[pa.Field] = []
 
     def planned(self, schema: pa.Schema, key: Sequence[str]) -> base.Table:
         """Return the columns as they are."""
         return described(self._fields(schema), tuple(key), None)
+
+    def create_shadow(self, name: str, indexes: Sequence[base.Index]) -> None:
+        """Begin a shadow with the columns of the table in place."""
+        table = self.describe()
+        if table is None:
+            raise errors.ConfigError(f"{self._subject}: there is no table {self._where}")
+        self.create(name, table.schema, (), indexes)
+
+    def add_columns(self, schema: pa.Schema) -> None:
+        """Have columns in what is published next; what is in place stays as it is until then."""
+        self._added += [field.with_nullable(True) for field in self._fields(schema)]
+        self._described = None
 
     def _fields(self, schema: pa.Schema) -> list[pa.Field]:
         return [kinds.base_field(field, self._subject) for field in schema]
