@@ -58,7 +58,7 @@ CASES = {
     "the magic alone": _case(b"PAR1", 65, "rows.parquet is no complete Parquet file"),
     "the magic twice": _case(b"PAR1PAR1", 65, "rows.parquet is no complete Parquet file"),
     "wrong magic at the end": _case(
-        _with(GOOD, -4, b"XXXX"), 65, "rows.parquet is no complete Parquet file"
+        _with(GOOD, -4, b"NONE"), 65, "rows.parquet is no complete Parquet file"
     ),
     "encrypted": _case(
         _with(GOOD, -4, b"PARE"), 78, "rows.parquet is encrypted, which this version cannot read"
