@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 
 from tmg_etl.cli import verify_view
-from tmg_etl.transfer import comparison
+from tmg_etl.transfer import comparison, difference
 
 PAGE = pathlib.Path(__file__).parents[3] / "docs" / "verify.md"
 
@@ -25,9 +25,9 @@ DIFFERENT = comparison.Comparison(
     changed=2000,
     is_complete=False,
     differences=(
-        comparison.Difference("missing", {"id": 1}, {"name": None}, None),
-        comparison.Difference("extra", {"id": 2}, None, {"name": "tab\there"}),
-        comparison.Difference("changed", {"id": 3}, {"name": "x" * 99}, {"name": "\x1b[31mred"}),
+        difference.Difference("missing", {"id": 1}, {"name": None}, None),
+        difference.Difference("extra", {"id": 2}, None, {"name": "tab\there"}),
+        difference.Difference("changed", {"id": 3}, {"name": "x" * 99}, {"name": "\x1b[31mred"}),
     ),
 )
 

@@ -20,7 +20,7 @@ from tests.e2e import plan_kit
 from tests.e2e.plan_kit import row
 from tmg_etl import errors
 from tmg_etl.transfer import comparison
-from tmg_etl.transfer.comparison import CHANGED, EXTRA, MISSING
+from tmg_etl.transfer.difference import CHANGED, EXTRA, MISSING
 
 KEY = "key: [id]"
 UPSERT = KEY + "\n    delta: {cursor: day, order_by: [version], deleted: 'gone = 1'}"

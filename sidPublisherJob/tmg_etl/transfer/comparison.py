@@ -5,17 +5,15 @@ from __future__ import annotations
 import collections
 import dataclasses
 import datetime
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from tmg_etl import errors
 from tmg_etl import run as run_module
 from tmg_etl.connectors import base
-from tmg_etl.transfer import bucket, conversion, encode, mapping, pipeline, runner, stage
+from tmg_etl.transfer import bucket, conversion, difference, mapping, pipeline, runner, stage
 from tmg_etl.transfer import plan as plan_module
 
 if TYPE_CHECKING:
@@ -23,25 +21,6 @@ if TYPE_CHECKING:
 
 #: Rows of each side that are held to find the ones that differ.
 MOST_ROWS = 200_000
-
-MISSING, EXTRA, CHANGED = "missing", "extra", "changed"
-
-
-@dataclasses.dataclass(frozen=True)
-class Difference:
-    """One row that differs.
-
-    Attributes:
-        kind: missing (the source has it), extra (the target has it), or changed.
-        key: its key by column; the whole row where the transfer has no key.
-        source: values of the source: of a changed row those that differ; None when extra.
-        target: values of the target likewise; None when missing.
-    """
-
-    kind: str
-    key: dict[str, Any]
-    source: dict[str, Any] | None
-    target: dict[str, Any] | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +59,7 @@ class Comparison:
     extra: int = 0
     changed: int = 0
     is_complete: bool = True
-    differences: tuple[Difference, ...] = ()
+    differences: tuple[difference.Difference, ...] = ()
 
     @property
     def is_equal(self) -> bool:
@@ -174,7 +153,7 @@ class _Comparer:
         staging = self.run.names.table("stage", self.target.table)
         with self.target.rehearsal(staging):
             self._stage(staging, window)
-            marked: list[Difference] = []
+            marked: list[difference.Difference] = []
             if transfer.key:
                 self.target.keep_latest(
                     staging, self.columns.staged.names, transfer.key, delta.order_by
@@ -202,7 +181,7 @@ class _Comparer:
             window=window,
         )
 
-    def _settle(self, staging: str, delta: model.DeltaSpec) -> list[Difference]:
+    def _settle(self, staging: str, delta: model.DeltaSpec) -> list[difference.Difference]:
         """Leave in the staging table what the target must hold; return rows that must be gone."""
         key, names = self.run.transfer.key, self.columns.names
         # First without deletions: a version older than the target's deletes nothing.
@@ -212,7 +191,12 @@ class _Comparer:
         found = self.target.marked_keys(staging, key, delta.deleted, MOST_ROWS)
         self.target.upsert(staging, names, key, delta.order_by, delta.deleted)
         return [
-            Difference(EXTRA, {name: _plain(value) for name, value in one.items()}, None, {})
+            difference.Difference(
+                difference.EXTRA,
+                {name: difference.plain(value) for name, value in one.items()},
+                None,
+                {},
+            )
             for one in found
         ]
 
@@ -257,7 +241,7 @@ class _Comparer:
     # --- the comparison -------------------------------------------------------------------------
 
     def _compared(
-        self, left: bucket.Side, right: bucket.Side, marked: list[Difference]
+        self, left: bucket.Side, right: bucket.Side, marked: list[difference.Difference]
     ) -> Comparison:
         sent, held = left.sums(), right.sums()
         differing = [
@@ -266,7 +250,7 @@ class _Comparer:
             if sent.get(number) != held.get(number)
         ]
         looked_at = _affordable(differing, sent, held)
-        pairs = _Pairs(
+        pairs = difference.Pairs(
             left.rows(looked_at), right.rows(looked_at), self._schema, self.run.transfer.key
         )
         spots = pairs.spots()
@@ -285,9 +269,9 @@ class _Comparer:
             columns_missing=tuple(self.columns.added.names),
             source_fingerprint=str(_total(sent)),
             target_fingerprint=str(_total(held)),
-            missing=counts[MISSING],
-            extra=counts[EXTRA] + len(marked),
-            changed=counts[CHANGED],
+            missing=counts[difference.MISSING],
+            extra=counts[difference.EXTRA] + len(marked),
+            changed=counts[difference.CHANGED],
             is_complete=len(looked_at) == len(differing),
             differences=tuple([*named, *marked][: self.limit]),
         )
@@ -311,130 +295,3 @@ def _affordable(
             break
         chosen.append(number)
     return chosen
-
-
-@dataclasses.dataclass(frozen=True)
-class _Spot:
-    """Where a difference is: a row of either side, or one of both."""
-
-    left: int | None
-    right: int | None
-
-    @property
-    def kind(self) -> str:
-        if self.left is None:
-            return EXTRA
-        return MISSING if self.right is None else CHANGED
-
-
-@dataclasses.dataclass(frozen=True)
-class _Pairs:
-    """Rows of the same buckets of both sides.
-
-    Attributes:
-        left: what the target should hold.
-        right: what it holds.
-        schema: the columns that were compared.
-        key: the key; empty where rows may repeat.
-    """
-
-    left: bucket.Rows
-    right: bucket.Rows
-    schema: pa.Schema
-    key: Sequence[str]
-
-    def spots(self) -> list[_Spot]:
-        """Return all differences, in no order."""
-        lefts, rights = self._unmatched()
-        found = []
-        for number in lefts.keys() | rights.keys():
-            here, there = lefts.get(number, []), rights.get(number, [])
-            # Without a key, rows of one hash are equal; there are more of them on one side.
-            paired = min(len(here), len(there)) if self.key else 0
-            found += [_Spot(*pair) for pair in zip(here[:paired], there[:paired], strict=True)]
-            found += [_Spot(row, None) for row in here[paired:]]
-            found += [_Spot(None, row) for row in there[paired:]]
-        return found
-
-    def first(self, spots: Sequence[_Spot], text: base.TextFormat, limit: int) -> list[Difference]:
-        """Return some differences with their values, those of the smallest keys."""
-        writers = {field.name: encode.column_writer(field, text) for field in self.schema}
-        names = list(self.key) or self.schema.names
-        lefts = [spot for spot in spots if spot.left is not None]
-        rights = [spot for spot in spots if spot.left is None]
-        keys = pa.concat_tables(
-            [
-                self.left.table.select(names).take(_indices(spot.left for spot in lefts)),
-                self.right.table.select(names).take(_indices(spot.right for spot in rights)),
-            ]
-        )
-        # Arrow does not sort intervals; rows that differ in nothing else come as they are found.
-        sorted_by = [
-            (name, "ascending") for name in names if not pa.types.is_interval(keys[name].type)
-        ]
-        order = pc.sort_indices(keys, sorted_by).to_pylist() if sorted_by else range(len(spots))
-        ordered = [*lefts, *rights]
-        chosen = [ordered[at] for at in order[:limit]]
-        return [self._difference(spot, writers) for spot in chosen]
-
-    def _unmatched(self) -> tuple[dict[int, list[int]], dict[int, list[int]]]:
-        """Return the rows of each side that the other does not have, by the hash of their key."""
-        rest = collections.Counter(self.right.hashes.tolist())
-        lefts: dict[int, list[int]] = {}
-        for row, (key, hashed) in enumerate(
-            zip(self.left.keys.tolist(), self.left.hashes.tolist(), strict=True)
-        ):
-            if rest[hashed] > 0:
-                rest[hashed] -= 1
-            else:
-                lefts.setdefault(key, []).append(row)
-        rights: dict[int, list[int]] = {}
-        for row, (key, hashed) in enumerate(
-            zip(self.right.keys.tolist(), self.right.hashes.tolist(), strict=True)
-        ):
-            if rest[hashed] > 0:
-                rest[hashed] -= 1
-                rights.setdefault(key, []).append(row)
-        return lefts, rights
-
-    def _difference(self, spot: _Spot, writers: Mapping[str, _Writer]) -> Difference:
-        here = None if spot.left is None else self.left.table.slice(spot.left, 1)
-        there = None if spot.right is None else self.right.table.slice(spot.right, 1)
-        mine, others = _values(here), _values(there)
-        named = mine or others
-        key = {name: named[name] for name in self.key or named}
-        rest = [name for name in named if name not in key]
-        if here is not None and there is not None:
-            rest = [
-                name
-                for name, write in writers.items()
-                if write(here[name].combine_chunks()) != write(there[name].combine_chunks())
-            ]
-        return Difference(
-            spot.kind,
-            key,
-            None if here is None else {name: mine[name] for name in rest},
-            None if there is None else {name: others[name] for name in rest},
-        )
-
-
-def _indices(rows: Iterable[int | None]) -> pa.Array:
-    return pa.array(list(rows), pa.int64())
-
-
-_Writer = Callable[[pa.Array], pa.StringArray]
-
-
-def _values(row: pa.Table | None) -> dict[str, Any]:
-    if row is None:
-        return {}
-    return {name: _plain(value) for name, value in row.to_pylist()[0].items()}
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as JSON can say it: numbers that it knows, else text."""
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    return value.hex() if isinstance(value, bytes) else str(value)
