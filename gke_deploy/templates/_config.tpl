@@ -4,7 +4,8 @@
 {{- .Values.config.location | default "/etc/tmg_etl/config.yaml" -}}
 {{- end -}}
 
-{{- /* root → YAML of `transfers` with the environment merged in and this chart's values over it. */ -}}
+{{- /* root → YAML of what runs by its name: each transfer, and each publish group instead of its
+       members. The environment is merged in, and this chart's values are laid over it. */ -}}
 {{- define "sid.transfers" -}}
 {{- $config := dict -}}
 {{- if .Values.config.content -}}
@@ -20,17 +21,38 @@
 {{- $over := get $environments $env | default dict -}}
 {{- $config = mergeOverwrite (dict "transfers" (deepCopy ($config.transfers | default dict))) (dict "transfers" (deepCopy ($over.transfers | default dict))) -}}
 {{- end -}}
-{{- $known := $config.transfers | default dict -}}
 {{- $result := dict -}}
-{{- range $name, $declared := $known -}}
+{{- $members := dict -}}
+{{- range $name, $declared := $config.transfers | default dict -}}
 {{- $mode := ternary "delta" "truncate" (not (empty $declared.delta)) -}}
-{{- $_ := set $result $name (dict "writeMode" $mode "schedule" ($declared.schedule | default "")) -}}
+{{- $schedule := $declared.schedule | default "" -}}
+{{- if $declared.publish_group -}}
+{{- $group := $declared.publish_group -}}
+{{- if hasKey $config.transfers $group -}}
+{{- fail (printf "transfers.%s: the publish group %s has the name of a transfer: rename one" $name $group) -}}
+{{- end -}}
+{{- $so_far := get $result $group | default (dict "writeMode" "truncate" "schedule" "" "members" list) -}}
+{{- if and $schedule $so_far.schedule (ne $schedule $so_far.schedule) -}}
+{{- fail (printf "transfers.%s.schedule: the publish group %s runs at %q and at %q: leave one, for all its members" $name $group $so_far.schedule $schedule) -}}
+{{- end -}}
+{{- $_ := set $members $name $group -}}
+{{- $_ := set $result $group (dict "writeMode" (ternary "delta" $so_far.writeMode (eq $mode "delta")) "schedule" ($so_far.schedule | default $schedule) "members" (append $so_far.members $name)) -}}
+{{- else -}}
+{{- $_ := set $result $name (dict "writeMode" $mode "schedule" $schedule) -}}
+{{- end -}}
 {{- end -}}
 {{- range $name, $own := .Values.transfers -}}
-{{- if and $.Values.config.content (not (hasKey $known $name)) -}}
-{{- fail (printf "transfers.%s: the config has no such transfer, it has: %s" $name (keys $known | sortAlpha | join ", ")) -}}
+{{- if hasKey $members $name -}}
+{{- fail (printf "transfers.%s: it runs as a member of the publish group %s only: write it as transfers.%s" $name (get $members $name) (get $members $name)) -}}
+{{- end -}}
+{{- if and $.Values.config.content (not (hasKey $result $name)) -}}
+{{- fail (printf "transfers.%s: the config has no such transfer, it has: %s" $name (keys $result | sortAlpha | join ", ")) -}}
 {{- end -}}
 {{- $_ := set $result $name (mergeOverwrite (get $result $name | default (dict "writeMode" "truncate" "schedule" "")) (deepCopy $own)) -}}
+{{- end -}}
+{{- if and .Values.run.transfer (hasKey $members .Values.run.transfer) -}}
+{{- $group := get $members .Values.run.transfer -}}
+{{- fail (printf "run.transfer: %s runs as a member of the publish group %s only: run %s" .Values.run.transfer $group $group) -}}
 {{- end -}}
 {{- toYaml $result -}}
 {{- end -}}

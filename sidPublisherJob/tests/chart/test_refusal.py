@@ -6,6 +6,8 @@ import pytest
 
 from tests.chart import chart_kit
 
+GROUPED = 'transfers: {a: {publish_group: g, schedule: "1 2 * * *"}, b: {publish_group: g}}'
+
 CASES = {
     "a misspelt value": (chart_kit.values(imagee={}), "imagee"),
     "a misspelt inner value": (chart_kit.values(job={"backofLimit": 1}), "backofLimit"),
@@ -38,6 +40,22 @@ CASES = {
             }
         },
         "would have one name",
+    ),
+    "a setting of a member of a group": (
+        {"config": {"content": GROUPED}, "transfers": {"a": {"suspend": True}}},
+        "transfers.a: it runs as a member of the publish group g only: write it as transfers.g",
+    ),
+    "a run of a member of a group": (
+        {"config": {"content": GROUPED}, "run": {"transfer": "a", "executionDate": "20240101"}},
+        "run.transfer: a runs as a member of the publish group g only: run g",
+    ),
+    "members that run at different times": (
+        {"config": {"content": GROUPED.replace("b: {", 'b: {schedule: "3 4 * * *", ')}},
+        'transfers.b.schedule: the publish group g runs at "1 2 * * *" and at "3 4 * * *"',
+    ),
+    "a group named like a transfer": (
+        {"config": {"content": GROUPED.replace("b:", "g:")}},
+        "the publish group g has the name of a transfer",
     ),
     "a transfer named like a template": (
         {"config": {"content": 'transfers: {run: {schedule: "1 2 * * *"}}'}},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 import re
 
@@ -94,6 +95,79 @@ def test_the_environment_of_the_config_changes_a_schedule(helm: chart_kit.Helm) 
         *("scheduled", "fact_flight", "delta", "/etc/tmg_etl/config.yaml"),
         *("--env", "prod", "--time-zone", "Etc/UTC", "--day-offset=-1"),
     ]
+
+
+GROUPED = """\
+transfers:
+  dim_plane: {publish_group: nightly, schedule: "5 3 * * *"}
+  fact_flight: {publish_group: nightly, delta: {cursor: flight_date}}
+  dim_airline: {schedule: "7 7 * * *"}
+environments:
+  dev: {transfers: {fact_flight: {delta: null}}}
+  prod: {transfers: {dim_plane: {publish_group: null}, dim_airline: {publish_group: mornings}}}
+"""
+
+
+def scheduled(items: list[chart_kit.Object]) -> dict[str, list[str]]:
+    """Return the first arguments of each scheduled pod, and when it runs, by its CronJob."""
+    return {
+        item["metadata"]["name"]: [
+            *item["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["args"][1:3],
+            item["spec"]["schedule"],
+        ]
+        for item in items
+        if item["kind"] == "CronJob" and "tmg-etl/transfer" in item["metadata"]["annotations"]
+    }
+
+
+def test_a_publish_group_is_one_cronjob_and_its_members_have_none(helm: chart_kit.Helm) -> None:
+    items = chart_kit.objects(helm.render({"config": {"content": GROUPED}}))
+    assert scheduled(items) == {
+        "sid-nightly": ["nightly", "delta", "5 3 * * *"],
+        "sid-dim-airline": ["dim_airline", "truncate", "7 7 * * *"],
+    }
+    cron = chart_kit.find(items, "CronJob", "sid-nightly")
+    assert json.loads(cron["metadata"]["annotations"]["tmg-etl/members"]) == [
+        "dim_plane",
+        "fact_flight",
+    ]
+    pod = cron["spec"]["jobTemplate"]["spec"]["template"]
+    assert pod["metadata"]["labels"]["tmg-etl/transfer"] == "nightly"
+    chart_kit.validate(cron)
+
+
+def test_an_environment_changes_what_a_group_is(helm: chart_kit.Helm) -> None:
+    content = {"config": {"content": GROUPED, "env": "dev"}}
+    assert scheduled(chart_kit.objects(helm.render(content)))["sid-nightly"][1] == "truncate"
+    content["config"]["env"] = "prod"
+    assert scheduled(chart_kit.objects(helm.render(content))) == {
+        "sid-dim-plane": ["dim_plane", "truncate", "5 3 * * *"],
+        "sid-mornings": ["mornings", "truncate", "7 7 * * *"],
+    }
+
+
+def test_values_change_a_group_by_its_name(helm: chart_kit.Helm) -> None:
+    values: chart_kit.Values = {
+        "config": {"content": GROUPED},
+        "transfers": {
+            "nightly": {
+                "schedule": "9 9 * * *",
+                "writeMode": "truncate",
+                "suspend": True,
+                "activeDeadlineSeconds": 60,
+                "resources": {"limits": {"memory": "8Gi"}},
+            }
+        },
+        "run": {"transfer": "nightly", "executionDate": "20240101"},
+    }
+    items = chart_kit.objects(helm.render(values))
+    cron = chart_kit.find(items, "CronJob", "sid-nightly")["spec"]
+    assert scheduled(items)["sid-nightly"] == ["nightly", "truncate", "9 9 * * *"]
+    assert cron["suspend"] is True
+    for job in (cron["jobTemplate"]["spec"], chart_kit.find(items, "Job")["spec"]):
+        assert job["activeDeadlineSeconds"] == 60
+        container = job["template"]["spec"]["containers"][0]
+        assert container["resources"]["limits"] == {"memory": "8Gi"}
 
 
 def test_cronjobs_forbid_two_at_once_and_have_a_time_zone_and_deadlines() -> None:
@@ -284,6 +358,9 @@ def test_the_notes_name_what_is_scheduled() -> None:
     notes = rendered["sidpublisherjob/templates/NOTES.txt"]
     assert "2 scheduled" in notes
     assert 'fact_flight (delta) at "17 4 * * *" Etc/UTC' in notes
+    grouped = chart_kit.ENGINES["helm4"].render({"config": {"content": GROUPED}})
+    notes = grouped["sidpublisherjob/templates/NOTES.txt"]
+    assert 'nightly (dim_plane, fact_flight; delta) at "5 3 * * *" Etc/UTC' in notes
 
 
 def test_the_chart_has_the_version_of_the_package() -> None:
