@@ -86,3 +86,7 @@ def ids(source: base.Source, **arguments: Any) -> list[int]:
 
 def days(first: datetime.date, last: datetime.date, column: str = "day") -> base.CursorWindow:
     return base.CursorWindow(column, first, last)
+
+
+#: Of a table of `Lake.table`: the rows 2 and 3.
+WINDOW = days(DAY - datetime.timedelta(3), DAY - datetime.timedelta(2))

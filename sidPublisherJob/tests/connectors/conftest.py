@@ -1,10 +1,18 @@
 """Fixtures for the tests of connectors."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.connectors import bucket_kit
+
+if TYPE_CHECKING:
+    # With Google's clients, which take a second to import.
+    from tests.bigquery import emulator, wire
+    from tests.connectors import bigquery_kit, bigquery_target_kit
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +40,26 @@ def place(request: pytest.FixtureRequest) -> bucket_kit.Place:
     """An empty place in each kind of bucket."""
     found: bucket_kit.Place = request.getfixturevalue(f"{request.param}_place")
     return found
+
+
+@pytest.fixture
+def lake(
+    bigquery_server: emulator.BigQueryServer, bigquery_dataset: str, bigquery_wire: wire.Wire
+) -> Iterator[bigquery_kit.Lake]:
+    """An empty dataset of BigQuery to read from; a test leaves nothing in its staging bucket."""
+    from tests.connectors import bigquery_kit
+
+    root = bigquery_server.buckets / bigquery_kit.BUCKET
+    if not root.exists():
+        bigquery_server.storage.create(bigquery_kit.BUCKET)
+    found = bigquery_kit.Lake(bigquery_server, bigquery_dataset)
+    yield found
+    assert found.staged() == []
+
+
+@pytest.fixture
+def raw(bigquery_server: emulator.BigQueryServer, bigquery_dataset: str) -> bigquery_target_kit.Raw:
+    """Google's own client on an empty dataset of BigQuery."""
+    from tests.connectors import bigquery_target_kit
+
+    return bigquery_target_kit.Raw(bigquery_server, bigquery_dataset)

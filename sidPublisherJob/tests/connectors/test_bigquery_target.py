@@ -19,11 +19,6 @@ _ROWS = pa.record_batch({"id": [1, 2], "name": ["a", None]})
 _COLUMNS = (kit.Field("id", "INTEGER"), kit.Field("name", "STRING"))
 
 
-@pytest.fixture
-def raw(bigquery_server: emulator.BigQueryServer, bigquery_dataset: str) -> kit.Raw:
-    return kit.Raw(bigquery_server, bigquery_dataset)
-
-
 # --- the lock -----------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from google.cloud import bigquery
 
-from tests.bigquery import emulator, wire
+from tests.bigquery import wire
 from tests.connectors import bigquery_target_kit as kit
 from tmg_etl import errors
 from tmg_etl.connectors import base
@@ -19,11 +19,6 @@ from tmg_etl.connectors.bigquery import target as target_module
 _STAGE = kit.names().table("stage", "t")
 _DAY = datetime.date(2024, 3, 10)
 _BEFORE = datetime.date(2024, 3, 9)
-
-
-@pytest.fixture
-def raw(bigquery_server: emulator.BigQueryServer, bigquery_dataset: str) -> kit.Raw:
-    return kit.Raw(bigquery_server, bigquery_dataset)
 
 
 def _staged(target: target_module.BigQueryTarget, **columns: object) -> None:

@@ -12,7 +12,6 @@ import hashlib
 import pyarrow as pa
 import pytest
 
-from tests.bigquery import emulator
 from tests.connectors import bigquery_target_kit as kit
 from tmg_etl import errors
 from tmg_etl.connectors import base
@@ -54,11 +53,6 @@ _WIDE = [
     _case("NUMERIC", f"NUMERIC '{'9' * 29}.{'9' * 9}'", f"{'9' * 29}.{'9' * 9}"),
     _case("BIGNUMERIC", f"BIGNUMERIC '1.{'0' * 37}1'", f"1.{'0' * 37}1"),
 ]
-
-
-@pytest.fixture
-def raw(bigquery_server: emulator.BigQueryServer, bigquery_dataset: str) -> kit.Raw:
-    return kit.Raw(bigquery_server, bigquery_dataset)
 
 
 def _texts(raw: kit.Raw, cases: list[Case]) -> list[str]:
