@@ -10,7 +10,7 @@ import pytest
 
 from tests.connectors import bucket_kit
 from tests.connectors.test_files_bucket_target import Publisher
-from tests.storage import gcs_fake
+from tests.storage import gcs_api, gcs_fake
 from tmg_etl.connectors import lease
 
 # The parent imports and forks, and must not talk to anybody itself. It writes the child's pid
@@ -75,7 +75,7 @@ class Harness:
         pid = int(self._say(str(version)))
         seen = 0
 
-        def kill(request: gcs_fake.Request) -> bool:
+        def kill(request: gcs_api.Request) -> bool:
             nonlocal seen
             seen += 1
             if seen == killed_at:

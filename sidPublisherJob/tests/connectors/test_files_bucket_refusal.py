@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.connectors import bucket_kit, files_kit
-from tests.storage import gcs_fake
+from tests.storage import gcs_api
 from tmg_etl import errors
 
 ROWS = pa.table({"a": range(5_000), "s": [f"{n * 7919:060x}" for n in range(5_000)]})
@@ -152,7 +152,7 @@ def test_a_stream_that_breaks_is_resumed(google_place: bucket_kit.GooglePlace) -
 def test_bytes_that_changed_on_their_way(google_place: bucket_kit.GooglePlace) -> None:
     google_place.put("t.csv", "a\n" + "".join(f"{n}\n" for n in range(100_000)))
     with google_place.opened() as found:
-        stored: gcs_fake.Object = google_place.server.buckets[bucket_kit.BUCKET]["x/t.csv"]
+        stored: gcs_api.Object = google_place.server.buckets[bucket_kit.BUCKET]["x/t.csv"]
         stored.data = stored.data.replace(b"99998", b"99997")
         with pytest.raises(errors.TemporaryError, match=r"checksum|crc32c") as caught:
             files_kit.rows(found)

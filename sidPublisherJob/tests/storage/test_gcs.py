@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.storage import gcs_fake
+from tests.storage import gcs_api
 from tmg_etl import errors
 from tmg_etl.storage import base, stream, upload
 from tmg_etl.storage import gcs as gcs_module
@@ -393,6 +393,6 @@ def test_unknown_words_for_a_missing_bucket(fake, gcs):
 
 
 def test_error_bodies_are_those_of_the_documentation():
-    body = gcs_fake.error_body(412, "m", "conditionNotMet")
+    body = gcs_api.error_body(412, "m", "conditionNotMet")
     expected = b'{"error": {"code": 412, "message": "m", "errors": ['
     assert body.startswith(expected)
