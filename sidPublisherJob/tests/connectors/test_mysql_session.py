@@ -1,11 +1,7 @@
-"""Connections, the lock, stop signals, errors by number, hand-written statements, floats."""
+"""Connections, the lock, stop signals, errors by number, a COMMIT that is killed."""
 
-import datetime
-import decimal
 import multiprocessing
-import random
 import socket
-import struct
 import threading
 import time
 import urllib.parse
@@ -17,8 +13,6 @@ import pytest
 from tests.connectors import mysql_kit
 from tmg_etl import errors
 from tmg_etl.config import model
-from tmg_etl.connectors import base
-from tmg_etl.connectors.mysql import connection as connection_module
 from tmg_etl.connectors.mysql import error, stream
 from tmg_etl.testing import servers
 
@@ -256,124 +250,6 @@ def test_a_read_only_server_is_an_access_error() -> None:
             pytest.raises(errors.AccessError, match="read-only"),
         ):
             target.create("t", pa.schema({"a": pa.int8()}), [], [])
-
-
-# --- hand-written statements --------------------------------------------------------------------
-
-
-def test_queries_and_statements_take_named_parameters(mariadb_url: str) -> None:
-    connection = mysql_kit.connect(mariadb_url)
-    connection.execute("CREATE TABLE t (id int, v text, at datetime(6), b blob, j json, y bit(4))")
-    values = {
-        "id": 1,
-        "v": "a'b%s:id\\",
-        "at": datetime.datetime(
-            2024, 1, 1, 1, tzinfo=datetime.timezone(datetime.timedelta(hours=1))
-        ),
-        "b": b"\x00\xff'",
-    }
-    assert connection.execute("INSERT INTO t VALUES (:id, :v, :at, :b, '{}', 5)", values) == 1
-    assert connection.execute("UPDATE t SET v = v") == 0
-
-    found = connection.query(
-        "SELECT *, 1.50 AS d, '%:v' AS lit /* :no */ FROM t WHERE v = :v -- :not",
-        {"v": values["v"]},
-    )
-    assert found.to_pylist() == [
-        {"id": 1, "v": values["v"], "at": datetime.datetime(2024, 1, 1), "b": b"\x00\xff'",
-         "j": "{}", "y": 5, "d": decimal.Decimal("1.50"), "lit": "%:v"}
-    ]  # fmt: skip
-    empty = connection.query("SELECT id, v FROM t WHERE id > 5")
-    assert empty.schema.names == ["id", "v"]
-    assert empty.num_rows == 0
-    assert connection.query("SELECT TIME '10:00:00' AS t, DATE '2024-01-01' AS d").to_pylist() == [
-        {"t": datetime.time(10), "d": datetime.date(2024, 1, 1)}
-    ]
-
-
-@pytest.mark.parametrize("sql", ["CAST('0000-00-00' AS DATE)", "TIME '25:00:00'"])
-def test_a_query_refuses_what_no_type_carries(mariadb_url: str, sql: str) -> None:
-    mysql_kit.run_sql(
-        mariadb_url, "SET sql_mode = ''", f"CREATE TABLE t AS SELECT {sql} AS c",
-        "UPDATE t SET c = COALESCE(c, '0000-00-00')",
-    )  # fmt: skip
-    with pytest.raises(errors.DataError, match="the column 'c'"):
-        mysql_kit.connect(mariadb_url).query("SELECT c FROM t")
-
-
-def test_a_parameter_without_a_value_is_an_error() -> None:
-    with pytest.raises(errors.ConfigError, match=":b has no value"):
-        connection_module.bound("SELECT :a, :b", {"a": 1})
-
-
-def test_an_unknown_table_in_a_query_is_a_configuration_error(mariadb_url: str) -> None:
-    with pytest.raises(errors.ConfigError, match="1146"):
-        mysql_kit.connect(mariadb_url).query("SELECT * FROM nowhere")
-    with pytest.raises(errors.DuplicateKeyError):
-        mysql_kit.connect(mariadb_url).execute(
-            "CREATE TABLE t (id int PRIMARY KEY) SELECT 1 AS id UNION ALL SELECT 1"
-        )
-
-
-# --- floats -------------------------------------------------------------------------------------
-
-
-def shortest(value: float) -> str:
-    """The text that MariaDB prints: fixed for -15 < point <= 15, and for 17 digits at 16."""
-    if value == 0:
-        return "0"
-    mantissa, _, exponent = repr(abs(value)).partition("e")
-    whole, _, fraction = mantissa.partition(".")
-    digits = whole + ("" if fraction == "0" else fraction)
-    point = len(whole) + int(exponent or 0) - (len(digits) - len(digits.lstrip("0")))
-    digits = digits.strip("0")
-    if -15 < point <= 15 or (point == 16 and len(digits) == 17):
-        if point <= 0:
-            text = "0." + "0" * -point + digits
-        elif point >= len(digits):
-            text = digits + "0" * (point - len(digits))
-        else:
-            text = f"{digits[:point]}.{digits[point:]}"
-    else:
-        text = digits[0] + ("." + digits[1:] if len(digits) > 1 else "") + f"e{point - 1}"
-    return ("-" if value < 0 else "") + text
-
-
-@pytest.mark.parametrize("kind", [pa.float64(), pa.float32()])
-def test_the_database_prints_floats_as_the_encoder_does(
-    mariadb_url: str, kind: pa.DataType
-) -> None:
-    single = pa.types.is_float32(kind)
-    rng = random.Random(7)
-    exponents = range(-44, 38) if single else range(-323, 308)
-    values = [float(f"{m}e{e}") for e in exponents for m in ("1", "-1.5", "9.999999999999999")]
-    values += [rng.uniform(-1, 1) * 10 ** rng.randint(-20, 20) for _ in range(1500)]
-    values += [rng.uniform(1, 10) * 10 ** rng.randint(13, 17) for _ in range(500)]
-    size, form = (32, "<If") if single else (64, "<Qd")
-    bits = [struct.pack(form[:2], rng.getrandbits(size)) for _ in range(1000)]
-    values += [struct.unpack("<" + form[2], item)[0] for item in bits]
-    column = pa.array(values, pa.float64()).cast(kind)
-    values = [value for value in column.to_pylist() if abs(value) < float("inf")]
-    rows = pa.table({"id": pa.array(range(len(values)), pa.int32()), "c": pa.array(values, kind)})
-    with mysql_kit.opened(mariadb_url) as target:
-        target.create("t", rows.schema, ["id"], [])
-        mysql_kit.send(target, "t", rows, ["id"])
-        found = target.fingerprint("t", ["c"], base.Selection(), hashes=True)
-
-    texts = [
-        row[0]
-        for row in mysql_kit.run_sql(mariadb_url, "SELECT CONCAT(c + 0e0) FROM t ORDER BY id")
-    ]
-    assert texts == [shortest(value) for value in values]
-    assert found == mysql_kit.hash_of(texts)
-
-
-def test_negative_zero_is_not_kept_apart(mariadb_url: str) -> None:
-    with mysql_kit.opened(mariadb_url) as target:
-        assert not target.capabilities.has_negative_zero
-        target.create("t", pa.schema({"c": pa.float64()}), [], [])
-        target._session.connection.upload("LOAD DATA LOCAL INFILE {file} INTO TABLE t", b"-0\n")
-    assert mysql_kit.run_sql(mariadb_url, "SELECT CONCAT(c), ATAN2(c, -1) > 0 FROM t") == [("0", 1)]
 
 
 # --- a COMMIT that is killed --------------------------------------------------------------------
