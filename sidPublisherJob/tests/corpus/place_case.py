@@ -10,6 +10,7 @@ from typing import Any
 from tests.corpus import corpus_kit
 
 _CSV = "id,v,name\n1,2,x\n"
+_NO_TABLE = "lake: no table 'rows': looked in lake for rows/, rows.parquet, rows.csv,"
 
 
 def _fifo(path: pathlib.Path) -> None:
@@ -35,53 +36,36 @@ def _case(
     return corpus_kit.Case(code, says, files=named, source=source, text=text)
 
 
+def _elsewhere(code: int, says: str, old: str, new: str) -> corpus_kit.Case:
+    """A case with a good file, whose config has `new` for `old`."""
+    return _case(code, says, text=corpus_kit.CONFIG.replace(old, new), rows_csv=_CSV)
+
+
 def _folder(path: pathlib.Path) -> None:
     path.mkdir()
 
 
 CASES = {
-    "no file": _case(
-        78, "lake: no table 'rows': looked in lake for rows/, rows.parquet, rows.csv,"
-    ),
+    "no file": _case(78, _NO_TABLE),
     "an empty folder": _case(78, "lake: table 'rows' holds no files: lake/rows", rows=_folder),
-    "a folder called like a file": _case(
-        78,
-        "lake: no table 'rows': looked in lake for rows/, rows.parquet, rows.csv,",
-        rows_csv=_folder,
-    ),
+    "a folder called like a file": _case(78, _NO_TABLE, rows_csv=_folder),
     "a folder called like a file, by its path": _case(
         78,
         "lake: path 'rows.csv' holds no files: lake/rows.csv",
         source={"path": "rows.csv"},
         rows_csv=_folder,
     ),
-    "a link to nowhere": _case(
-        78,
-        "lake: no table 'rows': looked in lake for rows/, rows.parquet, rows.csv,",
-        rows_csv=_link("nowhere"),
-    ),
+    "a link to nowhere": _case(78, _NO_TABLE, rows_csv=_link("nowhere")),
     "a link to nowhere in a folder": _case(
         78,
         "lake/rows/a.csv: No such file or directory",
         rows__a_csv=_link("nowhere"),
         rows__b_csv=_CSV,
     ),
-    "a link to itself": _case(
-        78,
-        "lake: no table 'rows': looked in lake for rows/, rows.parquet, rows.csv,",
-        rows_csv=_link("rows.csv"),
-    ),
-    "a pipe that nobody writes to": _case(
-        78,
-        "lake: no table 'rows': looked in lake for rows/, rows.parquet, rows.csv,",
-        rows_csv=_fifo,
-    ),
+    "a link to itself": _case(78, _NO_TABLE, rows_csv=_link("rows.csv")),
+    "a pipe that nobody writes to": _case(78, _NO_TABLE, rows_csv=_fifo),
     "a pipe in a folder": _case(78, "lake/rows/a.csv is no regular file", rows__a_csv=_fifo),
-    "a link to a device": _case(
-        78,
-        "lake: no table 'rows': looked in lake for rows/, rows.parquet, rows.csv,",
-        rows_csv=_link("/dev/zero"),
-    ),
+    "a link to a device": _case(78, _NO_TABLE, rows_csv=_link("/dev/zero")),
     "only hidden files": _case(
         78, "lake: table 'rows' holds no files: lake/rows", rows___a_csv=_CSV
     ),
@@ -112,54 +96,37 @@ CASES = {
         source={"path": "rows.txt"},
         rows_txt=_CSV,
     ),
-    "a lake that is not there": _case(
-        78,
-        "lake: no table 'rows': the folder pond does not exist",
-        text=corpus_kit.CONFIG.replace("url: lake/", "url: pond/"),
+    "a lake that is not there": _elsewhere(
+        78, "lake: no table 'rows': the folder pond does not exist", "url: lake/", "url: pond/"
     ),
-    "a lake that is a file": _case(
+    "a lake that is a file": _elsewhere(
         78,
         "lake: no table 'rows': the folder config.yaml does not exist",
-        text=corpus_kit.CONFIG.replace("url: lake/", "url: config.yaml"),
+        "url: lake/",
+        "url: config.yaml",
     ),
-    "a target in a folder that is not there": _case(
-        78,
-        "t of no/serving.db cannot be locked",
-        text=corpus_kit.CONFIG.replace("///serving.db", "///no/serving.db"),
-        rows_csv=_CSV,
+    "a target in a folder that is not there": _elsewhere(
+        78, "t of no/serving.db cannot be locked", "///serving.db", "///no/serving.db"
     ),
-    "a target that is no database": _case(
-        78,
-        "file is not a database",
-        text=corpus_kit.CONFIG.replace("///serving.db", "///config.yaml"),
-        rows_csv=_CSV,
+    "a target that is no database": _elsewhere(
+        78, "file is not a database", "///serving.db", "///config.yaml"
     ),
-    "a target that is a folder": _case(
-        78,
-        "lake is a folder, not a SQLite file",
-        text=corpus_kit.CONFIG.replace("///serving.db", "///lake"),
-        rows_csv=_CSV,
+    "a target that is a folder": _elsewhere(
+        78, "lake is a folder, not a SQLite file", "///serving.db", "///lake"
     ),
-    "a DuckDB that is an SQLite": _case(
+    "a DuckDB that is an SQLite": _elsewhere(
         78,
         "serving.db is an SQLite file",
-        text=corpus_kit.CONFIG.replace(
-            'sqlite, url: "sqlite:///serving', 'duckdb, url: "duckdb:///serving'
-        ),
-        rows_csv=_CSV,
+        'sqlite, url: "sqlite:///serving',
+        'duckdb, url: "duckdb:///serving',
     ),
-    "a target table with a NUL": _case(
-        78,
-        "found a name with invisible characters",
-        text=corpus_kit.CONFIG.replace("table: t}", 'table: "t\\0"}'),
-        rows_csv=_CSV,
+    "a target table with a NUL": _elsewhere(
+        78, "found a name with invisible characters", "table: t}", 'table: "t\\0"}'
     ),
-    "a target of a server that is away": _case(
+    "a target of a server that is away": _elsewhere(
         75,
         "connection 'other' (u@127.0.0.1): connection failed",
-        text=corpus_kit.CONFIG.replace(
-            "target: {connection: serving", "target: {connection: other"
-        ),
-        rows_csv=_CSV,
+        "target: {connection: serving",
+        "target: {connection: other",
     ),
 }

@@ -23,6 +23,11 @@ def answer(code, message, status, operation="GetObject", attempts=0):
     )
 
 
+# What several answers become, and a part of the line.
+LOGIN = (errors.AccessError, "the login was refused")
+LATER = (errors.TemporaryError, "run again later")
+OTHER_RUN = (base.ConflictError, "another run works here")
+
 CASES = {
     "denied, with words": (
         answer(
@@ -51,13 +56,11 @@ CASES = {
     ),
     "unknown key": (
         answer("InvalidAccessKeyId", "The AWS Access Key Id does not exist in our records.", 403),
-        errors.AccessError,
-        "the login was refused",
+        *LOGIN,
     ),
     "wrong key": (
         answer("SignatureDoesNotMatch", "The request signature does not match", 403),
-        errors.AccessError,
-        "the login was refused",
+        *LOGIN,
     ),
     "clock": (
         answer("RequestTimeTooSkewed", "The difference is too large.", 403),
@@ -79,20 +82,14 @@ CASES = {
         errors.TemporaryError,
         "Please reduce your request rate.; run again later",
     ),
-    "internal": (
-        answer("InternalError", "We encountered an internal error.", 500),
-        errors.TemporaryError,
-        "run again later",
-    ),
+    "internal": (answer("InternalError", "We encountered an internal error.", 500), *LATER),
     "conflict": (
         answer("PreconditionFailed", "At least one of the preconditions did not hold", 412),
-        base.ConflictError,
-        "another run works here",
+        *OTHER_RUN,
     ),
     "race": (
         answer("ConditionalRequestConflict", "A conflicting operation occurred", 409, "PutObject"),
-        base.ConflictError,
-        "another run works here",
+        *OTHER_RUN,
     ),
     "wrong argument": (
         answer("InvalidBucketName", "The specified bucket is not valid.", 400),
