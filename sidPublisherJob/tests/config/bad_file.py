@@ -189,4 +189,29 @@ CASES: dict[str, tuple[str, int, str, list[str]]] = {
         "ledger",
         ["is no reference"],
     ),
+    # --- flaky connections
+    "flaky before nothing": (
+        CONNECTIONS + "  shaky: {type: flaky, of: servin}\n",
+        4,
+        "connections.shaky.of",
+        ["found no connection 'servin'", "did you mean `serving`?"],
+    ),
+    "flaky before flaky": (
+        CONNECTIONS + "  a: {type: flaky, of: lake}\n  b: {type: flaky, of: a}\n",
+        5,
+        "connections.b.of",
+        ["the flaky connection 'a'", "in one place"],
+    ),
+    "unknown fault": (
+        CONNECTIONS + "  a: {type: flaky, of: lake, faults: {read: explode}}\n",
+        4,
+        "connections.a.faults.read",
+        ["'explode'", "expected one of raise, cut, full, hang, freeze, kill"],
+    ),
+    "fault at no point": (
+        CONNECTIONS + "  a: {type: flaky, of: lake, faults: {'read 2': cut}}\n",
+        4,
+        'connections.a.faults."read 2"',
+        ["a point such as load:2:after"],
+    ),
 }

@@ -9,6 +9,7 @@ SOURCE = {"connection": "a", "table": "t"}
 TRANSFER = {"source": SOURCE, "target": SOURCE}
 SQL = {"type": "sqlite", "url": "sqlite:///x"}
 FILES = {"type": "files", "url": "."}
+FLAKY = {"type": "flaky", "of": "serving"}
 BIGQUERY = {"type": "bigquery", "project": "p", "dataset": "d"}
 
 PROMISED = [
@@ -25,6 +26,8 @@ PROMISED = [
     (model.BigQueryConnection, BIGQUERY, "maximum_bytes_billed", None),
     (model.BigQueryConnection, BIGQUERY, "credentials", model.Credentials()),
     (model.FilesConnection, FILES, "credentials", model.Credentials()),
+    (model.FlakyConnection, FLAKY, "faults", {}),
+    (model.FlakyConnection, FLAKY, "record", None),
     (model.Credentials, {}, "key_file", None),
     (model.Credentials, {}, "impersonate", None),
     (model.Credentials, {}, "quota_project", None),

@@ -141,4 +141,31 @@ class BigQueryConnection(Connection):
     )
 
 
-AnyConnection: TypeAlias = FilesConnection | SqlConnection | BigQueryConnection
+class FlakyConnection(Connection):
+    """Another connection that fails where it is told to, for tests."""
+
+    hidden: ClassVar[frozenset[str]] = frozenset({"name", "url", "options", "schema_"})
+
+    type: Literal["flaky"] = Field(
+        description="Another connection that fails where it is told to, for tests."
+    )
+    of: strict.Name = Field(description="Name of the connection that stands behind this one.")
+    faults: Annotated[
+        dict[str, Literal["raise", "cut", "full", "hang", "freeze", "kill"]],
+        BeforeValidator(rule.fault_points),
+    ] = Field(
+        default={},
+        description="What happens where: `load:2: cut` cuts the connection before the second batch "
+        "is loaded, `commit:after: cut` when a COMMIT is done and not yet answered. Points are the "
+        "methods of sources and targets, docs/testing.md lists them. `raise` an unexpected error, "
+        "`cut` the connection, `full` disk, `hang` until the run is stopped, `freeze` for ever, "
+        "`kill` the process. Default none: nothing fails.",
+    )
+    record: strict.Name | None = Field(
+        default=None,
+        description="File to which the name of each point is appended when a run reaches it. A "
+        "relative path starts at the config file's folder. None (default): they are not written.",
+    )
+
+
+AnyConnection: TypeAlias = FilesConnection | SqlConnection | BigQueryConnection | FlakyConnection

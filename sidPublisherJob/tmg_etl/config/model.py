@@ -21,6 +21,7 @@ from tmg_etl.config.connection import (
     Connection,
     Credentials,
     FilesConnection,
+    FlakyConnection,
     SqlConnection,
 )
 from tmg_etl.config.transfer import (
@@ -45,6 +46,7 @@ __all__ = [
     "Defaults",
     "DeltaSpec",
     "FilesConnection",
+    "FlakyConnection",
     "IndexSpec",
     "Policy",
     "SourceSpec",
@@ -108,6 +110,8 @@ class Config(strict.Strict):
     @pydantic.field_validator("connections")
     @classmethod
     def _name_connections(cls, value: dict[str, AnyConnection]) -> dict[str, AnyConnection]:
+        for name, item in value.items():
+            _check_behind(name, item, value)
         return {name: item.model_copy(update={"name": name}) for name, item in value.items()}
 
     @pydantic.field_validator("transfers")
@@ -207,6 +211,28 @@ class Config(strict.Strict):
         return found
 
 
+def _behind(item: AnyConnection, connections: dict[str, AnyConnection]) -> AnyConnection:
+    """Return the connection that a flaky one stands before; any other one itself."""
+    return connections[item.of] if isinstance(item, FlakyConnection) else item
+
+
+def _check_behind(name: str, item: AnyConnection, connections: dict[str, AnyConnection]) -> None:
+    if not isinstance(item, FlakyConnection):
+        return
+    if item.of not in connections:
+        raise rule.fault(
+            f"found no connection {problem.describe(item.of)}",
+            problem.help_for(item.of, list(connections), "connections in this file"),
+            at=(name, "of"),
+        )
+    if isinstance(connections[item.of], FlakyConnection):
+        raise rule.fault(
+            f"found the flaky connection {problem.describe(item.of)}, expected one that is not",
+            "declare all faults of a connection in one place",
+            at=(name, "of"),
+        )
+
+
 def _check_connections(
     name: str, transfer: Transfer, connections: dict[str, AnyConnection]
 ) -> None:
@@ -217,7 +243,7 @@ def _check_connections(
                 problem.help_for(spec.connection, list(connections), "connections in this file"),
                 at=(name, place, "connection"),
             )
-    kind = connections[transfer.source.connection].type
+    kind = _behind(connections[transfer.source.connection], connections).type
     for key in sorted({"path", "format", "columns", "csv"} & transfer.source.model_fields_set):
         if kind != "files" and getattr(transfer.source, key) is not None:
             raise _misplaced(name, key, kind, "files")

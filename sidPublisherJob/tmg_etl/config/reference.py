@@ -43,6 +43,7 @@ _SECTIONS = (
     ("FilesConnection", "`connections.NAME`, type files"),
     ("SqlConnection", "`connections.NAME`, a database"),
     ("BigQueryConnection", "`connections.NAME`, type bigquery"),
+    ("FlakyConnection", "`connections.NAME`, type flaky"),
     ("Credentials", "`connections.NAME.credentials`, of BigQuery and of gs:// folders"),
     ("Transfer", "`transfers.NAME`"),
     ("SourceSpec", "`transfers.NAME.source`"),

@@ -34,6 +34,7 @@ _EXAMPLES = {
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9_]*)(\+[A-Za-z0-9_]+)?://")
 _PIPELINE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _PACKAGE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
+_POINT = re.compile(r"[a-z_]+(:[1-9][0-9]{0,8})?(:after)?")
 _NAME_LENGTH = 200
 #: Control characters, and halves of surrogate pairs.
 _UNSEEN = ("Cc", "Cs")
@@ -192,6 +193,16 @@ def schedule(value: Any) -> Any:
             hint = 'for example "17 4 * * *" is every day at 04:17 UTC'
             raise fault(f"found {problem.describe(value)}, expected {error}", hint) from None
     return value
+
+
+def fault_points(value: Any) -> Any:
+    """Refuse keys that are not the name of a point of a flaky connection."""
+    for key in value if isinstance(value, dict) else ():
+        if isinstance(key, str) and not _POINT.fullmatch(key):
+            message = f"found {problem.describe(key)}, expected a point such as load:2:after"
+            hint = "write a method of a source or target, and which call of it"
+            raise fault(message, hint, at=(key,))
+    return empty(value)
 
 
 def pipeline(value: Any) -> Any:

@@ -30,6 +30,7 @@ _CONNECTIONS = {
     "postgres": "tmg_etl.connectors.postgres:PostgresConnection",
     "mysql": "tmg_etl.connectors.mysql:MySQLConnection",
     "bigquery": "tmg_etl.connectors.bigquery:BigQueryConnection",
+    "flaky": "tmg_etl.connectors.flaky:FlakyConnection",
 }
 
 
@@ -97,6 +98,7 @@ class Connections(Mapping[str, "base.Connection"]):
                 )
             connection = connect(self._specs[name], self._folder)
             connection.stop = self._stop
+            connection.others = self
             connection.owner = self._owner or connection.owner
             self._made[name] = connection
         return self._made[name]

@@ -798,6 +798,8 @@ class Connection(abc.ABC):
         #: Registered with the run's stop flag while a long statement is under way.
         self.stop = run_module.StopFlag()
         self.owner = Owner()
+        #: All connections of the config by name, for one that stands before another.
+        self.others: Mapping[str, Connection] = {}
 
     @property
     def name(self) -> str:

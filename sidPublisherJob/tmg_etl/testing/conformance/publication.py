@@ -202,7 +202,7 @@ class Publication:
         transfer["target"] = {"connection": "target", "table": self.table}
         config = model.Config.model_validate(
             {
-                "connections": {"target": dict(self.place.connection)},
+                "connections": self.connections,
                 "packages": ["tmg_etl"],
                 "transfers": {"published": transfer},
             }
@@ -237,7 +237,7 @@ class Publication:
         transfer["target"] = {"connection": "target", "table": self.table}
         config = model.Config.model_validate(
             {
-                "connections": {"lake": dict(connection), "target": self.connection},
+                "connections": {"lake": dict(connection), **self.connections},
                 "transfers": {"published": transfer},
             }
         )
@@ -301,7 +301,7 @@ class Publication:
         """Open the target as a run does, through a connection of its own."""
         from tmg_etl import connectors
 
-        config = model.Config.model_validate({"connections": {"target": self.connection}})
+        config = model.Config.model_validate({"connections": self.connections})
         connections = connectors.Connections(
             config.connections, config.folder, run_module.StopFlag()
         )
@@ -309,9 +309,9 @@ class Publication:
             yield target
 
     @property
-    def connection(self) -> Mapping[str, Any]:
-        """Return the entry for `connections`."""
-        return dict(self.place.connection)
+    def connections(self) -> dict[str, Any]:
+        """Return `connections`: the place as ``target``, and what it stands on."""
+        return {**self.place.others, "target": dict(self.place.connection)}
 
 
 def new_name(stem: str = "t") -> str:

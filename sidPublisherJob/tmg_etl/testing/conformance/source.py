@@ -28,13 +28,22 @@ _WINDOW = base.CursorWindow("day", _DAY - datetime.timedelta(2), _DAY + datetime
 
 
 @contextlib.contextmanager
-def _opened(connection: Mapping[str, Any], **spec: Any) -> Iterator[base.Source]:
+def _connected(
+    connection: Mapping[str, Any], others: Mapping[str, Any], **spec: Any
+) -> Iterator[base.Source]:
     """Open a source as a run does."""
-    config = model.Config.model_validate({"connections": {"origin": dict(connection)}})
+    config = model.Config.model_validate({"connections": {**others, "origin": dict(connection)}})
     known = connectors.Connections(config.connections, config.folder, run_module.StopFlag())
     declared = model.SourceSpec.model_validate({"connection": "origin"} | spec)
     with known["origin"].open_source(declared, _DAY) as source:
         yield source
+
+
+def _opened(
+    origin: origin_module.Origin, **spec: Any
+) -> contextlib.AbstractContextManager[base.Source]:
+    """Open a source there as a run does."""
+    return _connected(origin.connection, origin.others, **origin.source, **spec)
 
 
 def _read(source: base.Source, *columns: str, **arguments: Any) -> pa.Table:
@@ -69,7 +78,7 @@ class SourceConformance(_SourceSuite):
     def test_every_type_arrives(self, origin: origin_module.Origin) -> None:
         name = publication.new_name("types")
         wanted = origin.seed_types(name)
-        with _opened(origin.connection, **origin.source, table=name) as source:
+        with _opened(origin, table=name) as source:
             found = _read(source).sort_by("id")
         for field in wanted.schema:
             read = found.schema.field(field.name)
@@ -78,14 +87,14 @@ class SourceConformance(_SourceSuite):
         assert sample.differences(_documents(wanted), _documents(found)) == []
 
     def test_rows_arrive(self, origin: origin_module.Origin, table: str) -> None:
-        with _opened(origin.connection, **origin.source, table=table) as source:
+        with _opened(origin, table=table) as source:
             assert _tuples(_read(source)) == _ROWS
             assert source.count() in (None, len(_ROWS))
             assert table in source.description
             assert 0 < len(source.snapshot) <= 500
 
     def test_a_window_is_a_filter(self, origin: origin_module.Origin, table: str) -> None:
-        with _opened(origin.connection, **origin.source, table=table) as source:
+        with _opened(origin, table=table) as source:
             found = _tuples(_read(source, window=_WINDOW))
             assert source.count(_WINDOW) in (None, 3)
             assert [row[0] for row in found] == [3, 5, 6]
@@ -95,7 +104,7 @@ class SourceConformance(_SourceSuite):
     def test_columns_arrive_in_the_order_asked_for(
         self, origin: origin_module.Origin, table: str
     ) -> None:
-        with _opened(origin.connection, **origin.source, table=table) as source:
+        with _opened(origin, table=table) as source:
             assert _tuples(_read(source, "name", "id"))[0] == ("n1", 1)
             assert _tuples(_read(source, "id"))[-1] == (9,)
 
@@ -103,19 +112,19 @@ class SourceConformance(_SourceSuite):
     def test_batches_have_at_most_the_rows_asked_for(
         self, origin: origin_module.Origin, table: str, rows: int
     ) -> None:
-        with _opened(origin.connection, **origin.source, table=table) as source:
+        with _opened(origin, table=table) as source:
             sizes = [batch.num_rows for batch in source.read(["id"], batch_rows=rows)]
         assert sum(sizes) == len(_ROWS)
         assert 0 < max(sizes) <= rows
 
     def test_a_source_is_read_again(self, origin: origin_module.Origin, table: str) -> None:
-        with _opened(origin.connection, **origin.source, table=table) as source:
+        with _opened(origin, table=table) as source:
             assert _tuples(_read(source)) == _tuples(_read(source))
 
     def test_an_empty_table_has_its_columns(self, origin: origin_module.Origin) -> None:
         name = publication.new_name("empty")
         origin.seed(name, [])
-        with _opened(origin.connection, **origin.source, table=name) as source:
+        with _opened(origin, table=name) as source:
             assert source.schema().names == ["id", "day", "name"]
             assert _read(source).num_rows == 0
             assert source.count() in (None, 0)
@@ -126,7 +135,7 @@ class SourceConformance(_SourceSuite):
         if not origin.takes_table(name):
             with (
                 pytest.raises(errors.ConfigError) as caught,
-                _opened(origin.connection, **origin.source, table=name) as source,
+                _opened(origin, table=name) as source,
             ):
                 _read(source)
             assert "\n" not in str(caught.value)
@@ -136,14 +145,14 @@ class SourceConformance(_SourceSuite):
             column = f"{name} column"
             origin.rename_column(table, "day", column)
         window = base.CursorWindow(column, _WINDOW.start, _WINDOW.end)
-        with _opened(origin.connection, **origin.source, table=table) as source:
+        with _opened(origin, table=table) as source:
             assert _tuples(_read(source)) == _ROWS
             assert _read(source, column, window=window).num_rows == 3
 
     def test_a_missing_table_is_a_config_error(self, origin: origin_module.Origin) -> None:
         with (
             pytest.raises(errors.ConfigError, match="no_such_table") as caught,
-            _opened(origin.connection, **origin.source, table="no_such_table") as source,
+            _opened(origin, table="no_such_table") as source,
         ):
             _read(source)
         assert "\n" not in str(caught.value)
@@ -151,7 +160,7 @@ class SourceConformance(_SourceSuite):
     def test_closing_early_leaves_nothing_open(
         self, origin: origin_module.Origin, table: str
     ) -> None:
-        with _opened(origin.connection, **origin.source, table=table) as source:
+        with _opened(origin, table=table) as source:
             batches = source.read(["id"], batch_rows=1)
             next(batches)
             source.close()
@@ -161,7 +170,7 @@ class SourceConformance(_SourceSuite):
     def test_a_reading_that_is_given_up_leaves_nothing_open(
         self, origin: origin_module.Origin, table: str
     ) -> None:
-        with _opened(origin.connection, **origin.source, table=table) as source:
+        with _opened(origin, table=table) as source:
             batches = source.read(["id"], batch_rows=1)
             next(batches)
             batches.close()  # type: ignore[attr-defined]
@@ -177,7 +186,7 @@ class SnapshotConformance(_SourceSuite):
             f"SELECT id AS key_column, day, name FROM {table} -- the day is fixed\n"
             "WHERE day >= '{execution_date:%Y-%m-%d}' -- and a comment at the end;"
         )
-        with _opened(origin.connection, **origin.source, query=query) as source:
+        with _opened(origin, query=query) as source:
             assert source.schema().names == ["key_column", "day", "name"]
             assert _tuples(_read(source)) == [row for row in _ROWS if row[1] and row[1] >= _DAY]
             assert [row[0] for row in _tuples(_read(source, window=_WINDOW))] == [5, 6]
@@ -186,7 +195,7 @@ class SnapshotConformance(_SourceSuite):
         for query in ("SELECT * FROM no_such_table", "SELECT (1 AS x", "SELEC 1"):
             with (
                 pytest.raises(errors.ConfigError) as caught,
-                _opened(origin.connection, **origin.source, query=query) as source,
+                _opened(origin, query=query) as source,
             ):
                 _read(source)
             assert "\n" not in str(caught.value)
@@ -194,11 +203,11 @@ class SnapshotConformance(_SourceSuite):
     def test_changes_after_the_opening_are_not_seen(
         self, origin: origin_module.Origin, table: str
     ) -> None:
-        with _opened(origin.connection, **origin.source, table=table) as source:
+        with _opened(origin, table=table) as source:
             origin.change(table)
             assert _tuples(_read(source)) == _ROWS
             assert _tuples(_read(source)) == _ROWS
-        with _opened(origin.connection, **origin.source, table=table) as source:
+        with _opened(origin, table=table) as source:
             found = _tuples(_read(source, "id", "name"))
             assert (99, "added") in found
             assert (1, "n1") not in found
@@ -220,7 +229,7 @@ class ServerSourceConformance:
         self._refused(unreachable, errors.ConnectionLostError)
 
     def _refused(self, connection: Mapping[str, Any], expected: type[errors.TmgEtlError]) -> None:
-        with pytest.raises(expected) as caught, _opened(connection, table="any"):
+        with pytest.raises(expected) as caught, _connected(connection, {}, table="any"):
             pass
         error: BaseException | None = caught.value
         assert "\n" not in str(error)
