@@ -15,10 +15,10 @@ import os
 import pathlib
 import socket
 import time
-from collections.abc import Iterator
 
 from tmg_etl import errors
 from tmg_etl import run as run_module
+from tmg_etl.connectors import lock
 
 _SHORTEST_POLL_S = 0.02
 _LONGEST_POLL_S = 0.25
@@ -39,7 +39,7 @@ def lock_path(beside: pathlib.Path, table: str) -> pathlib.Path:
     return real.parent / f".{real.name}.{digest}.tmg_etl.lock"
 
 
-class FileLock:
+class FileLock(lock.Lock):
     """The lock of one target; not shared between threads.
 
     Args:
@@ -48,20 +48,9 @@ class FileLock:
     """
 
     def __init__(self, path: pathlib.Path, subject: str) -> None:
+        super().__init__(subject)
         self.path = path
-        self.subject = subject
         self._descriptor: int | None = None
-
-    @contextlib.contextmanager
-    def hold(
-        self, run_id: str, wait_s: float, stop: run_module.StopFlag | None = None
-    ) -> Iterator[None]:
-        """Hold the lock for the length of a ``with`` block; see `acquire`."""
-        self.acquire(run_id, wait_s, stop)
-        try:
-            yield
-        finally:
-            self.release()
 
     def acquire(self, run_id: str, wait_s: float, stop: run_module.StopFlag | None = None) -> None:
         """Take the lock.

@@ -22,11 +22,12 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Protocol
 
 from tmg_etl import errors
 from tmg_etl import run as run_module
+from tmg_etl.connectors import lock
 
 #: Seconds without a change after which a holder is dead. Long enough for three renewals to fail in
 #: a row (a slow server, a short network cut); short enough that the default `lock_wait_s` of 60 s
@@ -127,7 +128,7 @@ class Record:
             return None
 
 
-class Lease:
+class Lease(lock.Lock):
     """The lock of one target; used by one thread besides its own.
 
     Args:
@@ -147,7 +148,7 @@ class Lease:
         beat_s: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.subject = subject
+        super().__init__(subject)
         #: Record of the dead run that this lease was taken from; None when it was free.
         #: Its note is this lease's own until `settle`: who takes over from this run must know it.
         self.predecessor: Record | None = None
@@ -162,17 +163,6 @@ class Lease:
         self._is_lost = False
         self._ended = threading.Event()
         self._heart: threading.Thread | None = None
-
-    @contextlib.contextmanager
-    def hold(
-        self, run_id: str, wait_s: float, stop: run_module.StopFlag | None = None
-    ) -> Iterator[None]:
-        """Hold the lease for the length of a ``with`` block; see `acquire`."""
-        self.acquire(run_id, wait_s, stop)
-        try:
-            yield
-        finally:
-            self.release()
 
     def acquire(self, run_id: str, wait_s: float, stop: run_module.StopFlag | None = None) -> None:
         """Take the lease and begin to renew it.
