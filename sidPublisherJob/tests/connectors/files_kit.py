@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
+from tests.connectors import user_kit
 from tmg_etl import run as run_module
 from tmg_etl.config import model
 from tmg_etl.connectors import base, files
@@ -62,12 +63,11 @@ def unprivileged(folder: pathlib.Path) -> Iterator[pathlib.Path]:
         yield folder
         return
     place = pathlib.Path(tempfile.mkdtemp(prefix="tmg_etl_test_"))
-    os.chown(place, 65534, 65534)
+    os.chown(place, user_kit.NOBODY, user_kit.NOBODY)
     try:
-        os.seteuid(65534)
-        yield place
+        with user_kit.without_root():
+            yield place
     finally:
-        os.seteuid(0)
         shutil.rmtree(place)
 
 

@@ -1,7 +1,5 @@
 """DuckDB and the world outside: other processes, kill -9, signals, rights, memory."""
 
-import contextlib
-import os
 import pathlib
 import signal
 import subprocess
@@ -14,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from tests.connectors import duckdb_kit as kit
+from tests.connectors import user_kit
 from tmg_etl import errors
 from tmg_etl.connectors import base
 
@@ -173,18 +172,6 @@ def test_stop_interrupts_a_long_statement(path: pathlib.Path) -> None:
         target.drop(kit.SHADOW)
 
 
-@contextlib.contextmanager
-def _without_root() -> Iterator[None]:
-    """Root may write anywhere, so the block runs as nobody where tests run as root."""
-    user = os.geteuid()
-    if user == 0:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(user)
-
-
 def test_read_only_file_is_an_access_error() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, "wh.duckdb")
@@ -192,19 +179,19 @@ def test_read_only_file_is_an_access_error() -> None:
         path.chmod(0o444)
         pathlib.Path(folder).chmod(0o777)
         with (
-            _without_root(),
+            user_kit.without_root(),
             pytest.raises(errors.AccessError, match=r"wh\.duckdb"),
             kit.opened(path),
         ):
             pass
         pathlib.Path(folder).chmod(0o555)
         with (
-            _without_root(),
+            user_kit.without_root(),
             pytest.raises(errors.AccessError, match="locked"),
             kit.opened(path),
         ):
             pass
-        with _without_root():
+        with user_kit.without_root():
             assert kit.read(path, table="t").num_rows == 1
         pathlib.Path(folder).chmod(0o755)
 

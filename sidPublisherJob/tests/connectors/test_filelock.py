@@ -1,6 +1,5 @@
 """The lock beside a file: exclusion between processes, loss, release by death, and bad folders."""
 
-import contextlib
 import os
 import pathlib
 import signal
@@ -13,6 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.connectors import user_kit
 from tmg_etl import errors
 from tmg_etl import run as run_module
 from tmg_etl.connectors import filelock
@@ -172,23 +172,11 @@ def test_missing_folder_is_a_config_error(tmp_path: pathlib.Path) -> None:
         lock.acquire("run-1", 0)
 
 
-@contextlib.contextmanager
-def _without_root() -> Iterator[None]:
-    """Root may write anywhere, so the block runs as nobody where tests run as root."""
-    user = os.geteuid()
-    if user == 0:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(user)
-
-
 def test_read_only_folder_is_an_access_error() -> None:
     # Not under tmp_path, whose parents are closed to other users.
     with tempfile.TemporaryDirectory() as folder:
         pathlib.Path(folder).chmod(0o555)
         lock = filelock.FileLock(filelock.lock_path(pathlib.Path(folder, "x.db"), "t"), "t")
-        with _without_root(), pytest.raises(errors.AccessError, match="cannot write"):
+        with user_kit.without_root(), pytest.raises(errors.AccessError, match="cannot write"):
             lock.acquire("run-1", 0)
         assert not lock.path.exists()

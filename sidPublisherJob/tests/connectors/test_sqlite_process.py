@@ -1,19 +1,18 @@
 """SQLite and the world outside: readers, locks, kill -9, signals, rights, a full disk."""
 
 import contextlib
-import os
 import pathlib
 import signal
 import sqlite3
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 
 import pyarrow as pa
 import pytest
 
 from tests.connectors import sqlite_kit as kit
+from tests.connectors import user_kit
 from tmg_etl import errors
 from tmg_etl.connectors import base
 
@@ -165,18 +164,6 @@ def test_full_disk_is_temporary_and_changes_nothing(path: pathlib.Path) -> None:
     assert kit.sql(path, "SELECT n FROM v") == [(1,)]
 
 
-@contextlib.contextmanager
-def _without_root() -> Iterator[None]:
-    """Root may write anywhere, so the block runs as nobody where tests run as root."""
-    user = os.geteuid()
-    if user == 0:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(user)
-
-
 def test_read_only_file_or_folder_is_an_access_error() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, "s.db")
@@ -184,17 +171,17 @@ def test_read_only_file_or_folder_is_an_access_error() -> None:
         path.chmod(0o444)
         pathlib.Path(folder).chmod(0o777)
         with (
-            _without_root(),
+            user_kit.without_root(),
             pytest.raises(errors.AccessError, match=r"s\.db.*readonly"),
             kit.opened(path),
         ):
             pass
         pathlib.Path(folder).chmod(0o555)
-        with _without_root():
+        with user_kit.without_root():
             with pytest.raises(errors.AccessError, match="locked"), kit.opened(path):
                 pass
             assert kit.read(path, table="t").num_rows == 0
         path.chmod(0o000)
-        with _without_root(), pytest.raises(errors.AccessError, match="read"):
+        with user_kit.without_root(), pytest.raises(errors.AccessError, match="read"):
             kit.read(path, table="t")
         pathlib.Path(folder).chmod(0o755)
