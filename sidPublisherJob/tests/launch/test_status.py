@@ -109,6 +109,24 @@ def test_the_command_prints_it(
     assert json.loads(capsys.readouterr().out)["jobs"][0]["state"] == "succeeded"
 
 
+def test_a_group_is_shown_with_its_members(
+    dev: session.Session, api: api_kit.Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = (
+        'transfers: {dim: {publish_group: nightly, schedule: "17 4 * * *"},'
+        " fact: {publish_group: nightly, delta: {cursor: day}}}"
+    )
+    api.cronjobs.clear()
+    api.install(config={"content": content})
+    (found,) = session.status(dev).schedules
+    assert (found.transfer, found.members) == ("nightly", ("dim", "fact"))
+    words = ["status", "--context", "test", "--namespace", "etl", "--release", "sid"]
+    assert people.main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("nightly   17 4 * * * Etc/UTC")
+    assert lines[2:4] == ["  dim", "  fact"]
+
+
 def test_the_command_takes_an_environment(
     dev: session.Session, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

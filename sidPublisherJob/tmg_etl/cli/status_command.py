@@ -58,6 +58,8 @@ def lines(found: status.Status) -> list[str]:
         coming = "suspended" if cron.is_suspended else cron.next_at or "never"
         schedule = f"{cron.schedule} {cron.time_zone}"
         table.append([cron.transfer, schedule, cron.last_success_at or "none", coming])
+        # A group runs as one: its members have no times of their own.
+        table += [[f"  {member}", "", "", ""] for member in cron.members]
     text = _columns(table) if found.schedules else []
     if found.jobs:
         rows = [["JOB", "TRANSFER", "STATE", "STARTED", ""]]

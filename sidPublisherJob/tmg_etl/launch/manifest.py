@@ -17,6 +17,7 @@ from tmg_etl.launch import cluster, name, window
 CONTAINER = "pipeline"
 TEMPLATE, TRANSFER = "tmg-etl/template", "tmg-etl/transfer"
 CONFIG, ENV, BACKFILL = "tmg-etl/config", "tmg-etl/env", "tmg-etl/backfill"
+MEMBERS = "tmg-etl/members"
 INSTANCE = "app.kubernetes.io/instance"
 
 
@@ -31,7 +32,7 @@ def run_job(
 
     Args:
         template: the release's CronJob labelled ``tmg-etl/template: run``.
-        transfer: name of the transfer.
+        transfer: name of the transfer or of the publish group.
         execution_date: of the run.
         mode: truncate or delta.
         delta_start_date: first day of the window; None: the execution date.
@@ -59,7 +60,7 @@ def backfill_job(
 
     Args:
         template: the release's CronJob labelled ``tmg-etl/template: backfill``.
-        transfer: name of the transfer.
+        transfer: name of the transfer or of the publish group.
         span: all days of the back-fill.
         step: length of a window.
         indexes: windows to run, of those that `span` is cut into.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import json
 import re
 import zoneinfo
 
@@ -22,7 +23,8 @@ class Schedule:
 
     Attributes:
         name: of the CronJob.
-        transfer: that it runs.
+        transfer: that it runs, or the publish group.
+        members: the transfers of the group; empty for a transfer.
         schedule: five fields.
         time_zone: of the schedule.
         is_suspended: whether it starts nothing.
@@ -32,6 +34,7 @@ class Schedule:
 
     name: str
     transfer: str
+    members: tuple[str, ...]
     schedule: str
     time_zone: str
     is_suspended: bool
@@ -45,7 +48,7 @@ class JobState:
 
     Attributes:
         name: of the Job.
-        transfer: that it runs.
+        transfer: that it runs, or the publish group.
         state: running, waiting, succeeded or failed.
         started_at: as the cluster writes it.
         detail: why it waits or failed, or how far a back-fill is.
@@ -157,12 +160,22 @@ def _schedule(item: cluster.Object, now: datetime.datetime) -> Schedule:
     return Schedule(
         name=metadata["name"],
         transfer=_transfer(item),
+        members=_members(metadata.get("annotations", {}).get(manifest.MEMBERS)),
         schedule=spec["schedule"],
         time_zone=name,
         is_suspended=is_suspended,
         last_success_at=item.get("status", {}).get("lastSuccessfulTime"),
         next_at=coming,
     )
+
+
+def _members(noted: str | None) -> tuple[str, ...]:
+    """Return the names that the chart noted; none where somebody wrote something else."""
+    try:
+        found = json.loads(noted or "[]")
+    except ValueError:
+        return ()
+    return tuple(map(str, found)) if isinstance(found, list) else ()
 
 
 def _job(place: cluster.Cluster, item: cluster.Object) -> JobState:
