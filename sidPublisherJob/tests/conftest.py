@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import secrets
 import signal
 from collections.abc import Generator, Iterator
@@ -47,6 +48,16 @@ def pytest_runtest_makereport(
     if report.when == "call" and not report.skipped:
         record.write(item, report.passed)
     return report
+
+
+@pytest.fixture(scope="session")
+def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A ledger's file with its tables: to make them takes longer than a run."""
+    from tmg_etl.ledger import store  # with SQLAlchemy, which most tests do without
+
+    path = tmp_path_factory.mktemp("ledger") / "ledger.db"
+    store.open(f"sqlite:///{path}").close()
+    return path
 
 
 @pytest.fixture(scope="session")

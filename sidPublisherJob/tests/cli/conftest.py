@@ -11,7 +11,6 @@ import pytest
 from tests.cli import process
 from tmg_etl.cli import people as people_module
 from tmg_etl.cli import pipeline as pipeline_module
-from tmg_etl.ledger import store
 
 CONFIG = """\
 connections:
@@ -89,14 +88,6 @@ def people(here: Callable[..., process.Done]) -> process.Runner:
 def pipeline_here(here: Callable[..., process.Done]) -> process.Runner:
     """Runs `pipeline` in this process."""
     return lambda *arguments, **options: here(pipeline_module.main, *arguments, **options)
-
-
-@pytest.fixture(scope="session")
-def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """A ledger's file with its tables: to make them takes longer than a run."""
-    path = tmp_path_factory.mktemp("ledger") / "ledger.db"
-    store.open(f"sqlite:///{path}").close()
-    return path
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import pytest
 from tests.cli import process
 from tests.corpus import corpus_kit, parquet_case, place_case
 from tmg_etl.cli import people, pipeline
-from tmg_etl.ledger import store
 
 TABLES = {
     **{
@@ -32,14 +31,6 @@ print(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
 #: Half a gigabyte of zeros is in each bomb; a run that does nothing takes 150 MiB.
 _PEAK_KIB = 900 << 10
-
-
-@pytest.fixture(scope="session")
-def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """A ledger's file with its tables: to make them takes longer than a run."""
-    path = tmp_path_factory.mktemp("ledger") / "ledger.db"
-    store.open(f"sqlite:///{path}").close()
-    return path
 
 
 @pytest.fixture

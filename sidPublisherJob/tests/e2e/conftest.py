@@ -12,7 +12,6 @@ from pyarrow import parquet
 
 from tests.cli import process
 from tests.e2e import place as place_module
-from tmg_etl.ledger import store
 
 ROWS = [(1, 11, "new"), (3, 30, "Ида")]
 SCHEMA = pa.schema([("id", pa.int64()), ("v", pa.int64()), ("name", pa.string())])
@@ -53,14 +52,6 @@ def server(request: pytest.FixtureRequest) -> place_module.Server:
 def _server(request: pytest.FixtureRequest, kind: str) -> place_module.Server:
     url = request.getfixturevalue(f"{kind}_url")
     return place_module.Postgres(url) if kind == "postgres" else place_module.MariaDB(url)
-
-
-@pytest.fixture(scope="session")
-def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """A ledger's file with its tables: to make them takes longer than a run."""
-    path = tmp_path_factory.mktemp("ledger") / "ledger.db"
-    store.open(f"sqlite:///{path}").close()
-    return path
 
 
 class Workshop:

@@ -3,7 +3,6 @@
 
 import pytest
 
-from tests.e2e.conftest import empty_ledger
 from tests.e2e.test_bigquery import (
     large,
     test_a_million_rows_are_served_in_flat_memory,

@@ -17,7 +17,6 @@ import yaml
 
 from tests.e2e import place as place_module
 from tmg_etl.cli import pipeline
-from tmg_etl.ledger import store
 
 PLACES = [
     "duckdb",
@@ -92,14 +91,6 @@ class Field:
         assert tables <= found
         assert not {name for name in found if name.startswith("_tmg_")}
         assert self.place.rows() == rows
-
-
-@pytest.fixture(scope="module")
-def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """A ledger's file with its tables: to make them takes longer than a run."""
-    path = tmp_path_factory.mktemp("ledger") / "ledger.db"
-    store.open(f"sqlite:///{path}").close()
-    return path
 
 
 @pytest.fixture
