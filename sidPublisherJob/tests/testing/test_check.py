@@ -72,6 +72,31 @@ def test_whole_or_nothing_passes(
     assert testing.assert_crash_safe(config(pipeline), "agents", day=DAY, reset=reset) > 5
 
 
+def test_rows_lost_by_a_caught_error_are_found(
+    config: Callable[[str], str], reset: Callable[[], None]
+) -> None:
+    expected = "cut at read:1 of 'lake': the run ended with 0, and the target has 3 rows missing"
+    with pytest.raises(AssertionError, match=expected):
+        testing.assert_fault_safe(
+            config("Forgiving"), "agents", day=DAY, reset=reset, actions=["cut"]
+        )
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "actions"), [("Strict", ["cut"]), (None, ["raise", "cut", "full"])]
+)
+def test_faults_that_are_told_pass(
+    config: Callable[[str | None], str],
+    reset: Callable[[], None],
+    pipeline: str | None,
+    actions: list[str],
+) -> None:
+    count = testing.assert_fault_safe(
+        config(pipeline), "agents", day=DAY, reset=reset, actions=actions
+    )
+    assert count > 40 * len(actions)
+
+
 def test_same_twice_passes_and_equal_its_source(
     config: Callable[[str | None], str], reset: Callable[[], None], tmp_path: pathlib.Path
 ) -> None:

@@ -13,5 +13,12 @@ from tmg_etl.testing.check import (
     assert_idempotent,
     run_pipeline,
 )
+from tmg_etl.testing.flaw import assert_fault_safe
 
-__all__ = ["assert_crash_safe", "assert_equal", "assert_idempotent", "run_pipeline"]
+__all__ = [
+    "assert_crash_safe",
+    "assert_equal",
+    "assert_fault_safe",
+    "assert_idempotent",
+    "run_pipeline",
+]

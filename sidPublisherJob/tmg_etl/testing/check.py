@@ -6,25 +6,13 @@ Written for small tables: rows are held in memory and compared one by one.
 from __future__ import annotations
 
 import collections
-import contextlib
 import datetime
 import pathlib
 import tempfile
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from tmg_etl import run as run_module
-from tmg_etl.testing import fault, fork
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from tmg_etl.connectors import base
-
-#: Rows of a table as a multiset; None when there is no such table.
-State = collections.Counter[tuple[object, ...]] | None
-
-_SHOWN_ROWS = 5
+from tmg_etl.testing import fault, fork, state
 
 
 def run_pipeline(
@@ -71,7 +59,7 @@ def assert_equal(
     """
     from tmg_etl.transfer import conversion, pipeline
 
-    with _opened(config, transfer, day, env) as (run, target):
+    with state.View(config, transfer, day, env).opened() as (run, target):
         spec = run.transfer.source
         with run.connections[spec.connection].open_source(spec, day) as source:
             assert target.describe() is not None, f"there is no table {target.table}"
@@ -86,14 +74,10 @@ def assert_equal(
             sent = collections.Counter(
                 row
                 for batch in source.read(columns.read)
-                for row in _tuples(converter.convert(batch))
+                for row in state.tuples(converter.convert(batch))
             )
-            held = collections.Counter(
-                row
-                for batch in target.scan(target.table, columns.names, _everything())
-                for row in _tuples(batch)
-            )
-    assert held == sent, f"{target.table} is not its source: {_difference(sent, held)}"
+            held = state.rows(target, columns.names)
+    assert held == sent, f"{target.table} is not its source: {state.difference(sent, held)}"
 
 
 def assert_idempotent(
@@ -109,14 +93,16 @@ def assert_idempotent(
 
     Args: as for `run_pipeline`.
     """
-    states: list[State] = []
+    view = state.View(config, transfer, day, env)
+    states: list[state.State] = []
     for turn in ("first", "second"):
         outcome = run_pipeline(config, transfer, write_mode, day=day, start=start, env=env)
         assert outcome.error is None, f"the {turn} run failed: {outcome.error!r}"
-        states.append(_state(config, transfer, day, env))
+        states.append(view.read())
     first, second = states
-    assert second == first, f"the second run changed the target: {_difference(first, second)}"
-    _require_no_leftovers(config, transfer, day, env, "two runs")
+    changed = state.difference(first, second)
+    assert second == first, f"the second run changed the target: {changed}"
+    view.require_no_leftovers("two runs")
 
 
 def assert_crash_safe(
@@ -153,30 +139,30 @@ def assert_crash_safe(
         fork.ForkServer(python_path=python_path) as server,
     ):
         place = pathlib.Path(folder)
+        view = state.View(config, transfer, day, env)
 
         def attempt(injected: fault.Fault | None = None) -> fork.Ended:
             return server.run(arguments, place, injected)
 
         points = _count(attempt, reset)
-        after = _state(config, transfer, day, env)
+        after = view.read()
         reset()
-        before = _state(config, transfer, day, env)
+        before = view.read()
         for point in points:
             reset()
             attempt(fault.Fault(point.number, fault.Action.KILL))
-            found = _state(config, transfer, day, env)
+            found = view.read()
             assert found in (before, after), (
                 f"killed at {point}: the target is neither what it was before the run"
-                f" ({_difference(before, found)}) nor what the run makes of it"
-                f" ({_difference(after, found)})"
+                f" ({state.difference(before, found)}) nor what the run makes of it"
+                f" ({state.difference(after, found)})"
             )
             again = attempt()
             assert again.code == 0, f"killed at {point}: the next run failed: {again.error}"
-            found = _state(config, transfer, day, env)
-            assert found == after, (
-                f"killed at {point}: the next run made something else: {_difference(after, found)}"
-            )
-            _require_no_leftovers(config, transfer, day, env, f"killed at {point}, and run again")
+            found = view.read()
+            changed = state.difference(after, found)
+            assert found == after, f"killed at {point}: the next run made something else: {changed}"
+            view.require_no_leftovers(f"killed at {point}, and run again")
     return len(points)
 
 
@@ -187,64 +173,3 @@ def _count(attempt: Callable[[], fork.Ended], reset: Callable[[], None]) -> list
         ended = attempt()
         assert ended.code == 0, f"the run fails without being killed: {ended.error}"
     return [point for point in ended.points if not point.is_after]
-
-
-@contextlib.contextmanager
-def _opened(
-    config: str | pathlib.Path, transfer: str, day: datetime.date, env: str
-) -> Iterator[tuple[run_module.Run, base.Target]]:
-    from tmg_etl.config import loader
-    from tmg_etl.transfer import runner
-
-    run = runner.make_run(
-        loader.load(str(config), env),
-        transfer,
-        execution_date=day,
-        delta_start_date=None,
-        write_mode=run_module.WriteMode.TRUNCATE,
-    )
-    spec = run.transfer.target
-    with run.connections[spec.connection].open_target(spec.table) as target:
-        yield run, target
-
-
-def _state(config: str | pathlib.Path, transfer: str, day: datetime.date, env: str) -> State:
-    with _opened(config, transfer, day, env) as (_, target):
-        table = target.describe()
-        if table is None:
-            return None
-        names = [column.name for column in table.columns]
-        return collections.Counter(
-            row
-            for batch in target.scan(target.table, names, _everything())
-            for row in _tuples(batch)
-        )
-
-
-def _require_no_leftovers(
-    config: str | pathlib.Path, transfer: str, day: datetime.date, env: str, what: str
-) -> None:
-    with _opened(config, transfer, day, env) as (run, target), target.lock(run.id, 10):
-        left = target.sweep(run.names)
-    assert not left, f"{what}: left beside {target.table}: {', '.join(left)}"
-
-
-def _everything() -> base.Selection:
-    from tmg_etl.connectors import base
-
-    return base.Selection()
-
-
-def _tuples(batch: pa.RecordBatch) -> Iterator[tuple[object, ...]]:
-    return zip(*(column.to_pylist() for column in batch.columns), strict=True)
-
-
-def _difference(expected: State, found: State) -> str:
-    if expected is None or found is None:
-        return "no table" if found is None else "a table where there was none"
-    words = [
-        f"{rows.total()} rows {name}: {list(rows.elements())[:_SHOWN_ROWS]}"
-        for name, rows in (("missing", expected - found), ("too many", found - expected))
-        if rows
-    ]
-    return ", ".join(words) or "no difference"

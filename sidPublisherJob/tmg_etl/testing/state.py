@@ -1,0 +1,110 @@
+"""What the target of a transfer holds, row by row, and what runs have left beside it.
+
+For small tables: rows are held in memory and compared one by one.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import datetime
+import pathlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from tmg_etl import run as run_module
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from tmg_etl.config import model
+    from tmg_etl.connectors import base
+
+#: Rows of a table as a multiset; None when there is no such table.
+State = collections.Counter[tuple[object, ...]] | None
+
+_SHOWN_ROWS = 5
+
+
+class View:
+    """The target of one transfer, opened anew for each look.
+
+    Args:
+        config: path of the config, or the config.
+        transfer: name in `transfers`.
+        day: execution date, for the placeholders of the source.
+        env: environment, for a path.
+    """
+
+    def __init__(
+        self,
+        config: str | pathlib.Path | model.Config,
+        transfer: str,
+        day: datetime.date,
+        env: str = "local",
+    ) -> None:
+        if isinstance(config, str | pathlib.Path):
+            from tmg_etl.config import loader
+
+            config = loader.load(str(config), env)
+        self.config = config
+        self._transfer = transfer
+        self._day = day
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[tuple[run_module.Run, base.Target]]:
+        """Yield the facts of a run that is not carried out, and the target, opened."""
+        from tmg_etl.transfer import runner
+
+        run = runner.make_run(
+            self.config,
+            self._transfer,
+            execution_date=self._day,
+            delta_start_date=None,
+            write_mode=run_module.WriteMode.TRUNCATE,
+        )
+        spec = run.transfer.target
+        with run.connections[spec.connection].open_target(spec.table) as target:
+            yield run, target
+
+    def read(self) -> State:
+        """Return all rows of the target."""
+        with self.opened() as (_, target):
+            table = target.describe()
+            if table is None:
+                return None
+            return rows(target, [column.name for column in table.columns])
+
+    def require_no_leftovers(self, what: str) -> None:
+        """Fail if a run left anything beside the target; `what` was done begins the message."""
+        with self.opened() as (run, target), target.lock(run.id, 10):
+            left = target.sweep(run.names)
+        assert not left, f"{what}: left beside {target.table}: {', '.join(left)}"
+
+
+def rows(target: base.Target, columns: list[str]) -> collections.Counter[tuple[object, ...]]:
+    """Return all rows of an open target."""
+    from tmg_etl.connectors import base
+
+    return collections.Counter(
+        row
+        for batch in target.scan(target.table, columns, base.Selection())
+        for row in tuples(batch)
+    )
+
+
+def tuples(batch: pa.RecordBatch) -> Iterator[tuple[object, ...]]:
+    """Return the rows of a batch as Python values."""
+    return zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
+def difference(expected: State, found: State) -> str:
+    """Return in words how two states differ; of many rows some."""
+    if expected is None or found is None:
+        return "no table" if found is None else "a table where there was none"
+    words = [
+        f"{changed.total()} rows {name}: {list(changed.elements())[:_SHOWN_ROWS]}"
+        for name, changed in (("missing", expected - found), ("too many", found - expected))
+        if changed
+    ]
+    return ", ".join(words) or "no difference"
