@@ -3,6 +3,8 @@
 import logging
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -134,3 +136,31 @@ def test_a_broken_pipe_to_a_server_is_not_taken_for_stdout(
 ) -> None:
     assert guard.main(lose_a_server, "p", []) == 70
     assert "unexpected BrokenPipeError" in capsys.readouterr().err
+
+
+_EXITING = """
+import atexit, threading, time, click
+from tmg_etl.cli import guard
+
+atexit.register(print, "at the exit")
+
+@click.command("p")
+@click.option("--thread", is_flag=True)
+def command(thread):
+    if thread:
+        threading.Thread(target=lambda: (time.sleep(0.2), print("the thread"))).start()
+    print("x" * 100_000)
+    return 65
+
+raise SystemExit(guard.main(command, "p"))
+"""
+
+
+@pytest.mark.parametrize("arguments", [[], ["--thread"]])
+def test_the_end_of_the_process_forgets_nothing(arguments: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _EXITING, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 65, done.stderr
+    said = done.stdout.splitlines()
+    assert said == ["x" * 100_000, *(["the thread"] if arguments else []), "at the exit"]
