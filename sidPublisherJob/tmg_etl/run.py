@@ -201,6 +201,9 @@ class Run:
         env: name of the environment.
         pipeline_path: class that runs, as module:Class.
         is_rollback: it puts an earlier table back instead of reading the source.
+        group: the publish group that it is part of; None: it runs alone.
+        step_id: what names of temporary and kept tables end with: the id of the group's first run;
+            empty: its own id.
     """
 
     id: str
@@ -218,11 +221,13 @@ class Run:
     env: str = "local"
     pipeline_path: str = ""
     is_rollback: bool = False
+    group: str | None = None
+    step_id: str = ""
 
     @property
     def names(self) -> TemporaryNames:
-        """Return the names for this run's temporary tables."""
-        return TemporaryNames(self.id)
+        """Return the names for this run's temporary tables, and for those that it keeps."""
+        return TemporaryNames(self.step_id or self.id)
 
     @contextlib.contextmanager
     def phase(self, phase: Phase, total_rows: int | None = None) -> Iterator[None]:

@@ -60,6 +60,7 @@ PROMISED = [
     (model.Transfer, TRANSFER, "delta", None),
     (model.Transfer, TRANSFER, "indexes", []),
     (model.Transfer, TRANSFER, "schedule", None),
+    (model.Transfer, TRANSFER, "publish_group", None),
     (model.Transfer, TRANSFER, "pipeline", None),
     (model.Transfer, TRANSFER, "description", None),
     (model.Transfer, TRANSFER, "options", {}),

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import pathlib
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import pydantic
 from pydantic import BeforeValidator, Field
 
 from tmg_etl import errors
-from tmg_etl.config import problem, rule, strict
+from tmg_etl.config import group, problem, rule, strict
 from tmg_etl.config.connection import (
     AnyConnection,
     BigQueryConnection,
@@ -131,7 +132,21 @@ class Config(strict.Strict):
             inherited = defaults.model_fields_set - item.model_fields_set
             update = {key: getattr(defaults, key) for key in inherited}
             completed[name] = item.model_copy(update={**update, "name": name})
+        group.check(completed, info.data.get("connections", {}))
         return completed
+
+    @property
+    def groups(self) -> Mapping[str, tuple[Transfer, ...]]:
+        """Return the transfers of each publish group, groups and members as declared."""
+        return group.by_name(self.transfers)
+
+    def group_of(self, transfer_name: str) -> str | None:
+        """Return the publish group of a transfer; None when it is published alone.
+
+        Raises:
+            errors.ConfigError: there is no such transfer.
+        """
+        return self.transfer(transfer_name).publish_group
 
     @property
     def location(self) -> str:
@@ -183,16 +198,21 @@ class Config(strict.Strict):
         return errors.redact(text)
 
     def with_policy(self, name: str, **policy: Any) -> Config:
-        """Return this config with other values of `Policy` for one transfer; None keeps a value.
+        """Return this config with other values of `Policy` for one run; None keeps a value.
 
-        For what a command line says of one run: the digest stays that of the file.
+        For what a command line says of it: the digest stays that of the file.
+
+        Args:
+            name: a transfer, or a publish group, whose members all get the values.
+            policy: values by key.
 
         Raises:
-            errors.ConfigError: there is no such transfer.
+            errors.ConfigError: there is neither.
         """
         given = {key: value for key, value in policy.items() if value is not None}
-        changed = self.transfer(name).model_copy(update=given)
-        return self.model_copy(update={"transfers": {**self.transfers, name: changed}})
+        meant = self.groups.get(name) or (self.transfer(name),)
+        changed = {transfer.name: transfer.model_copy(update=given) for transfer in meant}
+        return self.model_copy(update={"transfers": {**self.transfers, **changed}})
 
     def transfer(self, name: str) -> Transfer:
         """Return the transfer of that name.
@@ -202,7 +222,7 @@ class Config(strict.Strict):
         """
         found = self.transfers.get(name)
         if found is None:
-            known = list(self.transfers)
+            known = [*self.transfers, *self.groups]
             raise errors.ConfigError(
                 f"found no transfer {problem.describe(name)}",
                 where=f"{self.location}:transfers",

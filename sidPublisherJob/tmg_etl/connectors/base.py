@@ -141,6 +141,14 @@ class Changes:
     unchanged: int = 0
 
 
+class Part(enum.Enum):
+    """Which statements of a merge are meant, where foreign keys bind several tables of a group."""
+
+    ALL = "all"
+    WRITE = "write"  # updates and inserts
+    DELETE = "delete"  # what `WRITE` left: the rows that go
+
+
 @dataclasses.dataclass(frozen=True)
 class Intent:
     """What a run is about to do to a target, to ask whether it can.
@@ -249,6 +257,7 @@ class Capabilities:
         can_merge: delta (`Target.merge` and the staging methods).
         can_rehearse: merges can be counted without writing (`Target.rehearsal`).
         can_keep: a swap can keep the replaced table, and a later one put it back.
+        can_group: several tables are published in one step (`Target.beside`).
         has_nan: floats may be NaN or infinite.
         has_infinity: floats may be infinite.
         has_negative_zero: -0.0 is kept apart from 0.0.
@@ -265,6 +274,7 @@ class Capabilities:
     can_merge: bool = True
     can_rehearse: bool = False
     can_keep: bool = False
+    can_group: bool = False
     has_nan: bool = True
     has_infinity: bool = True
     has_negative_zero: bool = True
@@ -379,6 +389,21 @@ class Owner:
     run_id: str = ""
     transfer: str = ""
     env: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Exchange:
+    """One table's part in a swap.
+
+    Attributes:
+        target: the table that is replaced, or that does not exist yet.
+        shadow: takes its place; a shadow of `target`, or a kept table that it was told to adopt.
+        keep: name for the replaced table, which no sweep removes; None drops it.
+    """
+
+    target: Target
+    shadow: str
+    keep: str | None = None
 
 
 class Source(abc.ABC):
@@ -496,6 +521,21 @@ class Target(abc.ABC):
     def job_ids(self) -> tuple[str, ...]:
         """Return the ids of the jobs that ran in the system for this target so far."""
         return ()
+
+    def beside(self, table: str) -> Target:
+        """Return another table over the same session, to be published in one step with this one.
+
+        Only one of them is used at a time. Closing it leaves the session open. For targets that
+        `can_group`.
+        """
+        raise TypeError(f"{type(self).__name__} is published alone")
+
+    def references(self) -> frozenset[str]:
+        """Return the tables that this one's foreign keys refer to, itself left out.
+
+        Asked of targets that `can_group`.
+        """
+        return frozenset()
 
     @abc.abstractmethod
     def lock(self, run_id: str, wait_s: float) -> contextlib.AbstractContextManager[None]:
@@ -623,8 +663,12 @@ class Target(abc.ABC):
         return None
 
     @abc.abstractmethod
-    def transaction(self) -> contextlib.AbstractContextManager[None]:
-        """Run a block in one transaction: committed at its end, rolled back when it raises."""
+    def transaction(self, others: Sequence[Target] = ()) -> contextlib.AbstractContextManager[None]:
+        """Run a block in one transaction: committed at its end, rolled back when it raises.
+
+        Args:
+            others: tables `beside` this one that the block writes too.
+        """
 
     @abc.abstractmethod
     def swap(self, shadow: str, names: run_module.TemporaryNames) -> int:
@@ -649,6 +693,20 @@ class Target(abc.ABC):
         """
         raise TypeError(f"{type(self).__name__} keeps no replaced tables")
 
+    def swap_together(
+        self, exchanges: Sequence[Exchange], names: run_module.TemporaryNames
+    ) -> list[int]:
+        """Swap several tables in one atomic step, each as `swap` or `swap_keeping` does.
+
+        Args:
+            exchanges: of this target and of others `beside` it, each table once.
+            names: of the step.
+
+        Returns:
+            The rows replaced, table by table.
+        """
+        raise TypeError(f"{type(self).__name__} is published alone")
+
     def kept(self, names: run_module.TemporaryNames) -> list[str]:
         """Return the names of the tables that swaps kept beside this target, the oldest first."""
         return []
@@ -668,12 +726,17 @@ class Target(abc.ABC):
 
     @abc.abstractmethod
     def diff(
-        self, shadow: str, columns: Sequence[str], key: Sequence[str], window: CursorWindow | None
+        self,
+        shadow: str,
+        columns: Sequence[str],
+        key: Sequence[str],
+        window: CursorWindow | None,
+        part: Part = Part.ALL,
     ) -> Changes:
         """Make the target's rows (inside `window`, if given) equal those of `shadow`.
 
-        Deletes keys that are gone, updates rows that differ in any byte, inserts new keys. Call it
-        inside `transaction`.
+        Deletes keys that are gone, updates rows that differ in any byte, inserts new keys; with
+        `part`, some of that. Call it inside `transaction`.
 
         Raises:
             errors.DuplicateKeyError: a row of `shadow` has the key of a target row outside the
@@ -710,6 +773,7 @@ class Target(abc.ABC):
         key: Sequence[str],
         order_by: Sequence[str],
         deleted: str | None,
+        part: Part = Part.ALL,
     ) -> Changes:
         """Merge the staging table, one row per key, into the target.
 
@@ -717,7 +781,8 @@ class Target(abc.ABC):
         has) are removed from the staging table first; then target rows whose staged row satisfies
         the SQL expression `deleted` are deleted, and those staged rows removed; then rows that
         differ are updated and new ones inserted. Afterwards the staging table is exactly what the
-        target must hold for its keys. Call it inside `transaction`.
+        target must hold for its keys. With `part`, `WRITE` leaves the deletions of both tables to
+        `DELETE`. Call it inside `transaction`.
         """
 
     def rehearsal(self, staging: str) -> contextlib.AbstractContextManager[None]:

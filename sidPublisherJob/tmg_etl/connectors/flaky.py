@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import dataclasses
 import datetime
 import difflib
 import functools
@@ -275,6 +276,8 @@ def _inner(value: Any) -> Any:
     """Return an argument with the other ones in place of flaky ones."""
     if isinstance(value, _Flaky):
         return value.inner
+    if isinstance(value, base.Exchange):
+        return dataclasses.replace(value, target=_inner(value.target))
     if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
         return type(value)(map(_inner, value))
     return value

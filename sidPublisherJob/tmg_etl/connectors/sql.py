@@ -318,17 +318,22 @@ class SqlTarget(base.Target):
         columns: Sequence[str],
         key: Sequence[str],
         window: base.CursorWindow | None,
+        part: base.Part = base.Part.ALL,
     ) -> base.Changes:
         """Make the target's rows equal the shadow's, touching only those that differ."""
         source, match = self.qualified(shadow), self.key_match(key)
         if self._lacks_target():
             return base.Changes(inserted=self._count(source))
         inside = self.window_condition(window)
-        if window is not None:
+        if window is not None and part is not base.Part.DELETE:
             self._refuse_keys_outside(source, key, match, inside)
-        deleted = self._delete(
-            f"{inside} AND NOT EXISTS (SELECT 1 FROM {source} AS {STAGED} WHERE {match})"
-        )
+        deleted = 0
+        if part is not base.Part.WRITE:
+            deleted = self._delete(
+                f"{inside} AND NOT EXISTS (SELECT 1 FROM {source} AS {STAGED} WHERE {match})"
+            )
+        if part is base.Part.DELETE:
+            return base.Changes(deleted=deleted)
         updated = self._update(source, columns, key, match)
         inserted = self._insert_missing(source, columns, match)
         staged = int(self.rows(f"SELECT COUNT(*) FROM {source}")[0][0])
@@ -362,27 +367,38 @@ class SqlTarget(base.Target):
         key: Sequence[str],
         order_by: Sequence[str],
         deleted: str | None,
+        part: base.Part = base.Part.ALL,
     ) -> base.Changes:
         """Merge the staging table, one row per key, into the target."""
         source, match = self.qualified(staging), self.key_match(key)
+        kept = f" WHERE NOT COALESCE(({deleted}\n), 1 = 0)" if deleted else ""
         if self._lacks_target():
-            kept = f" WHERE NOT COALESCE(({deleted}\n), 1 = 0)" if deleted else ""
             return base.Changes(inserted=self._count(f"{source}{kept}"))
+        if part is base.Part.DELETE:
+            return base.Changes(deleted=self._delete_marked(staging, key, deleted))
         held = [name for name in order_by if name in columns and self._holds(name)]
-        superseded = 0
+        superseded = removed = 0
         if held and len(held) == len(order_by):
             superseded = self._delete_superseded(staging, key, held)
-        removed = 0
-        if deleted:
-            marked = f"SELECT {self.names(key)} FROM {source} WHERE ({deleted}\n)"
-            removed = self._delete_keys(marked, key)
-            self.run(f"DELETE FROM {source} WHERE ({deleted}\n)")
+        if part is base.Part.ALL:
+            removed = self._delete_marked(staging, key, deleted)
+        elif deleted:
+            source = f"(SELECT * FROM {source}{kept})"
         updated = self._update(source, columns, key, match)
         inserted = self._insert_missing(source, columns, match)
-        staged = int(self.rows(f"SELECT COUNT(*) FROM {source}")[0][0])
+        staged = self._count(f"{source} AS {STAGED}")
         return base.Changes(inserted, updated, removed, staged - inserted - updated + superseded)
 
     # --- steps ----------------------------------------------------------------------------------
+
+    def _delete_marked(self, staging: str, key: Sequence[str], deleted: str | None) -> int:
+        """Delete target rows that staged rows mark, then those staged rows; return the former."""
+        if not deleted:
+            return 0
+        marked = f"FROM {self.qualified(staging)} WHERE ({deleted}\n)"
+        removed = self._delete_keys(f"SELECT {self.names(key)} {marked}", key)
+        self.run(f"DELETE {marked}")
+        return removed
 
     def _update(self, source: str, columns: Sequence[str], key: Sequence[str], match: str) -> int:
         plain = [name for name in columns if name not in key]

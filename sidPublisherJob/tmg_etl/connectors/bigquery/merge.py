@@ -117,8 +117,9 @@ class MergingTarget(sql.SqlTarget):
         key: Sequence[str],
         order_by: Sequence[str],
         deleted: str | None,
+        part: base.Part = base.Part.ALL,
     ) -> base.Changes:
-        """Merge the staging table, one row per key, into the target."""
+        """Merge the staging table, one row per key, into the target; always all of it."""
         source, match = self.qualified(staging), self.key_match(key)
         staged = self._rows_of(staging)
         pruned = match + self._pruning(staging, key)

@@ -348,7 +348,7 @@ class BigQueryTarget(merge.MergingTarget):
     # --- publish --------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self, others: Sequence[base.Target] = ()) -> Iterator[None]:
         """Run a block in one transaction of a session."""
         self._send_gathered()
         with self._session.transaction(self._note_session, self._lease.settle):

@@ -379,7 +379,7 @@ class DuckDBTarget(sql.SqlTarget):
             yield
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self, others: Sequence[base.Target] = ()) -> Iterator[None]:
         """Run a block in one transaction."""
         with self._opened().transaction():
             yield

@@ -140,7 +140,9 @@ class WholeTarget(base.Target):
         """Refuse: see the module."""
         self._refuse()
 
-    def transaction(self) -> contextlib.AbstractContextManager[None]:
+    def transaction(
+        self, others: Sequence[base.Target] = ()
+    ) -> contextlib.AbstractContextManager[None]:
         """Refuse: see the module."""
         self._refuse()
 
@@ -150,6 +152,7 @@ class WholeTarget(base.Target):
         columns: Sequence[str],
         key: Sequence[str],
         window: base.CursorWindow | None,
+        part: base.Part = base.Part.ALL,
     ) -> base.Changes:
         """Refuse: see the module."""
         self._refuse()
@@ -173,6 +176,7 @@ class WholeTarget(base.Target):
         key: Sequence[str],
         order_by: Sequence[str],
         deleted: str | None,
+        part: base.Part = base.Part.ALL,
     ) -> base.Changes:
         """Refuse: see the module."""
         self._refuse()

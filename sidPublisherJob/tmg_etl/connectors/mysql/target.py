@@ -419,18 +419,19 @@ class MySQLTarget(sql.SqlTarget):
     # --- publishing -----------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self, others: Sequence[base.Target] = ()) -> Iterator[None]:
         """Run a block in one transaction.
 
         Raises:
-            errors.ConfigError: the table's engine has none.
+            errors.ConfigError: a table's engine has none.
         """
-        entry = self._entry(self.table)
-        if entry is not None and entry.engine not in _TRANSACTIONAL:
-            raise errors.ConfigError(
-                f"{self.table}: its engine {entry.engine} has no transactions",
-                hint="ALTER TABLE … ENGINE=InnoDB, or publish by swap",
-            )
+        for table in (self.table, *(other.table for other in others)):
+            entry = self._entry(table)
+            if entry is not None and entry.engine not in _TRANSACTIONAL:
+                raise errors.ConfigError(
+                    f"{table}: its engine {entry.engine} has no transactions",
+                    hint="ALTER TABLE … ENGINE=InnoDB, or publish by swap",
+                )
         self.run("START TRANSACTION")
         try:
             yield

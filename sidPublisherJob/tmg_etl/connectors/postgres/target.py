@@ -311,19 +311,20 @@ class PostgresTarget(sql.SqlTarget):
     # --- publishing -----------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Run a block in one transaction, in which nobody else writes the target.
+    def transaction(self, others: Sequence[base.Target] = ()) -> Iterator[None]:
+        """Run a block in one transaction, in which nobody else writes the targets.
 
         Readers go on; writers wait for its end. Without that, a row that somebody writes between
         the merge and its proof would fail the proof.
         """
-        relation = self._relation()
+        self._loader.finish()
+        tables = sorted([self.table, *(other.table for other in others)])
+        found = [catalog.find(self._session, self._schema, table) for table in tables]
+        places = [relation.qualified for relation in found if relation is not None]
         with self._session.transaction():
-            if relation is not None:
+            if places:
                 self._session.execute(f"SET LOCAL lock_timeout = {_WRITERS_WAIT_MS}")
-                self._session.execute(
-                    f"LOCK TABLE {relation.qualified} IN SHARE ROW EXCLUSIVE MODE"
-                )
+                self._session.execute(f"LOCK TABLE {', '.join(places)} IN SHARE ROW EXCLUSIVE MODE")
                 self._session.execute("SET LOCAL lock_timeout = 0")
             yield
 

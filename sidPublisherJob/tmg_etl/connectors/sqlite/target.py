@@ -369,7 +369,7 @@ class SQLiteTarget(sql.SqlTarget):
             session.rollback()
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self, others: Sequence[base.Target] = ()) -> Iterator[None]:
         """Run a block in one transaction."""
         with self._opened().transaction():
             yield
