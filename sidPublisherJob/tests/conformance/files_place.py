@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import datetime
 import os
 import pathlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tmg_etl.testing import conformance
-from tmg_etl.testing.conformance import sample
+from tests.conformance import parquet_kit
 
 
-class FilesOrigin(conformance.Origin):
+class FilesOrigin(parquet_kit.ParquetOrigin):
     """A folder of folders with two Parquet files each."""
 
     def __init__(self, folder: pathlib.Path) -> None:
@@ -26,44 +24,20 @@ class FilesOrigin(conformance.Origin):
     def connection(self) -> Mapping[str, Any]:
         return {"type": "files", "url": str(self.folder)}
 
-    def seed_types(self, table: str) -> pa.Table:
-        rows = sample.table(sample.columns(conformance.Traits()))
-        self._write(table, rows)
-        return rows
-
-    def seed(self, table: str, rows: Sequence[tuple[int, datetime.date | None, str]]) -> None:
-        keys, days, names = zip(*rows, strict=True) if rows else ((), (), ())
-        self._write(
-            table,
-            pa.table(
-                {
-                    "id": pa.array(keys, pa.int64()),
-                    "day": pa.array(days, pa.date32()),
-                    "name": pa.array(names, pa.string()),
-                }
-            ),
-        )
-
-    def rename_column(self, table: str, old: str, new: str) -> None:
-        for part in (self.folder / table).iterdir():
-            rows = pq.ParquetFile(part).read()
-            pq.write_table(
-                rows.rename_columns([new if name == old else name for name in rows.column_names]),
-                part,
-            )
-
     def change(self, table: str) -> None:
-        part = self.folder / table / "part-1.parquet"
-        rows = pq.ParquetFile(part).read()
-        pq.write_table(pa.concat_tables([rows, rows]), part)
-        os.utime(part, ns=(1, 1))
+        super().change(table)
+        os.utime(self._path(table, 1), ns=(1, 1))
 
     def drop(self, table: str) -> None:
         shutil.rmtree(self.folder / table)
 
-    def _write(self, table: str, rows: pa.Table) -> None:
-        folder = self.folder / table
-        folder.mkdir()
-        half = rows.num_rows // 2
-        pq.write_table(rows.slice(0, half), folder / "part-0.parquet", row_group_size=3)
-        pq.write_table(rows.slice(half), folder / "part-1.parquet", row_group_size=3)
+    def _path(self, table: str, number: int) -> pathlib.Path:
+        return self.folder / table / f"part-{number}.parquet"
+
+    def _part(self, table: str, number: int) -> pa.Table:
+        return pq.ParquetFile(self._path(table, number)).read()
+
+    def _put_part(self, table: str, number: int, rows: pa.Table) -> None:
+        path = self._path(table, number)
+        path.parent.mkdir(exist_ok=True)
+        pq.write_table(rows, path, row_group_size=3)

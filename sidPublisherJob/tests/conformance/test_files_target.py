@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.conformance import parquet_kit
 from tmg_etl.connectors import base
 from tmg_etl.testing import conformance
 
@@ -32,13 +33,7 @@ class FilesPlace(conformance.TargetPlace):
         return {path.name.removeprefix(".") for path in folders}
 
     def read(self, table: str, schema: pa.Schema) -> list[dict[str, object]]:
-        rows = self._read(table).select(schema.names).sort_by(schema.names[0]).to_pylist()
-        for field in schema:
-            if base.is_json(field) or pa.types.is_nested(field.type):
-                for row in rows:
-                    text = row[field.name]
-                    row[field.name] = None if text is None else conformance.Document(text)
-        return rows
+        return parquet_kit.as_read(self._read(table), schema)
 
     def dump(self, table: str) -> list[str]:
         if not (self.folder / table).exists():
@@ -55,13 +50,8 @@ class FilesPlace(conformance.TargetPlace):
 
     def set_cell(self, table: str, copy: str, column: str, row: int, taken_from: int) -> None:
         kept = pq.ParquetFile(self.folder / f"{copy}.parquet").read()
-        rows = self._read(table)
-        cells = rows.column(column).combine_chunks()
-        value = kept.column(column).combine_chunks().slice(taken_from - 1, 1)
-        changed = pa.concat_arrays([cells.slice(0, row - 1), value, cells.slice(row)])
-        field = rows.schema.field(column)
-        index = rows.schema.get_field_index(column)
-        pq.write_table(rows.set_column(index, field, changed), self._parts(table)[0])
+        rows = parquet_kit.with_cell(self._read(table), kept, column, row, taken_from)
+        pq.write_table(rows, self._parts(table)[0])
 
     def tamper(self, target: base.Target, name: str) -> None:
         (part,) = (self.folder / f".{name}").glob("*.parquet")
