@@ -131,7 +131,7 @@ def test_order_counts_where_the_target_cannot_tell_newer_rows(
         "    omit: [seq]\n"
         f"    delta: {{cursor: day, {more}}}\n"
     )
-    assert backfill.order_reason(loader.load(str(file)).transfer("t")) == reason
+    assert backfill.order_reason([loader.load(str(file)).transfer("t")]) == reason
 
 
 def test_the_plan_is_printed_and_nothing_else_happens_in_a_dry_run(
@@ -147,6 +147,30 @@ def test_the_plan_is_printed_and_nothing_else_happens_in_a_dry_run(
     assert not api.requests
 
 
+def past_run(
+    name: str, transfer: str, day: int, status: record.Status, env: str, mode: str
+) -> record.Record:
+    at = datetime.date(2024, 1, day)
+    return record.Record(
+        id=name,
+        transfer=transfer,
+        target=f"serving:{transfer}",
+        execution_date=at,
+        window_start=at,
+        window_end=at,
+        write_mode=mode,
+        env=env,
+        config_location="c",
+        config_digest="d",
+        pipeline="p",
+        version="1",
+        host="h",
+        pid=1,
+        started_at=datetime.datetime(2024, 2, 1, tzinfo=datetime.UTC),
+        status=status,
+    )
+
+
 def test_what_the_ledger_knows_as_published_is_left_out(
     free: session.Session, api: api_kit.Api, said: list[str], tmp_path: pathlib.Path
 ) -> None:
@@ -160,27 +184,7 @@ def test_what_the_ledger_knows_as_published_is_left_out(
     ]
     with store.open(ledger) as opened:
         for day, status, env, mode in runs:
-            at = datetime.date(2024, 1, day)
-            opened.start(
-                record.Record(
-                    id=f"run{day}",
-                    transfer="fact_flight",
-                    target="serving:fact_flight",
-                    execution_date=at,
-                    window_start=at,
-                    window_end=at,
-                    write_mode=mode,
-                    env=env,
-                    config_location="c",
-                    config_digest="d",
-                    pipeline="p",
-                    version="1",
-                    host="h",
-                    pid=1,
-                    started_at=datetime.datetime(2024, 2, 1, tzinfo=datetime.UTC),
-                    status=status,
-                )
-            )
+            opened.start(past_run(f"run{day}", "fact_flight", day, status, env, mode))
     assert start(free, resume=True, dry_run=True) == 0
     assert "9 of 10 windows" in said[0]
     assert "  done before, by the ledger: 0" in said
@@ -212,6 +216,82 @@ def test_an_inverted_range_starts_nothing(free: session.Session, api: api_kit.Ap
     with pytest.raises(errors.UsageError, match="--from must not be after --to"):
         session.backfill(free, "fact_flight", LAST, FIRST)
     assert not api.requests
+
+
+GROUPED = (
+    FREE.replace("dim_plane}", "dim_plane}\n    publish_group: nightly")
+    .replace("key: [id]", "key: [id]\n    publish_group: nightly")
+    .replace('schedule: "17 4 * * *"', 'schedule: "5 3 * * 1-5"')
+)
+
+
+@pytest.fixture
+def grouped(free: session.Session) -> session.Session:
+    """`dev`, where dim_plane, which has no delta, and fact_flight are published together."""
+    (free.root / "config.yaml").write_text(GROUPED)
+    return free
+
+
+def test_a_publish_group_is_back_filled_by_its_name(
+    grouped: session.Session, api: api_kit.Api, said: list[str]
+) -> None:
+    api.on_job = api.finish
+    assert session.backfill(grouped, "nightly", FIRST, LAST, parallelism=3) == 0
+    (body,) = api.bodies
+    assert body["metadata"]["labels"]["tmg-etl/transfer"] == "nightly"
+    assert body["spec"]["parallelism"] == 3
+    words = body["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert words[:2] == ["windows", "nightly"]
+    assert said[0].startswith("back-fill of nightly (dev): ")
+
+
+def test_a_member_alone_is_not_back_filled(grouped: session.Session, api: api_kit.Api) -> None:
+    with pytest.raises(errors.ConfigError, match="with its group only; back-fill nightly"):
+        session.backfill(grouped, "fact_flight", FIRST, LAST)
+    assert not api.requests
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        (", order_by: [flight_date]", "", "fact_flight: the transfer declares no order_by"),
+        (
+            "table: planes",
+            "path: 'planes_{execution_date}.csv'",
+            "dim_plane: it is refreshed as a whole, from the source of a day",
+        ),
+    ],
+)
+def test_one_member_orders_the_windows_of_its_group(
+    grouped: session.Session, said: list[str], old: str, new: str, reason: str
+) -> None:
+    (grouped.root / "config.yaml").write_text(GROUPED.replace(old, new))
+    assert session.backfill(grouped, "nightly", FIRST, LAST, dry_run=True) == 0
+    assert f"  one after the other: {reason}" in said
+
+
+def test_a_group_without_a_delta_has_no_windows(grouped: session.Session) -> None:
+    lines = [line for line in GROUPED.splitlines() if "delta:" not in line]
+    (grouped.root / "config.yaml").write_text("\n".join(lines))
+    with pytest.raises(errors.ConfigError, match="no member of the publish group nightly declares"):
+        session.backfill(grouped, "nightly", FIRST, LAST)
+
+
+def test_a_window_of_a_group_is_done_when_each_member_with_a_delta_has_done_it(
+    grouped: session.Session, said: list[str], tmp_path: pathlib.Path
+) -> None:
+    ledger = f"sqlite:///{tmp_path}/ledger.db"
+    both = GROUPED.replace(
+        "planes}", "planes}\n    key: [id]\n    delta: {cursor: d, order_by: [d]}"
+    )
+    (grouped.root / "config.yaml").write_text(f"ledger: {ledger}\n{both}")
+    done = [("dim_plane", 1), ("fact_flight", 1), ("fact_flight", 2)]
+    with store.open(ledger) as opened:
+        for transfer, day in done:
+            status = record.Status.SUCCEEDED
+            opened.start(past_run(f"{transfer}{day}", transfer, day, status, "dev", "delta"))
+    assert session.backfill(grouped, "nightly", FIRST, LAST, resume=True, dry_run=True) == 0
+    assert "  done before, by the ledger: 0" in said
 
 
 @pytest.mark.parametrize("transfer", ["dim_plane", "fact_fligth"])

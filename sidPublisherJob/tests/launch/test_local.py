@@ -35,7 +35,8 @@ def make(folder: pathlib.Path, rows: str) -> str:
 
 def plan(config: str, **options: object) -> backfill.Plan:
     transfer = loader.load(config).transfer("fact")
-    return backfill.plan(transfer, "local", FIRST, LAST, **options)  # type: ignore[arg-type]
+    members = [transfer]
+    return backfill.plan("fact", members, "local", FIRST, LAST, **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.slow

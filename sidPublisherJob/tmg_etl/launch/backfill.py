@@ -1,4 +1,7 @@
-"""Back-fills: many windows of one transfer, as one Indexed Job or as processes on this machine."""
+"""Back-fills: many windows of one transfer or publish group.
+
+They run as one Indexed Job or as processes on this machine.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ class Plan:
     """What a back-fill will run.
 
     Attributes:
-        transfer: name of the transfer.
+        transfer: name of the transfer or of the publish group.
         env: environment of the config.
         span: first and last day.
         step: length of a window.
@@ -72,32 +75,72 @@ class Plan:
         return shlex.join([*words, *(["--local", str(local)] if local else [])])
 
 
-def order_reason(transfer: model.Transfer) -> str | None:
-    """Return why windows of a transfer must run in order; None where they need not.
-
-    An upsert keeps the newer version of a row by its order columns. Where the target does not hold
-    them, the last window to run wins, whatever it holds.
+def members(config: model.Config, name: str) -> tuple[model.Transfer, ...]:
+    """Return the transfers that run by a name: one, or all of a publish group.
 
     Raises:
-        errors.ConfigError: the transfer has no delta.
+        errors.ConfigError: there is neither, or it is a member of a group, which runs as a whole.
     """
-    if transfer.delta is None:
+    if name in config.groups:
+        return config.groups[name]
+    transfer = config.transfer(name)
+    if transfer.publish_group is not None:
         raise errors.ConfigError(
-            f"the transfer {transfer.name} declares no delta, so it has no windows",
+            f"the transfer {name} is published with its group only",
+            hint=f"back-fill {transfer.publish_group}",
+        )
+    return (transfer,)
+
+
+def order_reason(members: Sequence[model.Transfer]) -> str | None:
+    """Return why windows must run in order; None where they need not.
+
+    An upsert keeps the newer version of a row by its order columns. Where the target does not hold
+    them, the last window to run wins, whatever it holds. So it does where a member of a group
+    without a delta reads another file for each day.
+
+    Args:
+        members: the transfers that run together; one alone is no group.
+
+    Raises:
+        errors.ConfigError: none has a delta.
+    """
+    if all(member.delta is None for member in members):
+        one = members[0]
+        who = f"the transfer {one.name} declares"
+        if len(members) > 1:
+            who = f"no member of the publish group {one.publish_group} declares"
+        raise errors.ConfigError(
+            f"{who} {'no' if len(members) == 1 else 'a'} delta, so it has no windows",
             hint="run it once in the mode truncate",
         )
-    if transfer.delta.strategy == "replace_window":
+    for member in members:
+        reason = _order_reason(member)
+        if reason is not None:
+            return reason if len(members) == 1 else f"{member.name}: {reason}"
+    return None
+
+
+def _order_reason(transfer: model.Transfer) -> str | None:
+    delta = transfer.delta
+    if delta is None:
+        source = transfer.source
+        is_daily = "{execution_date" in (source.path or source.query or source.table or "")
+        by_day = is_daily or transfer.pipeline is not None
+        return "it is refreshed as a whole, from the source of a day" if by_day else None
+    if delta.strategy == "replace_window":
         return None
-    lost = [column for column in transfer.delta.order_by if column in transfer.omit]
+    lost = [column for column in delta.order_by if column in transfer.omit]
     if lost:
         return f"the target lacks the order column {', '.join(lost)}"
-    if not transfer.delta.order_by:
+    if not delta.order_by:
         return "the transfer declares no order_by"
     return None
 
 
 def plan(
-    transfer: model.Transfer,
+    name: str,
+    members: Sequence[model.Transfer],
     env: str,
     first: datetime.date,
     last: datetime.date,
@@ -110,7 +153,8 @@ def plan(
     """Return what a back-fill will run.
 
     Args:
-        transfer: declared, with a delta.
+        name: of the transfer or of the publish group.
+        members: the transfers that run by that name, of which one has a delta.
         env: environment of the config.
         first: first day.
         last: last day.
@@ -121,9 +165,9 @@ def plan(
 
     Raises:
         errors.UsageError: the span, the step, the indexes or the parallelism.
-        errors.ConfigError: the transfer has no delta.
+        errors.ConfigError: no member has a delta.
     """
-    reason = order_reason(transfer)
+    reason = order_reason(members)
     if parallelism is not None and parallelism < 1:
         raise errors.UsageError(f"found --parallelism {parallelism}, expected 1 or more")
     length = window.Step.parse(step)
@@ -131,7 +175,7 @@ def plan(
     chosen = window.pick(windows, window.parse_indexes(only) if only is not None else None)
     left_out = {index: done[windows[index]] for index in chosen if done and windows[index] in done}
     return Plan(
-        transfer=transfer.name,
+        transfer=name,
         env=env,
         span=run.Window(first, last),
         step=length,
@@ -143,21 +187,31 @@ def plan(
     )
 
 
-def published(ledger_url: str, transfer: str, env: str) -> dict[run.Window, str]:
+def published(
+    ledger_url: str, members: Sequence[model.Transfer], env: str
+) -> dict[run.Window, str]:
     """Return the windows that the ledger knows as published, with the run's id.
+
+    Those of a group are published when all its members with a delta have published them.
 
     Raises:
         errors.LedgerError: the ledger cannot be read.
     """
     from tmg_etl.ledger import record, store
 
+    windowed = [member.name for member in members if member.delta is not None]
     with store.open(ledger_url) as ledger:
-        rows = ledger.list(transfer, str(record.Status.SUCCEEDED), _LEDGER_ROWS)
-    return {
-        run.Window(row.window_start, row.window_end): row.id
-        for row in rows
-        if row.env == env and row.write_mode == run.WriteMode.DELTA
-    }
+        rows = [ledger.list(name, str(record.Status.SUCCEEDED), _LEDGER_ROWS) for name in windowed]
+    found = [
+        {
+            run.Window(row.window_start, row.window_end): row.id
+            for row in of_one
+            if row.env == env and row.write_mode == run.WriteMode.DELTA
+        }
+        for of_one in rows
+    ]
+    first, *others = found or [{}]
+    return {span: run_id for span, run_id in first.items() if all(span in one for one in others)}
 
 
 def body(template: cluster.Object, wanted: Plan) -> cluster.Object:

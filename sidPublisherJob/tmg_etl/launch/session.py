@@ -79,7 +79,7 @@ def run_now(
 
     Args:
         session: the environment.
-        transfer: name of the transfer.
+        transfer: name of the transfer or of the publish group.
         execution_date: of the run.
         mode: truncate or delta.
         delta_start_date: first day of the window; None: the execution date.
@@ -124,7 +124,8 @@ def backfill(
 
     Args:
         session: the environment.
-        transfer: name of the transfer, which declares a delta.
+        transfer: name of the transfer, which declares a delta, or of a publish group in which one
+            does.
         first: first day.
         last: last day.
         step: length of a window: ``1d``, ``1w``, ``1m``.
@@ -141,10 +142,11 @@ def backfill(
         errors.TmgEtlError: nothing was started.
     """
     config = loader.load(session.config_location(), session.env)
-    declared = config.transfer(transfer)
-    done = backfills.published(config.ledger, transfer, session.env) if resume else None
+    members = backfills.members(config, transfer)
+    done = backfills.published(config.ledger, members, session.env) if resume else None
     wanted = backfills.plan(
-        declared,
+        transfer,
+        members,
         session.env,
         first,
         last,
