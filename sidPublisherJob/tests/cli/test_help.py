@@ -94,7 +94,7 @@ Usage: tmg-etl runs [OPTIONS] [CONFIG] [RUN_ID]
   RUN_ID may be cut to its beginning.
 
 Options:
-  --transfer NAME                 Only runs of this transfer.
+  --transfer NAME                 Only runs of this transfer or publish group.
   --status [running|succeeded|failed|stopped|abandoned]
                                   Only runs with this status.
   --limit INTEGER RANGE           Most runs to list, the latest first.

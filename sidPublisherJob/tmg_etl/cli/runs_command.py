@@ -20,7 +20,7 @@ _RUN_ID = re.compile(r"[0-9]{4,14}|[0-9]{14}[0-9a-f]{1,12}")
 
 @click.command("runs", options_metavar="[OPTIONS]")
 @click.argument("places", nargs=-1, metavar="[CONFIG] [RUN_ID]")
-@click.option("--transfer", metavar="NAME", help="Only runs of this transfer.")
+@click.option("--transfer", metavar="NAME", help="Only runs of this transfer or publish group.")
 @click.option(
     "--status",
     type=click.Choice([status.value for status in record.Status]),
@@ -60,8 +60,10 @@ def command(
         else:
             runs = ledger.list(transfer, status, limit)
             if not runs and transfer is not None:
-                # Names the closest one where there is none.
-                loader.load(config_location, env).transfer(transfer)
+                # Only now: the ledger also knows transfers that the config no longer has.
+                whole = loader.load(config_location, env)
+                members = whole.groups.get(transfer) or [whole.transfer(transfer)]
+                runs = ledger.list([member.name for member in members], status, limit)
             text = runs_view.table(runs, width=_width())
             shown = [runs_view.as_dict(run) for run in runs]
     output.write(config.redact(output.to_json(shown, indent=2) if is_json else text))

@@ -116,12 +116,15 @@ class Ledger:
         raise errors.UsageError(message, hint="give more characters")
 
     def list(
-        self, transfer: str | None = None, status: str | None = None, limit: int = 20
+        self,
+        transfer: str | Sequence[str] | None = None,
+        status: str | None = None,
+        limit: int = 20,
     ) -> builtins.list[record.Record]:
         """Return runs, the latest start first.
 
         Args:
-            transfer: only runs of this transfer; None: of all.
+            transfer: only runs of this transfer, or of any of these; None: of all.
             status: only runs of this `record.Status`; None: of all.
             limit: most runs to return, 1 or more.
 
@@ -130,7 +133,8 @@ class Ledger:
         """
         query = sa.select(_TABLE).order_by(_TABLE.c.started_at.desc(), _TABLE.c.id.desc())
         if transfer is not None:
-            query = query.where(_TABLE.c.transfer == transfer)
+            names = [transfer] if isinstance(transfer, str) else transfer
+            query = query.where(_TABLE.c.transfer.in_(names))
         if status is not None:
             query = query.where(_TABLE.c.status == str(status))
         return self._read(query.limit(limit))
