@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tmg_etl import errors
 from tmg_etl.cli import argument
+
+if TYPE_CHECKING:
+    from tmg_etl.config import model
 
 
 @click.command("verify", options_metavar="[OPTIONS]")
@@ -35,23 +40,39 @@ def command(
 ) -> int:
     """Compare source and target as they are now, and name the rows that differ; writes nothing.
 
-    Exit code 0 means equal, 65 different. With --delta_start_date or --mode delta, the rows of the
+    TRANSFER may be a publish group: then each of its members is compared. Exit code 0 means equal,
+    65 different. With --delta_start_date or --mode delta, the rows of the
     window are compared by the transfer's own delta rule; else all rows.
     """
     asked = argument.asked(places, date, mode, delta_start_date)
-    from tmg_etl.cli import output, verify_view
     from tmg_etl.config import loader
-    from tmg_etl.transfer import comparison
 
     config = loader.load(asked.config, env)
-    found = comparison.make(
-        config,
-        asked.transfer_name,
-        execution_date=asked.execution_date,
-        delta_start_date=delta_start_date,
-        write_mode=asked.write_mode,
-        limit=limit,
-    )
+    how = {
+        "execution_date": asked.execution_date,
+        "delta_start_date": delta_start_date,
+        "write_mode": asked.write_mode,
+        "limit": limit,
+    }
+    compare = _group if asked.transfer_name in config.groups else _transfer
+    return compare(config, asked.transfer_name, how, is_json=is_json)
+
+
+def _transfer(config: model.Config, name: str, how: Mapping[str, Any], *, is_json: bool) -> int:
+    from tmg_etl.cli import output, verify_view
+    from tmg_etl.transfer import comparison
+
+    found = comparison.make(config, name, **how)
     text = output.to_json(found.as_dict()) if is_json else verify_view.render(found)
     output.write(config.redact(text))
     return errors.EXIT_OK if found.is_equal else errors.EXIT_DATA
+
+
+def _group(config: model.Config, name: str, how: Mapping[str, Any], *, is_json: bool) -> int:
+    from tmg_etl.cli import output, verify_view
+    from tmg_etl.transfer import group_comparison
+
+    found = group_comparison.make(config, name, **how)
+    text = output.to_json(found.as_dict()) if is_json else verify_view.render_group(found)
+    output.write(config.redact(text))
+    return found.exit_code

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from tmg_etl import errors
 from tmg_etl.cli import output, quantity
+from tmg_etl.transfer import group_comparison
 
 if TYPE_CHECKING:
     from tmg_etl.transfer import comparison as comparison_module
+    from tmg_etl.transfer import difference as difference_module
 
 _WIDTH = 60
 
@@ -35,6 +37,21 @@ def render(comparison: comparison_module.Comparison) -> str:
     return "\n".join(lines)
 
 
+def render_group(found: group_comparison.GroupComparison) -> str:
+    """Return the lines that `tmg-etl verify` prints of a publish group."""
+    blocks = [_member(member) for member in found.members]
+    differing = [member.transfer for member in found.members if not member.is_equal]
+    total = len(found.members)
+    last = f"group {output.printable(found.group)}: {total - len(differing)} of {total} equal"
+    return "\n\n".join([*blocks, f"{last}{'; not: ' if differing else ''}{', '.join(differing)}"])
+
+
+def _member(member: comparison_module.Comparison | group_comparison.Uncompared) -> str:
+    if isinstance(member, group_comparison.Uncompared):
+        return f"transfer  {member.transfer}\nnot compared: {errors.one_line(str(member.error))}"
+    return render(member)
+
+
 def _headline(comparison: comparison_module.Comparison) -> str:
     counts = (
         (comparison.missing, "missing"),
@@ -45,7 +62,7 @@ def _headline(comparison: comparison_module.Comparison) -> str:
     return f"different: {'' if comparison.is_complete else 'at least '}{words}"
 
 
-def _line(difference: comparison_module.Difference) -> str:
+def _line(difference: difference_module.Difference) -> str:
     key = _cells(difference.key)
     if difference.source is not None and difference.target is not None:
         cells = ", ".join(
