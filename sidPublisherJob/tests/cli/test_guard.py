@@ -2,16 +2,18 @@
 
 import logging
 import os
+import pathlib
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
 import pytest
 
-from tmg_etl import errors
+from tmg_etl import errors, run
 from tmg_etl.cli import guard
 
 
@@ -25,6 +27,17 @@ class Kept:
 
     def fail(self, line: str, level: int, fields: Mapping[str, Any]) -> None:
         self.line, self.level, self.fields = line, level, fields
+
+
+DEAF = """
+import signal, threading
+from tmg_etl import run
+from tmg_etl.cli import guard
+stop = run.StopFlag()
+with guard.deadline(stop, "p", guard.PlainReporter()):
+    stop.set(signal.SIGTERM)
+    threading.Event().wait()
+"""
 
 
 def raising(error: BaseException) -> Callable[[], int]:
@@ -164,3 +177,20 @@ def test_the_end_of_the_process_forgets_nothing(arguments: list[str]) -> None:
     assert done.returncode == 65, done.stderr
     said = done.stdout.splitlines()
     assert said == ["x" * 100_000, *(["the thread"] if arguments else []), "at the exit"]
+
+
+def test_what_does_not_stop_is_ended_in_time(tmp_path: pathlib.Path) -> None:
+    script = tmp_path / "deaf.py"
+    script.write_text(DEAF)
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 143
+    assert "p: stopped by SIGTERM in the middle of what does not answer" in done.stderr
+    assert guard.PATIENCE_S <= time.monotonic() - began < 10
+
+
+def test_what_stops_by_itself_is_left_alone() -> None:
+    stop, kept = run.StopFlag(), Kept()
+    with guard.deadline(stop, "p", kept):
+        stop.set(signal.SIGTERM)
+    assert kept.line == ""

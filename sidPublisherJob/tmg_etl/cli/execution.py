@@ -91,7 +91,8 @@ def _execute(request: Request, voice: feedback.Feedback) -> int:
             *(request.transfer_name, run_id, request.write_mode, request.window),
             extra={"version": __version__.__version__, "config_location": config.location},
         )
-    outcome = pipeline.execute()
+    with guard.deadline(pipeline.run.stop, PROG, voice):
+        outcome = pipeline.execute()
     guard.settle()
     voice.close_progress()
     result = summary.Summary(

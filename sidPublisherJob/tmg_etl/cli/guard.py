@@ -14,16 +14,23 @@ import threading
 import traceback
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
 from tmg_etl import errors
 from tmg_etl.cli import argument, output
 
+if TYPE_CHECKING:
+    from tmg_etl import run as run_module
+
 #: Objects made until cycles are looked for. What a command imports lives as long as it does: to
 #: visit it again for each 700 new objects, as is the default, took a tenth of a short run.
 _COLLECT_AFTER = 50_000
+#: Seconds between the signal to stop and the end, whatever a run is waiting for: orchestrators are
+#: promised ten.
+PATIENCE_S = 8.0
+_TELLING_S = 1.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -182,6 +189,42 @@ def settle() -> None:
     if threading.current_thread() is threading.main_thread():
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)
+
+
+@contextlib.contextmanager
+def deadline(stop: run_module.StopFlag, prog: str, reporter: Reporter) -> Iterator[None]:
+    """End this process where the block has not ended some seconds after `stop` was set.
+
+    A statement that is cancelled ends at once; a server that is gone without a word answers neither
+    it nor the cancelling. What is left then is what `kill -9` leaves, and the next run removes it.
+    """
+    is_done = threading.Event()
+
+    def expire() -> None:
+        number = stop.signal_number
+        if number is None or is_done.wait(PATIENCE_S):
+            return
+        stopped = errors.Stopped(number)
+        line = (
+            f"stopped by {signal.Signals(number).name} in the middle of what does not answer;"
+            " the target is as before or as published, and the next run removes what is left"
+        )
+        failure = Failure(line, stopped.exit_code, logging.ERROR, stopped)
+        # Whoever reads the log may be what does not answer.
+        teller = threading.Thread(target=report, args=(prog, failure, reporter), daemon=True)
+        teller.start()
+        teller.join(_TELLING_S)
+        if not is_done.is_set():
+            os._exit(stopped.exit_code)
+
+    def begin() -> None:
+        threading.Thread(target=expire, name="tmg-etl-deadline", daemon=True).start()
+
+    with stop.cancelling(begin):
+        try:
+            yield
+        finally:
+            is_done.set()
 
 
 @contextlib.contextmanager

@@ -59,7 +59,8 @@ def _execute(request: Request, voice: feedback.Feedback) -> int:
         logger=voice.logger,
         run_id=run_id,
     )
-    outcome = pipeline.execute()
+    with guard.deadline(pipeline.run.stop, PROG, voice):
+        outcome = pipeline.execute()
     guard.settle()
     if outcome.error is not None:
         return guard.report(PROG, guard.failure_of(outcome.error), voice)
