@@ -49,6 +49,8 @@ def _execute(request: Request, voice: feedback.Feedback) -> int:
         env=request.env,
     )
     config = _load(request.config_location, request.env, voice)
+    if request.transfer_name in config.groups:
+        return _execute_group(config, request, run_id, voice)
     from tmg_etl.transfer import undo
 
     pipeline = undo.build(
@@ -68,6 +70,38 @@ def _execute(request: Request, voice: feedback.Feedback) -> int:
     text = output.to_json(facts) if voice.style.log_format == "json" else _render(facts)
     output.write(voice.redactor.text(text))
     return outcome.exit_code
+
+
+def _execute_group(
+    config: model.Config, request: Request, run_id: str, voice: feedback.Feedback
+) -> int:
+    from tmg_etl.transfer import group_undo
+
+    rollback = group_undo.build(
+        config,
+        request.transfer_name,
+        wanted=request.wanted,
+        is_unverified=request.is_unverified,
+        logger=voice.logger,
+        run_id=run_id,
+    )
+    with guard.deadline(rollback.stop, PROG, voice):
+        outcomes = rollback.execute()
+    guard.settle()
+    if rollback.error is not None:
+        return guard.report(PROG, guard.failure_of(rollback.error), voice)
+    facts = {
+        "group": request.transfer_name,
+        "run_id": run_id,
+        "status": run.Status.SUCCEEDED.value,
+        "members": [
+            _facts(member.name, rollback.run_id(member.name), outcomes[member.name])
+            for member in config.groups[request.transfer_name]
+        ],
+    }
+    text = output.to_json(facts) if voice.style.log_format == "json" else _render_group(facts)
+    output.write(voice.redactor.text(text))
+    return errors.EXIT_OK
 
 
 def _load(location: str, env: str, voice: feedback.Feedback) -> model.Config:
@@ -95,9 +129,32 @@ def _facts(transfer: str, run_id: str, outcome: run.Outcome) -> dict[str, Any]:
     }
 
 
+def _until(end: datetime.datetime | None) -> str:
+    return "the next run" if end is None else f"{end:%Y-%m-%d %H:%M} UTC"
+
+
+def _render_group(facts: dict[str, Any]) -> str:
+    back = [member for member in facts["members"] if member["previous_table"] is not None]
+    left = [member["transfer"] for member in facts["members"] if member not in back]
+    ends = [member["previous_expires_at"] for member in back]
+    lines = [f"{facts['group']}: rolled back in one step, run {facts['run_id']}"]
+    lines += [
+        f"  {member['transfer']}: {quantity.count(member['rows_put_back'])} rows are back,"
+        f" {quantity.count(member['rows_replaced'])} were replaced;"
+        f" fingerprint {member['fingerprint']}"
+        for member in back
+    ]
+    if left:
+        lines.append(f"  left as it is, for that step did not replace it: {', '.join(left)}")
+    until = _until(None if None in ends else min(ends))
+    lines.append(
+        f"  the replaced tables are kept until {until}: rolling back again takes this back"
+    )
+    return "\n".join(output.printable(line) for line in lines)
+
+
 def _render(facts: dict[str, Any]) -> str:
-    end = facts["previous_expires_at"]
-    until = "the next run" if end is None else f"{end:%Y-%m-%d %H:%M} UTC"
+    until = _until(facts["previous_expires_at"])
     return "\n".join(
         [
             f"{facts['transfer']}: rolled back; run {facts['run_id']} {facts['reason']}",
@@ -111,6 +168,8 @@ def _render(facts: dict[str, Any]) -> str:
 
 def _show(config_location: str, env: str, transfer_name: str, voice: feedback.Feedback) -> int:
     config = _load(config_location, env, voice)
+    if transfer_name in config.groups:
+        return _show_group(config, transfer_name, voice)
     from tmg_etl.transfer import undo
 
     tables = undo.listed(config, transfer_name)
@@ -123,8 +182,32 @@ def _show(config_location: str, env: str, transfer_name: str, voice: feedback.Fe
     return errors.EXIT_OK
 
 
+def _show_group(config: model.Config, group: str, voice: feedback.Feedback) -> int:
+    from tmg_etl.transfer import group_undo
+
+    steps = group_undo.listed(config, group)
+    if voice.style.log_format == "json":
+        output.write_json(
+            [
+                {"transfer": name, **dataclasses.asdict(table)}
+                for step in steps
+                for name, table in step.tables.items()
+            ]
+        )
+    elif not steps:
+        output.write(f"no earlier table of {group} is kept")
+    else:
+        blocks = [
+            [f"step {step.id}", *(f"  {name}: {_held(one)}" for name, one in step.tables.items())]
+            for step in steps
+        ]
+        output.write("\n".join(line for block in blocks for line in block))
+    return errors.EXIT_OK
+
+
 def _line(table: undo.Kept) -> str:
-    end = table.expires_at
-    until = "until the next run" if end is None else f"until {end:%Y-%m-%d %H:%M} UTC"
-    held = table.fingerprint or "fingerprint unknown"
-    return f"replaced by run {table.run_id}, kept {until}: {held}"
+    return f"replaced by run {table.run_id}, {_held(table)}"
+
+
+def _held(table: undo.Kept) -> str:
+    return f"kept until {_until(table.expires_at)}: {table.fingerprint or 'fingerprint unknown'}"

@@ -35,7 +35,8 @@ def command(
 ) -> int:
     """Put the table back that `keep_previous` kept, in one atomic step, proved by its fingerprint.
 
-    The table that it replaces is kept in turn: a second rollback takes the first one back.
+    The table that it replaces is kept in turn: a second rollback takes the first one back. TRANSFER
+    may be a publish group: then the tables that its last step replaced are put back in one step.
     """
     from tmg_etl.cli import feedback, rollback
 

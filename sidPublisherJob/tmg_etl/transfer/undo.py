@@ -50,6 +50,8 @@ class RollbackPipeline(etl.TMGETL):
     """
 
     target: base.Target
+    #: The table that is put back; None until it is chosen, and where there is nothing to put back.
+    chosen: Kept | None = None
 
     def __init__(
         self,
@@ -65,12 +67,22 @@ class RollbackPipeline(etl.TMGETL):
         self._wanted = wanted
         self._is_unverified = is_unverified
         self._adopted: str | None = None
+        self._proved = base.Fingerprint(0)
+
+    @property
+    def kept_name(self) -> str:
+        """Return the name under which the table that is replaced now is kept."""
+        return self.run.names.table("prev", self.run.transfer.target.table)
+
+    def open_target(self) -> base.Target:
+        """Return the table to put back, opened."""
+        spec = self.run.transfer.target
+        return self.run.connections[spec.connection].open_target(spec.table)
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
         """Open the target and hold its lock."""
-        spec = self.run.transfer.target
-        with self.run.connections[spec.connection].open_target(spec.table) as target:
+        with self.open_target() as target:
             self.target = target
             with target.lock(self.run.id, self.run.transfer.lock_wait_s):
                 yield
@@ -89,19 +101,46 @@ class RollbackPipeline(etl.TMGETL):
 
     def pipeline(self) -> None:
         """Prove the kept table, and swap."""
-        chosen = choose(
-            kept(self.run, self.target, self._ledger_url), self._wanted, self.target.table
-        )
-        found = self._prove(chosen)
+        self.make_ready(choose(self.kept(), self._wanted, self.target.table))
+        self.check()
+        with self.run.phase(run_module.Phase.PUBLISH):
+            replaced = self.target.swap_keeping(
+                self.exchange.shadow, self.run.names, self.kept_name
+            )
+        self.report(replaced)
+
+    def kept(self) -> list[Kept]:
+        """Return what is kept beside the target, the latest first."""
+        return kept(self.run, self.target, self._ledger_url)
+
+    def make_ready(self, chosen: Kept) -> None:
+        """Prove a kept table, and have it ready to be swapped in.
+
+        Raises:
+            errors.DataError: it is not what was kept, or nobody knows.
+        """
+        self.chosen = chosen
+        self._proved = self._prove(chosen)
         self._adopted = chosen.name
         self.target.adopt(chosen.name)
         # What was built on it must not have changed a row.
-        self._require(chosen, found, previous.fingerprint(self.run, chosen.name))
+        self._require(chosen, self._proved, previous.fingerprint(self.run, chosen.name))
+
+    def check(self) -> None:
+        """Ask, right before the swap, whether it may still be made."""
         self.target.check_lock()
         self.run.stop.check()
-        own = self.run.names.table("prev", self.target.table)
-        with self.run.phase(run_module.Phase.PUBLISH):
-            replaced = self.target.swap_keeping(chosen.name, self.run.names, own)
+
+    @property
+    def exchange(self) -> base.Exchange:
+        """Return the two tables that change places; `make_ready` was called."""
+        assert self.chosen is not None
+        return base.Exchange(self.target, self.chosen.name, self.kept_name)
+
+    def report(self, replaced: int) -> None:
+        """Write down what was done, after the swap of so many rows."""
+        chosen, found = self.chosen, self._proved
+        assert chosen is not None
         self._adopted = None
         result = run_module.Result(
             rows_inserted=found.rows,
@@ -113,7 +152,7 @@ class RollbackPipeline(etl.TMGETL):
             fingerprint_source=chosen.fingerprint or str(found),
             fingerprint_target=str(found),
         )
-        self.result = previous.remembered(self.run, result, own)
+        self.result = previous.remembered(self.run, result, self.kept_name)
 
     def post_execution_cleanup(self) -> None:
         """Leave a table that was not put back as it was."""
@@ -168,11 +207,21 @@ def build(
         progress: None is silent.
         logger: None takes the logger ``tmg_etl``.
         run_id: None makes a new one.
+
+    Raises:
+        errors.ConfigError: it is published with its group only, and so put back with it.
     """
     from tmg_etl.ledger import recorder
 
+    group = config.group_of(transfer_name)
+    if group is not None:
+        raise errors.ConfigError(
+            f"the transfer {transfer_name} is put back with its publish group only: alone it would"
+            " be of another day than the others",
+            hint=f"roll back {group}",
+        )
     return RollbackPipeline(
-        _run(config, transfer_name, progress, logger, run_id),
+        make_run(config, transfer_name, progress, logger, run_id),
         ledger_url=config.ledger,
         wanted=wanted,
         is_unverified=is_unverified,
@@ -182,20 +231,22 @@ def build(
 
 def listed(config: model.Config, transfer_name: str) -> list[Kept]:
     """Return the tables that are kept for a transfer, the latest first; writes nothing."""
-    run = _run(config, transfer_name)
+    run = make_run(config, transfer_name)
     spec = run.transfer.target
     with run.connections[spec.connection].open_target(spec.table) as target:
         # Where there is no table, there may be no file either.
         return kept(run, target, config.ledger) if target.describe() else []
 
 
-def _run(
+def make_run(
     config: model.Config,
     transfer_name: str,
     progress: run_module.Progress | None = None,
     logger: logging.Logger | None = None,
     run_id: str | None = None,
+    stop: run_module.StopFlag | None = None,
 ) -> run_module.Run:
+    """Return the frozen values of one rollback; arguments as for `build`."""
     run = runner.make_run(
         config,
         transfer_name,
@@ -204,6 +255,7 @@ def _run(
         write_mode=run_module.WriteMode.TRUNCATE,
         progress=progress,
         logger=logger,
+        stop=stop,
         run_id=run_id,
     )
     path = f"{RollbackPipeline.__module__}:{RollbackPipeline.__qualname__}"

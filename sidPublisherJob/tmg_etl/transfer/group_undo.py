@@ -1,0 +1,263 @@
+"""`GroupRollback`: puts the tables back that one step of a publish group replaced, in one step.
+
+Each member is a run of its own, with its lock, its ledger row and its cleanup. They are nested: a
+member's `pipeline` executes the next one, and the innermost proves all kept tables and swaps them.
+So all locks are held and all refusals are made before anything is prepared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from tmg_etl import errors
+from tmg_etl import run as run_module
+from tmg_etl.connectors import base
+from tmg_etl.transfer import undo
+
+if TYPE_CHECKING:
+    from tmg_etl.config import model
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """What one step of a group, or of a member before it was in the group, replaced.
+
+    Attributes:
+        id: of the step, which the names of its kept tables end with.
+        tables: kept table by member.
+    """
+
+    id: str
+    tables: Mapping[str, undo.Kept]
+
+
+class MemberRollback(undo.RollbackPipeline):
+    """One member's part: its lock, its row in the ledger, its cleanup.
+
+    The outermost opens the session that all of them work in: one transaction has one.
+    """
+
+    #: Whose session is used; None for the outermost.
+    leader: MemberRollback | None = None
+    #: What all do together.
+    whole: GroupRollback
+
+    def open_target(self) -> base.Target:
+        """Return the member's table, over the session of the outermost."""
+        if self.leader is None:
+            return super().open_target()
+        return self.leader.target.beside(self.run.transfer.target.table)
+
+    def pipeline(self) -> None:
+        """Let the next member take its lock; the last one does the work of all."""
+        self.whole.go_on(self)
+
+    def leave(self) -> None:
+        """Write down that there was nothing to put back."""
+        self.result = run_module.Result(
+            publish="none", publish_reason="nothing to do: that step did not replace this table"
+        )
+
+
+class GroupRollback:
+    """Swaps the kept tables of a step with the targets; those that are replaced are kept in turn.
+
+    Args:
+        group: its name.
+        members: in any order.
+        wanted: beginning of the id of the step that is undone; None: the latest.
+    """
+
+    def __init__(
+        self, group: str, members: Sequence[MemberRollback], wanted: str | None = None
+    ) -> None:
+        self._group = group
+        self._wanted = wanted
+        # One order for all: two that want the same locks cannot wait for each other.
+        self._members = sorted(members, key=lambda member: member.run.transfer.target.table)
+        for member in self._members:
+            member.whole = self
+            member.leader = None if member is self._members[0] else self._members[0]
+        self._outcomes: dict[str, run_module.Outcome] = {}
+        #: Whose error it is that nothing is put back, None where it is that of all.
+        self._culprit: MemberRollback | None = None
+        self._error: BaseException | None = None
+
+    @property
+    def error(self) -> BaseException | None:
+        """Return why nothing was put back; None when it was."""
+        return self._error
+
+    @property
+    def stop(self) -> run_module.StopFlag:
+        """Return the flag that stops all of them."""
+        return self._members[0].run.stop
+
+    def run_id(self, transfer: str) -> str:
+        """Return the id of a member's run."""
+        return next(
+            member.run.id for member in self._members if member.run.transfer_name == transfer
+        )
+
+    def execute(self) -> Mapping[str, run_module.Outcome]:
+        """Roll back, and return how each member's run ended, by transfer; never raises for that.
+
+        A member whose turn did not come has none.
+        """
+        self._execute(self._members[0])
+        return self._outcomes
+
+    def _execute(self, member: MemberRollback) -> None:
+        outcome = member.execute()
+        self._outcomes[member.run.transfer_name] = outcome
+        if outcome.error is not None:
+            self._blame(member, outcome.error)
+
+    def go_on(self, member: MemberRollback) -> None:
+        """Execute what comes after a member has its lock."""
+        position = self._members.index(member)
+        if position < len(self._members) - 1:
+            self._execute(self._members[position + 1])
+        else:
+            try:
+                self._put_back()
+            except BaseException as found:  # noqa: BLE001 - raised below, as each member's own
+                self._blame(None, found)
+        if self._error is not None:
+            raise self._error_of(member, self._error)
+
+    def _blame(self, member: MemberRollback | None, error: BaseException) -> None:
+        """Remember the first error: the others follow from it."""
+        if self._error is None:
+            self._culprit, self._error = member, error
+
+    def _error_of(self, member: MemberRollback, error: BaseException) -> BaseException:
+        culprit = self._culprit
+        if culprit is None or culprit is member or not isinstance(error, Exception):
+            return error
+        name = culprit.run.transfer_name
+        reason = error.message if isinstance(error, errors.TmgEtlError) else str(error)
+        found = errors.TmgEtlError(f"not put back, because {name} was not: {reason}")
+        found.exit_code = errors.exit_code_of(error)
+        return found
+
+    def _put_back(self) -> None:
+        chosen = choose(
+            {member.run.transfer_name: member.kept() for member in self._members},
+            self._wanted,
+            self._group,
+        )
+        concerned = [member for member in self._members if member.run.transfer_name in chosen]
+        for member in concerned:
+            with self._blaming(member):
+                member.make_ready(chosen[member.run.transfer_name])
+        for member in self._members:
+            with self._blaming(member):
+                member.check()
+        leader = self._members[0]
+        with leader.run.phase(run_module.Phase.PUBLISH):
+            replaced = leader.target.swap_together(
+                [member.exchange for member in concerned], leader.run.names
+            )
+        for member, rows in zip(concerned, replaced, strict=True):
+            member.report(rows)
+        for member in self._members:
+            if member not in concerned:
+                member.leave()
+
+    @contextlib.contextmanager
+    def _blaming(self, member: MemberRollback) -> Iterator[None]:
+        """Remember whose failure it is: the innermost works for all."""
+        try:
+            yield
+        except BaseException as found:
+            self._blame(member, found)
+            raise
+
+
+def choose(
+    kept: Mapping[str, Sequence[undo.Kept]], wanted: str | None, group: str
+) -> dict[str, undo.Kept]:
+    """Return the table of each member that stood before a step; members without one are left out.
+
+    That is the one that the step replaced, or, where it left the member alone, the one that the
+    next step replaced.
+
+    Args:
+        kept: what is kept of each member.
+        wanted: beginning of the step's id; None: the latest.
+        group: for messages.
+
+    Raises:
+        errors.ConfigError: nothing is kept.
+        errors.UsageError: no step, or several, are meant.
+    """
+    known = steps(kept)
+    one_of_each = [next(iter(step.tables.values())) for step in known]
+    step_id = undo.choose(one_of_each, wanted, group).run_id
+    chosen = {}
+    for name, tables in kept.items():
+        since = [table for table in tables if table.run_id >= step_id]
+        if since:
+            chosen[name] = min(since, key=lambda table: table.run_id)
+    return chosen
+
+
+def steps(kept: Mapping[str, Sequence[undo.Kept]]) -> list[Step]:
+    """Return the steps that left kept tables, the latest first."""
+    found: dict[str, dict[str, undo.Kept]] = {}
+    for name, tables in kept.items():
+        for table in tables:
+            found.setdefault(table.run_id, {})[name] = table
+    return [Step(step_id, found[step_id]) for step_id in sorted(found, reverse=True)]
+
+
+def listed(config: model.Config, group: str) -> list[Step]:
+    """Return the steps of a group of which something is kept, the latest first; writes nothing."""
+    members = config.groups[group]
+    return steps({member.name: undo.listed(config, member.name) for member in members})
+
+
+def build(
+    config: model.Config,
+    group: str,
+    *,
+    wanted: str | None = None,
+    is_unverified: bool = False,
+    progress: run_module.Progress | None = None,
+    logger: logging.Logger | None = None,
+    run_id: str | None = None,
+) -> GroupRollback:
+    """Return the rollback of a group; nothing is opened yet.
+
+    Args:
+        config: with one environment merged in.
+        group: key in `Config.groups`.
+        wanted: see `GroupRollback`.
+        is_unverified: put tables back that the ledger knows no fingerprint of.
+        progress: None is silent.
+        logger: None takes the logger ``tmg_etl``.
+        run_id: of the first member, which is that of the step; None makes a new one.
+    """
+    from tmg_etl.ledger import recorder
+
+    stop = run_module.StopFlag()
+    step_id = run_id or run_module.new_run_id()
+    members = []
+    for number, transfer in enumerate(config.groups[group]):
+        run = undo.make_run(
+            config, transfer.name, progress, logger, None if number else step_id, stop
+        )
+        members.append(
+            MemberRollback(
+                dataclasses.replace(run, group=group, step_id=step_id),
+                ledger_url=config.ledger,
+                is_unverified=is_unverified,
+                recorder=recorder.LedgerRecorder(config.ledger, config.redact),
+            )
+        )
+    return GroupRollback(group, members, wanted)
