@@ -84,6 +84,12 @@ def test_tables_that_differ_in_case_are_two_where_the_database_says_so(load):
             id="two schedules",
         ),
         pytest.param(
+            [transfer("a", more="    keep_previous: 24h\n"), transfer("b")],
+            "transfers.b.keep_previous",
+            ["found `keep_previous: null`, expected 24h", "'a' of the group 'nightly'"],
+            id="one kept only",
+        ),
+        pytest.param(
             [transfer("a"), transfer("nightly", group="null")],
             "transfers.a.publish_group",
             ["found the group 'nightly'", "a transfer's name too", "rename"],

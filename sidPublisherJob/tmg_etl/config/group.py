@@ -53,6 +53,7 @@ def check(transfers: Mapping[str, Transfer], connections: Mapping[str, Connectio
             )
         _check_targets(name, members, connections)
         _check_schedules(name, members)
+        _check_kept(name, members)
 
 
 def _check_targets(
@@ -93,4 +94,19 @@ def _check_schedules(name: str, members: tuple[Transfer, ...]) -> None:
                 f" the group {problem.describe(name)} has it",
                 "write one schedule, in one member of the group",
                 at=(member.name, "schedule"),
+            )
+
+
+def _check_kept(name: str, members: tuple[Transfer, ...]) -> None:
+    """Refuse to keep the replaced tables of some members: to go back would mix days."""
+    first = members[0]
+    for member in members:
+        if member.keep_previous != first.keep_previous:
+            kept, expected = (one.keep_previous or "null" for one in (member, first))
+            raise rule.fault(
+                f"found `keep_previous: {kept}`, expected {expected}, as"
+                f" {problem.describe(first.name)} of the group {problem.describe(name)} has it:"
+                " their tables are put back together",
+                "write the same in all its members, or write it once in `defaults`",
+                at=(member.name, "keep_previous"),
             )
