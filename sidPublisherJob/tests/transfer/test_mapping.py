@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pyarrow as pa
@@ -68,6 +69,26 @@ def test_extra_and_missing_columns_are_listed_together() -> None:
     assert "the target lacks the column 'extra'" in str(caught.value)
     assert "the source lacks the column 'day', which has no default" in str(caught.value)
     assert caught.value.exit_code == 78
+
+
+def test_columns_that_differ_only_by_case_are_refused_where_they_are_one() -> None:
+    source = pa.schema([*SOURCE, ("Name", pa.string()), ("ÉTÉ", pa.int8()), ("éTÉ", pa.int8())])
+    folding = dataclasses.replace(ABLE, folds_case=True)
+
+    def plan(**keys: Any) -> list[str]:
+        declared = transfer(**keys)
+        planned = base.Table(
+            tuple(base.Column(field, "x") for field in mapping.new_fields(declared, source, ABLE))
+        )
+        return mapping.resolve(declared, source, None, planned, folding, TRUNCATE).names
+
+    with pytest.raises(errors.SchemaConflictError, match="'name' and 'Name' differ only by case"):
+        plan()
+    assert plan(omit=["Name"]) == ["id", "name", "day", "ÉTÉ", "éTÉ"]
+    with pytest.raises(errors.SchemaConflictError, match="'name' and 'Name' differ only by case"):
+        mapping.resolve(
+            transfer(schema="evolve", omit=["name"]), source, TABLE, None, folding, TRUNCATE
+        )
 
 
 def test_omit_names_columns_of_either_side() -> None:

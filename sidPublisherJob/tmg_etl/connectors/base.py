@@ -262,6 +262,7 @@ class Capabilities:
         has_infinity: floats may be infinite.
         has_negative_zero: -0.0 is kept apart from 0.0.
         has_nul: text may hold the character NUL.
+        folds_case: columns whose names differ only by the case of A to Z are one column.
         max_decimal: largest (precision, scale).
         min_date: smallest day that a date or timestamp column holds.
         zoned_timestamps: instants keep their kind; else they become UTC wall-clock timestamps.
@@ -279,6 +280,7 @@ class Capabilities:
     has_infinity: bool = True
     has_negative_zero: bool = True
     has_nul: bool = True
+    folds_case: bool = False
     max_decimal: tuple[int, int] = (76, 76)
     min_date: datetime.date = datetime.date.min
     zoned_timestamps: bool = True

@@ -92,6 +92,8 @@ def resolve(
     published = [field for field in source if _is_published(transfer, field)]
     added = [field for field in published if table.column(field.name) is None]
     mistyped = _type_conflicts(published, table)
+    if capabilities.folds_case:
+        _refuse_case(transfer, published, table)
     misnamed = (
         []
         if transfer.schema_ == "evolve"
@@ -111,6 +113,30 @@ def resolve(
             transfer.target.table, mistyped + misnamed, hint=", and ".join(hints)
         )
     return _mapping(transfer, source, table, added, capabilities, write_mode, existing is None)
+
+
+def _refuse_case(transfer: model.Transfer, published: list[pa.Field], table: base.Table) -> None:
+    """Refuse names that are one to the target: its own words for that differ, and come late."""
+    known: dict[bytes, str] = {}
+    if transfer.schema_ == "evolve":
+        known = {_folded(column.name): column.name for column in table.columns}
+    phrases = []
+    for field in published:
+        other = known.setdefault(_folded(field.name), field.name)
+        if other != field.name:
+            phrases.append(f"the columns {other!r} and {field.name!r} differ only by case")
+    if phrases:
+        raise errors.SchemaConflictError(
+            transfer.target.table,
+            phrases,
+            hint="they are one column to the target: name one in `omit`, or give it another name"
+            " in a `query:`",
+        )
+
+
+def _folded(name: str) -> bytes:
+    # Of bytes, only A to Z have a lower case, as in SQLite.
+    return name.encode().lower()
 
 
 def _type_conflicts(published: list[pa.Field], table: base.Table) -> list[str]:

@@ -39,10 +39,10 @@ _SCAN_ROWS = 65536
 _PAGE_TABLES = 1000
 _KINDS = ("shadow", "stage", "latest", "old")
 _DATABASE = base.Capabilities(
-    ingest=base.Ingest.ARROW, proof=base.Proof.DATABASE, max_decimal=(38, 38)
+    ingest=base.Ingest.ARROW, proof=base.Proof.DATABASE, max_decimal=(38, 38), folds_case=True
 )
 _READ_BACK = base.Capabilities(
-    ingest=base.Ingest.ARROW, proof=base.Proof.READ_BACK, max_decimal=(38, 38)
+    ingest=base.Ingest.ARROW, proof=base.Proof.READ_BACK, max_decimal=(38, 38), folds_case=True
 )
 
 

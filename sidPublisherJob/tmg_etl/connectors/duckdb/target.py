@@ -42,6 +42,7 @@ class DuckDBTarget(sql.SqlTarget):
         proof=base.Proof.READ_BACK,
         can_rehearse=True,
         can_keep=True,
+        folds_case=True,
         max_decimal=(38, 38),
     )
 

@@ -45,6 +45,7 @@ class MySQLTarget(sql.SqlTarget):
         proof=base.Proof.DATABASE,
         can_rehearse=True,
         can_keep=True,
+        folds_case=True,
         has_nan=False,
         has_infinity=False,
         has_negative_zero=False,

@@ -36,6 +36,7 @@ class SQLiteTarget(sql.SqlTarget):
         proof=base.Proof.READ_BACK,
         can_rehearse=True,
         can_keep=True,
+        folds_case=True,
         has_nan=False,
         has_infinity=True,
         has_negative_zero=False,

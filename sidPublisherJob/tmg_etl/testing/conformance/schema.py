@@ -96,6 +96,21 @@ class SchemaConformance(suite.TargetSuite):
         published.publish(rows, publish=publish)
         assert held(published) == [(5, "x"), (6, "y")]
 
+    def test_columns_that_differ_by_case_are_two_or_refused(
+        self, target: publication.Publication
+    ) -> None:
+        rows = _wide([1], NAME=["x"])
+        with target.opened() as opened:
+            folds_case = opened.capabilities.folds_case
+        if folds_case:
+            assert "'name' and 'NAME'" in str(target.refuse(rows, errors.SchemaConflictError))
+            target.publish(numbered(1))
+            evolved = target.refuse(rows, errors.SchemaConflictError, schema="evolve")
+            assert "'name' and 'NAME'" in str(evolved)
+        else:
+            target.publish(rows)
+            assert target.rows(schema=rows.schema) == [(1, "n1", "x")]
+
     def test_unknown_keys_and_omissions_are_refused(
         self, published: publication.Publication
     ) -> None:
