@@ -36,7 +36,7 @@ HELP = {
     "test_execution_date": "YYYYMMDD; yesterday by default",
     "arguments": "for pytest, in one text",
     "execution_date": "YYYYMMDD; yesterday by default",
-    "write_mode": "truncate or delta",
+    "write_mode": "truncate, the default, or delta",
     "delta_start_date": "YYYYMMDD; first day of a delta's window, the execution date by default",
     "from_": "YYYYMMDD; first day",
     "to": "YYYYMMDD; last day",
