@@ -97,6 +97,18 @@ def test_the_next_holder_ends_the_session_of_a_dead_run(
     assert raw.tables() == {"t"}
 
 
+@pytest.mark.parametrize(("left_as", "swept_as"), [("t", "{}.t"), ("{}.t", "t")])
+def test_a_table_of_two_names_is_swept_by_either(
+    raw: kit.Raw, bigquery_dataset: str, left_as: str, swept_as: str
+) -> None:
+    with kit.opened(bigquery_dataset, left_as.format(bigquery_dataset)) as dead:
+        shadow = kit.fill(dead, _ROWS, ["id"])
+    assert raw.tables() == {shadow}
+    with kit.opened(bigquery_dataset, swept_as.format(bigquery_dataset)) as heir:
+        assert heir.sweep(kit.names("20250101000000bbbbbbbbbbbb")) == [shadow]
+    assert raw.tables() == set()
+
+
 def test_jobs_and_sessions_that_are_gone_need_no_end(raw: kit.Raw, bigquery_dataset: str) -> None:
     session = kit.opened(bigquery_dataset)._session
     predecessor.end(session, "")

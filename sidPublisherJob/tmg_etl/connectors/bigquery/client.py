@@ -160,6 +160,12 @@ class Clients:
             project, dataset, table = self.spec.project, self.spec.dataset, name
         return bigquery.DatasetReference(project, dataset).table(table)
 
+    @staticmethod
+    def names_of(reference: bigquery.TableReference) -> tuple[str, str, str]:
+        """Return the names by which a config may mean a table; see `reference`."""
+        table, dataset = reference.table_id, f"{reference.dataset_id}.{reference.table_id}"
+        return table, dataset, f"{reference.project}.{dataset}"
+
     @property
     def staging(self) -> str:
         """Return the staging folder without a slash at its end.

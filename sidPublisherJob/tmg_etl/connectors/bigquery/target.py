@@ -133,7 +133,9 @@ class BigQueryTarget(merge.MergingTarget):
 
     def sweep(self, names: run_module.TemporaryNames) -> list[str]:
         """Remove the tables and staged objects of every run beside this target."""
-        prefixes = tuple(names.prefix(kind, self.table) for kind in _KINDS)
+        # Another transfer may call the table by a longer or shorter name.
+        known_as = {self.table, *self._clients.names_of(self._reference)}
+        prefixes = tuple(names.prefix(kind, name) for kind in _KINDS for name in known_as)
         with self._clients.guarded(f"dataset {self._dataset.dataset_id}"):
             found = [
                 str(item.table_id)
