@@ -8,6 +8,7 @@ The branches are the exit codes (sysexits), which a Kubernetes Job's ``podFailur
 `TemporaryError`          75    the world is busy or away: run again later
 `AccessError`             77    rights or credentials are missing: grant them
 `ConfigError`             78    the configuration is wrong: correct the file
+`GroupError`              any   that of the member that kept its group from being published
 `Stopped`                 143   SIGTERM (130 for SIGINT): not an error, an orderly end
 anything else             70    a bug: the traceback goes to the log
 ========================  ====  ==========================================================
@@ -197,6 +198,22 @@ class LockBusyError(TemporaryError):
 
 class LockLostError(TemporaryError):
     """The run lost its lock before it could publish, and therefore did not."""
+
+
+class GroupError(TmgEtlError):
+    """Another member of the publish group failed, so that nothing of the group was published.
+
+    Args:
+        group: its name.
+        transfer: the member that failed.
+        error: why; its exit code is that of the whole group.
+    """
+
+    def __init__(self, group: str, transfer: str, error: BaseException) -> None:
+        self.group, self.transfer = group, transfer
+        self.exit_code = exit_code_of(error)
+        reason = error.message if isinstance(error, TmgEtlError) else str(error) or repr(error)
+        super().__init__(f"nothing of the group {group} was published: {transfer}: {reason}")
 
 
 class LedgerError(TemporaryError):

@@ -116,6 +116,11 @@ class TMGETL(abc.ABC):
                 )
         return outcome
 
+    @final
+    def forgo(self, error: BaseException) -> run_module.Outcome:
+        """Write down that the run will not begin, and why; no hook is called."""
+        return self._closed(self._outcome(_now(), error, None, None))
+
     def _execute_locked(self, started_at: datetime.datetime) -> run_module.Outcome:
         ledger_error = self._record(lambda: self._recorder.started(self.run, started_at))
         error, cleanup_error = self._work()

@@ -140,6 +140,11 @@ class Changes:
     deleted: int = 0
     unchanged: int = 0
 
+    def plus(self, other: Changes) -> Changes:
+        """Return the sum of both."""
+        mine, others = dataclasses.astuple(self), dataclasses.astuple(other)
+        return Changes(*(one + more for one, more in zip(mine, others, strict=True)))
+
 
 class Part(enum.Enum):
     """Which statements of a merge are meant, where foreign keys bind several tables of a group."""

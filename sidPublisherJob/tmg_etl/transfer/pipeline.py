@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Iterator
+from typing import Protocol
 
 import pyarrow as pa
 
@@ -17,6 +18,16 @@ from tmg_etl import errors, etl
 from tmg_etl import run as run_module
 from tmg_etl.connectors import base
 from tmg_etl.transfer import conversion, mapping, previous, publish, stage, unchanged, verify
+
+
+class Company(Protocol):
+    """The publish group that a pipeline is run in; `tmg_etl.transfer.group` has it."""
+
+    def open_target(self, member: TransferPipeline) -> base.Target:
+        """Return the member's target, over the session of the whole group."""
+
+    def carry_out(self, member: TransferPipeline) -> publish.Published | None:
+        """Load and publish all members; return what was done to this one, None for nothing."""
 
 
 class TransferPipeline(etl.TMGETL):
@@ -31,6 +42,8 @@ class TransferPipeline(etl.TMGETL):
     target: base.Target
     columns: mapping.Mapping
     choice: publish.Choice
+    #: None: it is published alone.
+    company: Company | None = None
 
     def open_source(self) -> base.Source:
         """Return the source to publish, opened at its snapshot.
@@ -45,15 +58,20 @@ class TransferPipeline(etl.TMGETL):
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
         """Open the target and hold its lock for the length of the run."""
-        spec = self.run.transfer.target
-        with self.run.connections[spec.connection].open_target(spec.table) as target:
+        with self._open_target() as target:
             self.target = target
             with target.lock(self.run.id, self.run.transfer.lock_wait_s):
                 yield
 
+    def _open_target(self) -> base.Target:
+        if self.company is not None:
+            return self.company.open_target(self)
+        spec = self.run.transfer.target
+        return self.run.connections[spec.connection].open_target(spec.table)
+
     def pre_execution_cleansing(self) -> None:
         """Remove what dead runs left, open the source, and refuse what cannot be published."""
-        with self._fenced():
+        with self.fenced():
             self._prepare()
 
     def _prepare(self) -> None:
@@ -62,13 +80,10 @@ class TransferPipeline(etl.TMGETL):
         self.source = self.open_source()
         existing = self.target.describe()
         self.columns = resolve_columns(self.run, self.source, self.target)
-        self.choice = publish.choose(
-            self.run.transfer, existing, self.target.capabilities, self.run.write_mode
-        )
-        self.result = dataclasses.replace(
-            self.result,
-            publish=self.choice.kind.value,
-            publish_reason=self.choice.reason,
+        self.choose(
+            publish.choose(
+                self.run.transfer, existing, self.target.capabilities, self.run.write_mode
+            )
         )
         self._note_reading()
         # A subclass may publish something else than the source's rows.
@@ -78,13 +93,15 @@ class TransferPipeline(etl.TMGETL):
 
     def _leave_alone(self, earlier: str | None) -> None:
         """Leave nothing to do where an earlier run published the same."""
-        if earlier is None:
-            return
-        self.choice = publish.Choice(
-            publish.Kind.NONE, f"nothing to do: the source is unchanged since run {earlier}"
-        )
+        if earlier is not None:
+            reason = f"nothing to do: the source is unchanged since run {earlier}"
+            self.choose(publish.Choice(publish.Kind.NONE, reason))
+
+    def choose(self, choice: publish.Choice) -> None:
+        """Publish in that way."""
+        self.choice = choice
         self.result = dataclasses.replace(
-            self.result, publish=self.choice.kind.value, publish_reason=self.choice.reason
+            self.result, publish=choice.kind.value, publish_reason=choice.reason
         )
 
     def _note_reading(self) -> None:
@@ -98,14 +115,28 @@ class TransferPipeline(etl.TMGETL):
 
     def pipeline(self) -> None:
         """Load, prove, publish."""
-        with self._fenced():
-            if self.choice.kind is publish.Kind.NONE:
-                self.logger.info("%s", self.choice.reason)
-            elif self.run.write_mode is run_module.WriteMode.DELTA:
-                self._delta()
-            else:
-                self._truncate()
+        company = self.company
+        published = self._carry_out() if company is None else company.carry_out(self)
+        if published is not None:
+            self._report(published)
         previous.expire(self.run, self.target)
+
+    def _carry_out(self) -> publish.Published | None:
+        with self.fenced():
+            step = self.stage()
+            if step is None:
+                return None
+            with self.timed(run_module.Phase.PUBLISH):
+                return publish.together([step])[0]
+
+    def stage(self) -> publish.Step | None:
+        """Load aside what is to be published, and prove it; None where there is nothing to do."""
+        if self.choice.kind is publish.Kind.NONE:
+            self.logger.info("%s", self.choice.reason)
+            return None
+        if self.run.write_mode is run_module.WriteMode.DELTA:
+            return self._stage_window()
+        return self._stage_shadow() if self.company is None else self._stage_member()
 
     def post_execution_cleanup(self) -> None:
         """Drop this run's tables and close the source."""
@@ -113,33 +144,57 @@ class TransferPipeline(etl.TMGETL):
             if hasattr(self, "source"):
                 stack.callback(self.source.close)
                 stack.callback(self._note_reading)
+            stack.callback(self.drop_tables)
+
+    def drop_tables(self) -> None:
+        """Drop what was loaded beside the target, also when one of it cannot be dropped."""
+        with contextlib.ExitStack() as stack:
             # Not "old": where a swap is two steps, that may be the only copy for a moment.
             for kind in ("shadow", "stage", "latest"):
                 stack.callback(self.target.drop, self.run.names.table(kind, self.target.table))
 
     # --- truncate -------------------------------------------------------------------------------
 
-    def _truncate(self) -> None:
+    def _stage_shadow(self) -> publish.Step:
         shadow = self.run.names.table("shadow", self.target.table)
         self._evolve()
         self._create_shadow(shadow)
-        sent = self._load(shadow, window=None)
-        if sent.rows == 0 and self.run.transfer.on_empty == "fail":
-            raise errors.EmptySourceError(self.source.description)
-        with self._timed(run_module.Phase.INDEX):
+        sent = self._load_all(shadow)
+        with self.timed(run_module.Phase.INDEX):
             self.target.finish_load(shadow, self.run.transfer.key)
         self._prove_loaded(shadow, sent)
         self._refuse_duplicates(shadow)
-        publisher = publish.Publisher(self.run, self.target, self.columns)
-        with self._timed(run_module.Phase.PUBLISH):
-            match self.choice.kind:
-                case publish.Kind.SWAP:
-                    published = publisher.swap(shadow, sent)
-                case publish.Kind.DIFF:
-                    published = publisher.diff(shadow, sent)
-                case _:
-                    published = publisher.replace(shadow, sent)
-        self._report(sent, published)
+        return self._step(shadow, sent)
+
+    def _stage_member(self) -> publish.Step:
+        """Load all rows as the publish of the group needs them.
+
+        In place, what was loaded has no constraint: its foreign keys would be asked for rows that
+        the other members still have to get.
+        """
+        if self.choice.kind is publish.Kind.SWAP:
+            return self._stage_shadow()
+        staging, key = self._create_staging(), self.run.transfer.key
+        sent = self._load_all(staging)
+        self._prove_loaded(staging, sent)
+        if key:
+            self._refuse_duplicates(staging, is_constrained=False)
+            # Nothing to remove: it makes lookups by key fast.
+            self.target.keep_latest(staging, self.columns.staged.names, key, [])
+        return self._step(staging, sent)
+
+    def _load_all(self, name: str) -> base.Fingerprint:
+        sent = self._load(name, window=None)
+        if sent.rows == 0 and self.run.transfer.on_empty == "fail":
+            raise errors.EmptySourceError(self.source.description)
+        return sent
+
+    def _step(
+        self, loaded: str, sent: base.Fingerprint, window: base.CursorWindow | None = None
+    ) -> publish.Step:
+        return publish.Step(
+            self.run, self.target, self.columns, self.choice.kind, loaded, sent, window
+        )
 
     def _create_shadow(self, shadow: str) -> None:
         transfer = self.run.transfer
@@ -151,40 +206,40 @@ class TransferPipeline(etl.TMGETL):
         else:
             self.target.create_shadow(shadow, indexes)
 
-    def _refuse_duplicates(self, shadow: str) -> None:
+    def _refuse_duplicates(self, name: str, *, is_constrained: bool = True) -> None:
         """Look for doubled keys where no constraint of the table refuses them."""
         key = self.run.transfer.key
         table = self.target.describe() or self.target.planned(self.columns.columns, key)
-        if not key or table.is_unique_over(key):
+        if not key or (is_constrained and table.is_unique_over(key)):
             return
-        twice = self.target.duplicate_key(shadow, key)
+        twice = self.target.duplicate_key(name, key)
         if twice is not None:
             raise errors.DuplicateKeyError(self.target.table, twice)
 
     # --- delta ----------------------------------------------------------------------------------
 
-    def _delta(self) -> None:
+    def _stage_window(self) -> publish.Step:
         transfer = self.run.transfer
         delta = transfer.delta
         if delta is None:
             raise errors.ConfigError(f"the transfer {transfer.name!r} declares no `delta:`")
         window = base.CursorWindow(delta.cursor, self.run.window.start, self.run.window.end)
-        self._create_target()
-        self._evolve()
-        staging = self.run.names.table("stage", self.target.table)
-        self.target.create_staging(staging, self.columns.names, self.columns.extra)
+        staging = self._create_staging()
         ask_for_latest(self.run, self.source)
         sent = self._load(staging, window=window)
         self._warn_of_no_rows(sent, window)
         self._prove_loaded(staging, sent)
-        publisher = publish.Publisher(self.run, self.target, self.columns)
-        with self._timed(run_module.Phase.PUBLISH):
-            if self.choice.kind is publish.Kind.MERGE:
-                published = publisher.merge(staging)
-            else:
-                self._refuse_wiping(sent, window)
-                published = publisher.replace_window(staging, sent, window)
-        self._report(sent, published)
+        if self.choice.kind is publish.Kind.MERGE:
+            return self._step(staging, sent)
+        self._refuse_wiping(sent, window)
+        return self._step(staging, sent, window)
+
+    def _create_staging(self) -> str:
+        self._create_target()
+        self._evolve()
+        staging = self.run.names.table("stage", self.target.table)
+        self.target.create_staging(staging, self.columns.names, self.columns.extra)
+        return staging
 
     def _create_target(self) -> None:
         """Create a missing target, empty, through the same swap that publishes a full one."""
@@ -216,7 +271,7 @@ class TransferPipeline(etl.TMGETL):
     # --- steps of both --------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _fenced(self) -> Iterator[None]:
+    def fenced(self) -> Iterator[None]:
         """Blame the loss of the lock for what fails after it.
 
         The run that has the lock now has removed our tables, and what the database says of that
@@ -274,17 +329,16 @@ class TransferPipeline(etl.TMGETL):
             return
         is_delta = self.run.write_mode is run_module.WriteMode.DELTA
         schema = self.columns.staged if is_delta else self.columns.columns
-        with self._timed(run_module.Phase.VERIFY):
+        with self.timed(run_module.Phase.VERIFY):
             held = verify.prove(self.target, name, schema, base.Selection(), level)
         self.result = dataclasses.replace(self.result, fingerprint_target=str(held))
         verify.require_equal(self.target.table, sent, held)
         self.run.stop.check()
 
-    def _report(self, sent: base.Fingerprint, published: publish.Published) -> None:
+    def _report(self, published: publish.Published) -> None:
         changes = published.changes
         self.result = dataclasses.replace(
             self.result,
-            rows_read=sent.rows,
             rows_inserted=changes.inserted,
             rows_updated=changes.updated,
             rows_deleted=changes.deleted,
@@ -294,7 +348,8 @@ class TransferPipeline(etl.TMGETL):
             self.result = previous.remembered(self.run, self.result, published.kept)
 
     @contextlib.contextmanager
-    def _timed(self, phase: run_module.Phase) -> Iterator[None]:
+    def timed(self, phase: run_module.Phase) -> Iterator[None]:
+        """Report a phase for the length of a block, and remember its seconds."""
         started = time.monotonic()
         try:
             with self.run.phase(phase):

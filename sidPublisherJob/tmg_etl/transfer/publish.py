@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import enum
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from tmg_etl import errors
@@ -78,7 +78,7 @@ def choose(
             )
         return Choice(Kind.DIFF, "the transfer asks for it")
     # Nobody else fills a column of a folder of files: it is written as a whole.
-    kept = _kept_columns(transfer, table) if capabilities.can_diff else []
+    kept = kept_columns(transfer, table) if capabilities.can_diff else []
     if kept:
         if able_to_diff:
             return Choice(Kind.DIFF, f"a rename would empty the omitted column {kept[0]!r}")
@@ -108,7 +108,7 @@ def _choose_keeping(
     """Return the swap that leaves a previous table; nothing else does."""
     reasons = list(table.swap_blockers)
     reasons += [
-        f"the omitted column {name!r} would be emptied" for name in _kept_columns(transfer, table)
+        f"the omitted column {name!r} would be emptied" for name in kept_columns(transfer, table)
     ]
     if not capabilities.can_keep:
         reasons = ["this kind of target keeps no replaced tables"]
@@ -120,7 +120,7 @@ def _choose_keeping(
     return Choice(Kind.SWAP, f"the replaced table is kept for {transfer.keep_previous}")
 
 
-def _kept_columns(transfer: model.Transfer, table: base.Table) -> list[str]:
+def kept_columns(transfer: model.Transfer, table: base.Table) -> list[str]:
     """Return the target's columns that the transfer omits: somebody else fills them."""
     return [
         column.name
@@ -151,116 +151,92 @@ class Published:
 
     Attributes:
         changes: rows of the target by what happened to them.
-        held: fingerprint of the published rows; None when nothing was verified.
         kept: name under which the replaced table is kept; None: it is not.
     """
 
     changes: base.Changes
-    held: base.Fingerprint | None
     kept: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
-class Publisher:
-    """Publishes one loaded table of one run.
+class Step:
+    """One table's part in a publish: what was loaded and proved, and how it becomes visible.
 
     Attributes:
         run: whose names and transfer are used.
         target: opened, with the lock held.
         columns: the columns of the run.
+        kind: swap, diff, replace, merge or replace_window.
+        loaded: the shadow or staging table.
+        sent: what it holds.
+        window: the rows of the target that are meant; None means all.
     """
 
     run: run_module.Run
     target: base.Target
     columns: mapping.Mapping
+    kind: Kind
+    loaded: str
+    sent: base.Fingerprint
+    window: base.CursorWindow | None = None
 
-    def swap(self, shadow: str, sent: base.Fingerprint) -> Published:
-        """Put a verified shadow in the target's place."""
-        self.target.check_lock()
-        kept = None
-        if self.run.transfer.keep_previous is not None and not self.columns.is_new:
-            kept = self.run.names.table("prev", self.target.table)
-            replaced = self.target.swap_keeping(shadow, self.run.names, kept)
-        else:
-            replaced = self.target.swap(shadow, self.run.names)
-        held = sent if self._verifies else None
-        return Published(base.Changes(inserted=sent.rows, deleted=replaced), held, kept)
-
-    def diff(self, shadow: str, sent: base.Fingerprint) -> Published:
-        """Make the target equal a verified shadow, touching only rows that differ."""
-        return self._in_place(shadow, sent, None, has_key=True)
-
-    def replace(self, shadow: str, sent: base.Fingerprint) -> Published:
-        """Delete all rows of the target and insert the shadow's, in one transaction."""
-        return self._in_place(shadow, sent, None, has_key=False)
-
-    def replace_window(
-        self, staging: str, sent: base.Fingerprint, window: base.CursorWindow
-    ) -> Published:
-        """Make the target's rows inside the window equal the staged ones."""
+    def prepared(self) -> Step:
+        """Return the step with one version of each key left in what was loaded."""
         key = self.run.transfer.key
-        if key:
-            self._keep_latest(staging)
-            sent = self._prove(staging, base.Selection())
-        return self._in_place(staging, sent, window, has_key=bool(key))
+        if self.kind is Kind.MERGE or (self.kind is Kind.REPLACE_WINDOW and key):
+            order_by = self.run.transfer.delta.order_by if self.run.transfer.delta else []
+            self.target.keep_latest(self.loaded, self.columns.staged.names, key, order_by)
+        if self.kind is Kind.REPLACE_WINDOW and key:
+            return dataclasses.replace(self, sent=self._prove(self.loaded, base.Selection()))
+        return self
 
-    def merge(self, staging: str) -> Published:
-        """Upsert the latest staged version of each key."""
-        transfer = self.run.transfer
-        delta = transfer.delta
-        assert delta is not None
-        self._keep_latest(staging)
-        selection = base.Selection(keys_of=staging, key=tuple(transfer.key))
-        held: base.Fingerprint | None = None
-        self.target.check_lock()
-        with self._looking(lambda: self._holds(selection, held)), self.target.transaction():
-            changes = self.target.upsert(
-                staging, self.columns.names, transfer.key, delta.order_by, delta.deleted
+    def exchange(self) -> base.Exchange:
+        """Return the step as a swap."""
+        keep = None
+        if self.run.transfer.keep_previous is not None and not self.columns.is_new:
+            keep = self.run.names.table("prev", self.target.table)
+        return base.Exchange(self.target, self.loaded, keep)
+
+    def write(self, part: base.Part = base.Part.ALL) -> base.Changes:
+        """Merge what was loaded into the target, inside a transaction."""
+        names, transfer = self.columns.names, self.run.transfer
+        if self.kind is Kind.MERGE:
+            delta = transfer.delta
+            assert delta is not None
+            return self.target.upsert(
+                self.loaded, names, transfer.key, delta.order_by, delta.deleted, part
             )
-            if self._verifies:
-                held = self._prove(self.target.table, selection)
-                self._require_equal(self._prove(staging, base.Selection()), held)
-            self.run.stop.check()
-        return Published(changes, held)
+        if self.kind is Kind.DIFF or (self.kind is Kind.REPLACE_WINDOW and transfer.key):
+            return self.target.diff(self.loaded, names, transfer.key, self.window, part)
+        return self.target.replace_rows(self.loaded, names, self.window)
 
-    def _in_place(
-        self,
-        loaded: str,
-        sent: base.Fingerprint,
-        window: base.CursorWindow | None,
-        *,
-        has_key: bool,
-    ) -> Published:
-        names, key = self.columns.names, self.run.transfer.key
-        selection = base.Selection(window=window)
-        held: base.Fingerprint | None = None
-        self.target.check_lock()
-        with self._looking(lambda: self._holds(selection, held)), self.target.transaction():
-            if has_key:
-                changes = self.target.diff(loaded, names, key, window)
-            else:
-                changes = self.target.replace_rows(loaded, names, window)
-            if self._verifies:
-                held = self._prove(self.target.table, selection)
-                self._require_equal(sent, held)
-            self.run.stop.check()
-        return Published(changes, held)
+    def proved(self) -> base.Fingerprint | None:
+        """Return what the target holds of it; None when nothing is to be verified.
 
-    @contextlib.contextmanager
-    def _looking(self, is_published: Callable[[], bool]) -> Iterator[None]:
-        """Take a transaction whose COMMIT nobody answered for done if its outcome is there."""
-        try:
-            yield
-        except errors.CommitUnknownError:
-            if not is_published():
-                raise
+        Raises:
+            errors.VerificationError: it is not what was loaded.
+        """
+        if not self._verifies:
+            return None
+        held = self._prove(self.target.table, self._selection)
+        # A merge has removed from the staging table what must not be in the target.
+        is_merge = self.kind is Kind.MERGE
+        sent = self._prove(self.loaded, base.Selection()) if is_merge else self.sent
+        self._require_equal(sent, held)
+        return held
 
-    def _holds(self, selection: base.Selection, proved: base.Fingerprint | None) -> bool:
+    def holds(self, proved: base.Fingerprint | None) -> bool:
         """Return whether the target holds what was proved before the COMMIT.
 
         It may have held the same rows before: then there is nothing to tell apart.
         """
-        return proved is not None and self._prove(self.target.table, selection) == proved
+        return proved is not None and self._prove(self.target.table, self._selection) == proved
+
+    @property
+    def _selection(self) -> base.Selection:
+        if self.kind is Kind.MERGE:
+            return base.Selection(keys_of=self.loaded, key=tuple(self.run.transfer.key))
+        return base.Selection(window=self.window)
 
     def _require_equal(self, sent: base.Fingerprint, held: base.Fingerprint) -> None:
         """Raise unless both are equal; a key that the target held twice is named as the cause."""
@@ -276,11 +252,6 @@ class Publisher:
             reason = "in the target, which has no unique index over it: publish by truncate once"
             raise errors.DuplicateKeyError(self.target.table, twice, reason=reason) from unequal
 
-    def _keep_latest(self, staging: str) -> None:
-        transfer = self.run.transfer
-        order_by = transfer.delta.order_by if transfer.delta else []
-        self.target.keep_latest(staging, self.columns.staged.names, transfer.key, order_by)
-
     def _prove(self, name: str, selection: base.Selection) -> base.Fingerprint:
         level = self.run.transfer.verify
         return verify.prove(
@@ -290,3 +261,79 @@ class Publisher:
     @property
     def _verifies(self) -> bool:
         return self.run.transfer.verify != "off"
+
+
+#: Returns a block in which whatever is raised is the fault of one step.
+Blame = Callable[[Step], contextlib.AbstractContextManager[None]]
+
+
+def _nobody(step: Step) -> contextlib.AbstractContextManager[None]:
+    return contextlib.nullcontext()
+
+
+def together(
+    steps: Sequence[Step],
+    order: Sequence[tuple[int, base.Part]] = ((0, base.Part.ALL),),
+    blame: Blame = _nobody,
+) -> list[Published]:
+    """Publish tables in one atomic step; a single run's is the only one.
+
+    Args:
+        steps: over one session; all of them by swap, or none.
+        order: in which they are written where they are not swapped, by position.
+        blame: told whose part is done.
+    """
+    prepared = []
+    for step in steps:
+        with blame(step):
+            prepared.append(step.prepared())
+    for step in steps:
+        with blame(step):
+            step.target.check_lock()
+    if prepared[0].kind is Kind.SWAP:
+        return _swap(prepared)
+    return _in_place(prepared, order, blame)
+
+
+def _swap(steps: list[Step]) -> list[Published]:
+    """Put verified shadows in their targets' places."""
+    names, exchanges = steps[0].run.names, [step.exchange() for step in steps]
+    first = exchanges[0]
+    if len(steps) > 1:
+        replaced = first.target.swap_together(exchanges, names)
+    elif first.keep is not None:
+        replaced = [first.target.swap_keeping(first.shadow, names, first.keep)]
+    else:
+        replaced = [first.target.swap(first.shadow, names)]
+    return [
+        Published(base.Changes(inserted=step.sent.rows, deleted=rows), exchange.keep)
+        for step, exchange, rows in zip(steps, exchanges, replaced, strict=True)
+    ]
+
+
+def _in_place(
+    steps: list[Step], order: Sequence[tuple[int, base.Part]], blame: Blame
+) -> list[Published]:
+    """Change the targets' rows in one transaction, and prove them before its end."""
+    changes = [base.Changes()] * len(steps)
+    held: list[base.Fingerprint | None] = []
+    first, *others = [step.target for step in steps]
+    with _looking(steps, held), first.transaction(others):
+        for position, part in order:
+            with blame(steps[position]):
+                changes[position] = changes[position].plus(steps[position].write(part))
+        for step in steps:
+            with blame(step):
+                held.append(step.proved())
+        steps[0].run.stop.check()
+    return [Published(made) for made in changes]
+
+
+@contextlib.contextmanager
+def _looking(steps: list[Step], held: list[base.Fingerprint | None]) -> Iterator[None]:
+    """Take a transaction whose COMMIT nobody answered for done if its outcome is there."""
+    try:
+        yield
+    except errors.CommitUnknownError:
+        if not all(step.holds(proved) for step, proved in zip(steps, held, strict=True)):
+            raise

@@ -18,6 +18,7 @@ from tmg_etl.transfer import pipeline as pipeline_module
 
 if TYPE_CHECKING:
     from tmg_etl.config import model
+    from tmg_etl.transfer import group as group_module
 
 
 def build(
@@ -49,8 +50,17 @@ def build(
 
     Raises:
         errors.UsageError: the window ends before it starts.
-        errors.ConfigError: unknown transfer, or a pipeline class that cannot be loaded.
+        errors.ConfigError: unknown transfer, one that is published with its group only, or a
+            pipeline class that cannot be loaded.
     """
+    group_name = config.group_of(transfer_name)
+    if group_name is not None:
+        raise errors.ConfigError(
+            f"{transfer_name} is published with the group {group_name}: alone, it would show"
+            " another day than the other tables",
+            where=f"{config.location}:transfers.{transfer_name}.publish_group",
+            hint=f"run {group_name} instead of {transfer_name}",
+        )
     run = make_run(
         config,
         transfer_name,
@@ -71,6 +81,85 @@ def build(
 
         recorder = ledger_recorder.LedgerRecorder(config.ledger, config.redact)
     return pipeline_class(run, lock=_locker(run), recorder=recorder)
+
+
+def build_group(
+    config: model.Config,
+    group_name: str,
+    *,
+    execution_date: datetime.date,
+    delta_start_date: datetime.date | None,
+    write_mode: run_module.WriteMode,
+    progress: run_module.Progress | None = None,
+    logger: logging.Logger | None = None,
+    stop: run_module.StopFlag | None = None,
+    run_id: str | None = None,
+    recorder: run_module.Recorder | None = None,
+) -> group_module.Group:
+    """Return the runs of a publish group; nothing is opened yet.
+
+    Arguments as for `build`; `run_id` is that of the first member.
+
+    Raises:
+        errors.UsageError: the window ends before it starts.
+        errors.ConfigError: there is no such group, or a member's pipeline class publishes by
+            itself.
+    """
+    from tmg_etl.transfer import group as group_module
+    from tmg_etl.transfer import group_choice
+
+    if recorder is None:
+        from tmg_etl.ledger import recorder as ledger_recorder
+
+        recorder = ledger_recorder.LedgerRecorder(config.ledger, config.redact)
+    stop, step_id = stop or run_module.StopFlag(), run_id or run_module.new_run_id()
+    members: list[pipeline_module.TransferPipeline] = []
+    for transfer in config.groups.get(group_name) or (config.transfer(group_name),):
+        run = make_run(
+            config,
+            transfer.name,
+            execution_date=execution_date,
+            delta_start_date=delta_start_date,
+            write_mode=group_choice.mode_of(transfer, write_mode),
+            progress=progress,
+            logger=logger,
+            stop=stop,
+            run_id=None if members else step_id,
+        )
+        kind = _member_class(transfer, config.packages)
+        run = dataclasses.replace(
+            run,
+            pipeline_path=f"{kind.__module__}:{kind.__qualname__}",
+            group=group_name,
+            step_id=step_id,
+        )
+        members.append(kind(run, recorder=recorder))
+    return group_module.Group(group_name, members, write_mode)
+
+
+def _member_class(
+    transfer: model.Transfer, packages: Sequence[str]
+) -> type[pipeline_module.TransferPipeline]:
+    """Return the pipeline class of a group's member, which leaves the publish to the group.
+
+    Raises:
+        errors.ConfigError: it does that itself, or cannot be loaded.
+    """
+    kind, plain = load_class(transfer, packages), pipeline_module.TransferPipeline
+    own = [
+        name
+        for name in ("exclusive", "pipeline", "execute")
+        if getattr(kind, name) is not getattr(plain, name)
+    ]
+    if issubclass(kind, plain) and not own:
+        return kind
+    what = f"has its own `{own[0]}`" if issubclass(kind, plain) else "is no TransferPipeline"
+    raise errors.ConfigError(
+        f"{kind.__name__} {what}, so that the group {transfer.publish_group} cannot publish for it",
+        where=f"transfers.{transfer.name}.pipeline",
+        hint="derive it from TransferPipeline and override `open_source`, or take the transfer out"
+        " of the group",
+    )
 
 
 def make_run(

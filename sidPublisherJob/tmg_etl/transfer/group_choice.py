@@ -1,0 +1,172 @@
+"""How a publish group becomes visible: all tables by one swap, or all in place; and in which order.
+
+Pure: takes what the targets say of themselves.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from tmg_etl import errors
+from tmg_etl import run as run_module
+from tmg_etl.connectors import base
+from tmg_etl.transfer import publish
+
+if TYPE_CHECKING:
+    from tmg_etl.config import model
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """A member that has something to publish.
+
+    Attributes:
+        transfer: declared.
+        table: its target; None when there is none yet.
+        capabilities: of the target.
+    """
+
+    transfer: model.Transfer
+    table: base.Table | None
+    capabilities: base.Capabilities
+
+
+def mode_of(transfer: model.Transfer, write_mode: run_module.WriteMode) -> run_module.WriteMode:
+    """Return a member's own mode in a run of its group: without a `delta:` it is refreshed."""
+    return run_module.WriteMode.TRUNCATE if transfer.delta is None else write_mode
+
+
+def choose(
+    candidates: Sequence[Candidate], write_mode: run_module.WriteMode
+) -> list[publish.Choice]:
+    """Return how each member is published, in one step.
+
+    Args:
+        candidates: the members that are published; one alone is published as without a group.
+        write_mode: of the group's run.
+
+    Raises:
+        errors.ConfigError: what a member asks for cannot be done, or not with the others.
+    """
+    alone = [
+        publish.choose(one.transfer, one.table, one.capabilities, mode_of(one.transfer, write_mode))
+        for one in candidates
+    ]
+    if len(candidates) < 2:
+        return alone
+    reason = _in_place_because(candidates, alone, write_mode)
+    if reason is None:
+        kind = publish.Kind.SWAP
+        words = f"{len(candidates)} tables of the group are swapped in one step"
+        return [publish.Choice(kind, words) for _ in candidates]
+    return [_in_place(one, reason, write_mode) for one in candidates]
+
+
+def _in_place_because(
+    candidates: Sequence[Candidate],
+    alone: Sequence[publish.Choice],
+    write_mode: run_module.WriteMode,
+) -> str | None:
+    if write_mode is run_module.WriteMode.DELTA:
+        return "the group is merged"
+    for one, choice in zip(candidates, alone, strict=True):
+        if one.table is None:
+            continue
+        table = one.transfer.target.table
+        if one.table.swap_blockers:
+            return f"a rename would break {table}: {'; '.join(one.table.swap_blockers)}"
+        if one.transfer.publish == "diff":
+            return f"{one.transfer.name} asks for a diff"
+        kept = publish.kept_columns(one.transfer, one.table)
+        if kept and choice.kind is not publish.Kind.SWAP:
+            return f"a rename would empty the omitted column {kept[0]!r} of {table}"
+    return None
+
+
+def _in_place(one: Candidate, reason: str, write_mode: run_module.WriteMode) -> publish.Choice:
+    transfer = one.transfer
+    if mode_of(transfer, write_mode) is run_module.WriteMode.DELTA:
+        return publish.choose(transfer, one.table, one.capabilities, write_mode)
+    for key, is_asked in (
+        ("keep_previous", transfer.keep_previous is not None),
+        ("publish: swap", transfer.publish == "swap"),
+    ):
+        if is_asked:
+            raise errors.ConfigError(
+                f"`{key}` of {transfer.name} needs a swap, and its group is published in place:"
+                f" {reason}",
+                hint=f"remove it from {transfer.name}, or take {transfer.name} out of the group",
+            )
+    kept = [] if one.table is None else publish.kept_columns(transfer, one.table)
+    if kept and not transfer.key:
+        raise errors.ConfigError(
+            f"a full refresh of {transfer.target.table} would empty the omitted column {kept[0]!r}",
+            hint="declare `key:` to keep it",
+        )
+    is_diff = bool(transfer.key) and one.capabilities.can_diff
+    kind = publish.Kind.DIFF if is_diff else publish.Kind.REPLACE
+    return publish.Choice(kind, f"in place, with its group: {reason}")
+
+
+def order(
+    tables: Sequence[str],
+    kinds: Sequence[publish.Kind],
+    references: Mapping[str, frozenset[str]],
+) -> list[tuple[int, base.Part]]:
+    """Return in which order tables are written in place so that their foreign keys always hold.
+
+    A table that others refer to gets its new rows before them and loses its old ones after them.
+
+    Args:
+        tables: of the members.
+        kinds: how each is published.
+        references: by table, the tables that its foreign keys refer to.
+
+    Returns:
+        Positions in `tables`, each with what is done to it.
+
+    Raises:
+        errors.ConfigError: tables refer to each other, or one that others refer to has no key.
+    """
+    places = {table.casefold(): place for place, table in enumerate(tables)}
+    parents = {
+        place: {
+            places[name.casefold()]
+            for name in references.get(table, ())
+            if name.casefold() in places and places[name.casefold()] != place
+        }
+        for place, table in enumerate(tables)
+    }
+    referenced = set().union(*parents.values())
+    for place in sorted(referenced):
+        if kinds[place] is publish.Kind.REPLACE:
+            child = next(tables[other] for other in parents if place in parents[other])
+            raise errors.ConfigError(
+                f"{tables[place]} has no `key:`, so that all its rows would be deleted, and a"
+                f" foreign key of {child} in the same group refers to them",
+                hint=f"declare the `key:` of {tables[place]}",
+            )
+    sequence = _parents_first(tables, parents)
+    first = [
+        (place, base.Part.WRITE if place in referenced else base.Part.ALL) for place in sequence
+    ]
+    last = [(place, base.Part.DELETE) for place in reversed(sequence) if place in referenced]
+    return first + last
+
+
+def _parents_first(tables: Sequence[str], parents: Mapping[int, set[int]]) -> list[int]:
+    sequence: list[int] = []
+    waiting = list(parents)
+    while waiting:
+        ready = [place for place in waiting if parents[place] <= set(sequence)]
+        if not ready:
+            names = ", ".join(tables[place] for place in waiting)
+            raise errors.ConfigError(
+                f"foreign keys lead in a circle, so that no order fits: {names}",
+                hint="drop one of the foreign keys, or take a table out of the group",
+            )
+        sequence += ready
+        waiting = [place for place in waiting if place not in ready]
+    return sequence
