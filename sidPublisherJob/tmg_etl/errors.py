@@ -207,13 +207,16 @@ class GroupError(TmgEtlError):
         group: its name.
         transfer: the member that failed.
         error: why; its exit code is that of the whole group.
+        was: what did not happen to any of them.
     """
 
-    def __init__(self, group: str, transfer: str, error: BaseException) -> None:
+    def __init__(
+        self, group: str, transfer: str, error: BaseException, *, was: str = "published"
+    ) -> None:
         self.group, self.transfer = group, transfer
         self.exit_code = exit_code_of(error)
         reason = error.message if isinstance(error, TmgEtlError) else str(error) or repr(error)
-        super().__init__(f"nothing of the group {group} was published: {transfer}: {reason}")
+        super().__init__(f"nothing of the group {group} was {was}: {transfer}: {reason}")
 
 
 class LedgerError(TemporaryError):

@@ -65,7 +65,7 @@ class Group:
         self._write_mode = write_mode
         # Whoever locks several tables does it in one order: two that wait for each other would
         # wait for ever.
-        self._turns = sorted(members, key=_place)
+        self._turns = sorted(members, key=lambda member: place(member.run))
         self._host: base.Target | None = None
         self._outcomes: dict[str, run_module.Outcome] = {}
         self._published: dict[str, publish.Published] | None = None
@@ -108,19 +108,10 @@ class Group:
         Raises:
             errors.ConfigError: its kind publishes each table alone.
         """
-        spec = member.run.transfer.target
         if self._host is not None:
-            return self._host.beside(spec.table)
-        opened = member.run.connections[spec.connection].open_target(spec.table)
-        if not opened.capabilities.can_group:
-            opened.close()
-            raise errors.ConfigError(
-                f"the connection {spec.connection!r} publishes each table alone, and"
-                f" {member.run.transfer_name} is in the group {self.name}",
-                hint="remove `publish_group` from the transfers to it",
-            )
-        self._host = opened
-        return opened
+            return self._host.beside(member.run.transfer.target.table)
+        self._host = open_first(member.run)
+        return self._host
 
     def carry_out(self, member: pipeline.TransferPipeline) -> publish.Published | None:
         """Run the members after this one; the last one loads and publishes all."""
@@ -223,6 +214,25 @@ class Group:
         return dict(zip(steps, done, strict=True))
 
 
-def _place(member: pipeline.TransferPipeline) -> tuple[str, str]:
-    table = member.run.transfer.target.table
+def place(run: run_module.Run) -> tuple[str, str]:
+    """Return what runs of one group are sorted by to lock their targets."""
+    table = run.transfer.target.table
     return table.casefold(), table
+
+
+def open_first(run: run_module.Run) -> base.Target:
+    """Return the target of a group's first run, whose session the others share.
+
+    Raises:
+        errors.ConfigError: its kind publishes each table alone.
+    """
+    spec = run.transfer.target
+    opened = run.connections[spec.connection].open_target(spec.table)
+    if not opened.capabilities.can_group:
+        opened.close()
+        raise errors.ConfigError(
+            f"the connection {spec.connection!r} publishes each table alone, and"
+            f" {run.transfer_name} is in the group {run.transfer.publish_group}",
+            hint="remove `publish_group` from the transfers to it",
+        )
+    return opened
