@@ -89,8 +89,10 @@ def _in_place(one: Candidate, reason: str, write_mode: run_module.WriteMode) -> 
     transfer = one.transfer
     if mode_of(transfer, write_mode) is run_module.WriteMode.DELTA:
         return publish.choose(transfer, one.table, one.capabilities, write_mode)
+    # A delta keeps no previous table of anything; what is kept of the last full refresh stays.
+    is_delta = write_mode is run_module.WriteMode.DELTA
     for key, is_asked in (
-        ("keep_previous", transfer.keep_previous is not None),
+        ("keep_previous", transfer.keep_previous is not None and not is_delta),
         ("publish: swap", transfer.publish == "swap"),
     ):
         if is_asked:
