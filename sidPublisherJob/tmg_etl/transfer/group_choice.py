@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from tmg_etl.config import model
 
 
+_TOGETHER = "in place, with its group: "
+_MERGED = "the group is merged"
+
+
 @dataclasses.dataclass(frozen=True)
 class Candidate:
     """A member that has something to publish.
@@ -64,13 +68,22 @@ def choose(
     return [_in_place(one, reason, write_mode) for one in candidates]
 
 
+def reason_of(choices: Sequence[publish.Choice]) -> str:
+    """Return why a group is published as it is, in words for the whole of it."""
+    merges = (publish.Kind.MERGE, publish.Kind.REPLACE_WINDOW)
+    others = [choice.reason for choice in choices if choice.kind not in merges]
+    if len(choices) > 1 and not others:
+        return _MERGED
+    return (others or [choices[0].reason])[0].removeprefix(_TOGETHER)
+
+
 def _in_place_because(
     candidates: Sequence[Candidate],
     alone: Sequence[publish.Choice],
     write_mode: run_module.WriteMode,
 ) -> str | None:
     if write_mode is run_module.WriteMode.DELTA:
-        return "the group is merged"
+        return _MERGED
     for one, choice in zip(candidates, alone, strict=True):
         if one.table is None:
             continue
@@ -109,7 +122,7 @@ def _in_place(one: Candidate, reason: str, write_mode: run_module.WriteMode) -> 
         )
     is_diff = bool(transfer.key) and one.capabilities.can_diff
     kind = publish.Kind.DIFF if is_diff else publish.Kind.REPLACE
-    return publish.Choice(kind, f"in place, with its group: {reason}")
+    return publish.Choice(kind, f"{_TOGETHER}{reason}")
 
 
 def order(
