@@ -6,7 +6,7 @@ import dataclasses
 import pathlib
 
 from tmg_etl.cli import plan_view
-from tmg_etl.transfer import plan, rehearsal
+from tmg_etl.transfer import group_plan, plan, rehearsal
 
 PAGE = pathlib.Path(__file__).parents[3] / "docs" / "plan.md"
 
@@ -90,4 +90,39 @@ def test_what_is_not_known_is_said() -> None:
 def test_the_page_explains_every_key() -> None:
     page = PAGE.read_text(encoding="utf-8")
     for key in PLAN.as_dict():
+        assert f"`{key}`" in page, key
+
+
+GROUP = group_plan.GroupPlan(
+    group="nightly",
+    write_mode="delta",
+    window="20130101 to 20130102",
+    publish="in place",
+    publish_reason="the group is merged",
+    estimated_seconds=6.5,
+    disk_needed_bytes=5_000_000,
+    disk_free_bytes=10_000_000,
+    warnings=("mind the gap",),
+    members=(PLAN, dataclasses.replace(PLAN, transfer="dim")),
+)
+
+
+def test_a_group_is_shown_with_its_step_and_then_each_member() -> None:
+    head, first, second, last = plan_view.render_group(GROUP).split("\n\n")
+    assert head.splitlines() == [
+        "group     nightly: fact, dim, published in one step",
+        "mode      delta, window 20130101 to 20130102",
+        "publish   in place: the group is merged",
+        "time      about 6.5 s",
+        "disk      about 5.0 MB of 10.0 MB that are free",
+        "warning   mind the gap",
+    ]
+    assert f"{first}\nnothing was written" == plan_view.render(PLAN)
+    assert second.startswith("transfer  dim ")
+    assert last == "nothing was written"
+
+
+def test_the_page_explains_every_key_of_a_group() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    for key in GROUP.as_dict():
         assert f"`{key}`" in page, key

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 
+import pytest
+
+from tmg_etl import errors
 from tmg_etl.cli import verify_view
-from tmg_etl.transfer import comparison, difference
+from tmg_etl.transfer import comparison, difference, group_comparison
 
 PAGE = pathlib.Path(__file__).parents[3] / "docs" / "verify.md"
 
@@ -44,6 +48,43 @@ def test_differing_rows_are_shown_one_on_a_line() -> None:
         f'  changed  id=3: name: source "{"x" * 59}…", target "\\u001b[31mred"',
         "  and 1,999 rows more; `--limit` shows more of them",
     ]
+
+
+EQUAL = dataclasses.replace(
+    DIFFERENT,
+    transfer="dim",
+    columns_missing=(),
+    target_fingerprint=DIFFERENT.source_fingerprint,
+    missing=0,
+    extra=0,
+    changed=0,
+    differences=(),
+)
+LOST = group_comparison.Uncompared("more", errors.TemporaryError("the server is away"))
+
+
+def test_each_member_of_a_group_is_told_of() -> None:
+    found = group_comparison.GroupComparison("nightly", (EQUAL, DIFFERENT, LOST))
+    equal, different, lost, last = verify_view.render_group(found).split("\n\n")
+    assert equal.splitlines()[-1] == "equal"
+    assert different == verify_view.render(DIFFERENT)
+    assert lost == "transfer  more\nnot compared: the server is away"
+    assert last == "group nightly: 1 of 3 equal; not: fact, more"
+
+
+@pytest.mark.parametrize(
+    ("members", "code"),
+    [((EQUAL, EQUAL), 0), ((EQUAL, DIFFERENT), 65), ((LOST, DIFFERENT), 65), ((EQUAL, LOST), 75)],
+)
+def test_a_group_that_differs_is_a_data_error(
+    members: tuple[comparison.Comparison | group_comparison.Uncompared, ...], code: int
+) -> None:
+    found = group_comparison.GroupComparison("nightly", members)
+    assert found.exit_code == code
+    assert found.as_dict()["equal"] is (code == 0)
+    page = PAGE.read_text(encoding="utf-8")
+    for key in {*found.as_dict(), *LOST.as_dict()}:
+        assert f"`{key}`" in page, key
 
 
 def test_the_page_explains_every_key() -> None:

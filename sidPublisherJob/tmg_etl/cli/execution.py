@@ -12,6 +12,8 @@ from tmg_etl.cli import feedback, guard, output, summary
 
 if TYPE_CHECKING:
     from tmg_etl.config import model
+    from tmg_etl.transfer import group_plan
+    from tmg_etl.transfer import plan as plan_module
 
 PROG = "pipeline"
 
@@ -120,16 +122,25 @@ def _print(result: summary.Summary, voice: feedback.Feedback) -> None:
 def _plan(request: Request, voice: feedback.Feedback, rows: str) -> int:
     config = _load(request, voice)
     from tmg_etl.cli import plan_view
+    from tmg_etl.transfer import group_plan, rehearsal
     from tmg_etl.transfer import plan as plan_module
-    from tmg_etl.transfer import rehearsal
 
-    found = plan_module.make(
-        config, request.transfer_name, **request.facts(), depth=rehearsal.Depth(rows)
-    )
+    name, facts = request.transfer_name, {**request.facts(), "depth": rehearsal.Depth(rows)}
+    if name in config.groups:
+        whole = group_plan.make(config, name, **facts)
+        return _print_plan(whole, plan_view.render_group(whole), voice)
+    make = plan_module.make if config.group_of(name) is None else group_plan.make_member
+    found = make(config, name, **facts)
+    return _print_plan(found, plan_view.render(found), voice)
+
+
+def _print_plan(
+    found: plan_module.Plan | group_plan.GroupPlan, text: str, voice: feedback.Feedback
+) -> int:
     if voice.style.log_format == "json":
         output.write_json(voice.redactor.value(found.as_dict()))
     else:
-        output.write(voice.redactor.text(plan_view.render(found)))
+        output.write(voice.redactor.text(text))
     return found.exit_code
 
 

@@ -2,17 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tmg_etl.cli import quantity
+from tmg_etl.cli import output, quantity
 
 if TYPE_CHECKING:
+    from tmg_etl.transfer import group_plan, rehearsal
     from tmg_etl.transfer import plan as plan_module
-    from tmg_etl.transfer import rehearsal
+
+
+_NOTHING = "nothing was written"
 
 
 def render(plan: plan_module.Plan) -> str:
     """Return the lines that `tmg-etl plan` prints."""
+    return "\n".join([*_lines(plan), _NOTHING])
+
+
+def render_group(found: group_plan.GroupPlan) -> str:
+    """Return the lines that `tmg-etl plan` prints of a publish group."""
+    lines = [
+        f"group     {output.printable(found.group)}: {_listed(found.members)}",
+        f"mode      {found.write_mode}" + (f", window {found.window}" if found.window else ""),
+        f"publish   {found.publish}: {found.publish_reason}",
+    ]
+    if found.estimated_seconds is not None:
+        lines.append(f"time      about {quantity.duration(found.estimated_seconds)}")
+    if found.disk_needed_bytes is not None:
+        lines.append(_disk(found.disk_needed_bytes, found.disk_free_bytes))
+    lines += [f"warning   {warning}" for warning in found.warnings]
+    for member in found.members:
+        lines += ["", *_lines(member)]
+    return "\n".join([*lines, "", _NOTHING])
+
+
+def _listed(members: Sequence[plan_module.Plan]) -> str:
+    names = ", ".join(output.printable(member.transfer) for member in members)
+    return f"{names}, published in one step"
+
+
+def _lines(plan: plan_module.Plan) -> list[str]:
     lines = [
         f"transfer  {plan.transfer} ({plan.pipeline})",
         f"mode      {plan.write_mode}" + (f", window {plan.window}" if plan.window else ""),
@@ -37,7 +67,7 @@ def render(plan: plan_module.Plan) -> str:
     lines += [f"warning   {warning}" for warning in plan.warnings]
     if plan.fails:
         lines.append(f"would fail  {plan.fails}")
-    return "\n".join([*lines, "nothing was written"])
+    return lines
 
 
 def _held(plan: plan_module.Plan) -> str:
@@ -72,7 +102,10 @@ def _circumstances(plan: plan_module.Plan) -> list[str]:
         median = "the past run" if runs == 1 else f"the median of {runs} past runs"
         lines.append(f"time      about {quantity.duration(plan.estimated_seconds)}, by {median}")
     if plan.disk_needed_bytes is not None:
-        free = plan.disk_free_bytes
-        left = "" if free is None else f" of {quantity.size(free)} that are free"
-        lines.append(f"disk      about {quantity.size(plan.disk_needed_bytes)}{left}")
+        lines.append(_disk(plan.disk_needed_bytes, plan.disk_free_bytes))
     return lines
+
+
+def _disk(needed_bytes: int, free_bytes: int | None) -> str:
+    left = "" if free_bytes is None else f" of {quantity.size(free_bytes)} that are free"
+    return f"disk      about {quantity.size(needed_bytes)}{left}"

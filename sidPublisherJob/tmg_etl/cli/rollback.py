@@ -86,17 +86,16 @@ def _execute_group(
         run_id=run_id,
     )
     with guard.deadline(rollback.stop, PROG, voice):
-        outcomes = rollback.execute()
+        outcome = rollback.execute()
     guard.settle()
-    if rollback.error is not None:
-        return guard.report(PROG, guard.failure_of(rollback.error), voice)
+    if outcome.error is not None:
+        return guard.report(PROG, guard.failure_of(outcome.error), voice)
     facts = {
         "group": request.transfer_name,
         "run_id": run_id,
         "status": run.Status.SUCCEEDED.value,
         "members": [
-            _facts(member.name, rollback.run_id(member.name), outcomes[member.name])
-            for member in config.groups[request.transfer_name]
+            _facts(name, rollback.run_id(name), member) for name, member in outcome.members.items()
         ],
     }
     text = output.to_json(facts) if voice.style.log_format == "json" else _render_group(facts)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from tmg_etl import errors
 from tmg_etl import run as run_module
 from tmg_etl.connectors import base
+from tmg_etl.transfer import group as group_module
 from tmg_etl.transfer import undo
 
 if TYPE_CHECKING:
@@ -77,20 +78,16 @@ class GroupRollback:
     ) -> None:
         self._group = group
         self._wanted = wanted
+        self._members = tuple(members)
         # One order for all: two that want the same locks cannot wait for each other.
-        self._members = sorted(members, key=lambda member: member.run.transfer.target.table)
-        for member in self._members:
+        self._turns = sorted(members, key=lambda member: group_module.place(member.run))
+        for member in members:
             member.whole = self
-            member.leader = None if member is self._members[0] else self._members[0]
+            member.leader = None if member is self._turns[0] else self._turns[0]
         self._outcomes: dict[str, run_module.Outcome] = {}
-        #: Whose error it is that nothing is put back, None where it is that of all.
+        #: The member that failed first, None where it is no single one's fault.
         self._culprit: MemberRollback | None = None
         self._error: BaseException | None = None
-
-    @property
-    def error(self) -> BaseException | None:
-        """Return why nothing was put back; None when it was."""
-        return self._error
 
     @property
     def stop(self) -> run_module.StopFlag:
@@ -99,17 +96,18 @@ class GroupRollback:
 
     def run_id(self, transfer: str) -> str:
         """Return the id of a member's run."""
-        return next(
-            member.run.id for member in self._members if member.run.transfer_name == transfer
-        )
+        return next(one.run.id for one in self._members if one.run.transfer_name == transfer)
 
-    def execute(self) -> Mapping[str, run_module.Outcome]:
-        """Roll back, and return how each member's run ended, by transfer; never raises for that.
-
-        A member whose turn did not come has none.
-        """
-        self._execute(self._members[0])
-        return self._outcomes
+    def execute(self) -> group_module.GroupOutcome:
+        """Roll back, and return how each member's run ended; never raises for what they did."""
+        self._execute(self._turns[0])
+        outcomes = {}
+        for member in self._members:
+            name = member.run.transfer_name
+            if name not in self._outcomes:
+                self._outcomes[name] = member.forgo(self._reason_for(member))
+            outcomes[name] = self._outcomes[name]
+        return group_module.GroupOutcome(self._group, outcomes, self._error)
 
     def _execute(self, member: MemberRollback) -> None:
         outcome = member.execute()
@@ -119,31 +117,30 @@ class GroupRollback:
 
     def go_on(self, member: MemberRollback) -> None:
         """Execute what comes after a member has its lock."""
-        position = self._members.index(member)
-        if position < len(self._members) - 1:
-            self._execute(self._members[position + 1])
+        following = self._turns[self._turns.index(member) + 1 :]
+        if following:
+            self._execute(following[0])
         else:
             try:
                 self._put_back()
-            except BaseException as found:  # noqa: BLE001 - raised below, as each member's own
+            except BaseException as found:  # noqa: BLE001 - each member raises it in its own run
                 self._blame(None, found)
         if self._error is not None:
-            raise self._error_of(member, self._error)
+            raise self._reason_for(member)
 
     def _blame(self, member: MemberRollback | None, error: BaseException) -> None:
         """Remember the first error: the others follow from it."""
         if self._error is None:
             self._culprit, self._error = member, error
 
-    def _error_of(self, member: MemberRollback, error: BaseException) -> BaseException:
-        culprit = self._culprit
+    def _reason_for(self, member: MemberRollback) -> BaseException:
+        """Return what a member's own run fails with."""
+        culprit, error = self._culprit, self._error
+        assert error is not None
         if culprit is None or culprit is member or not isinstance(error, Exception):
             return error
         name = culprit.run.transfer_name
-        reason = error.message if isinstance(error, errors.TmgEtlError) else str(error)
-        found = errors.TmgEtlError(f"not put back, because {name} was not: {reason}")
-        found.exit_code = errors.exit_code_of(error)
-        return found
+        return errors.GroupError(self._group, name, error, was="put back")
 
     def _put_back(self) -> None:
         chosen = choose(
@@ -158,11 +155,9 @@ class GroupRollback:
         for member in self._members:
             with self._blaming(member):
                 member.check()
-        leader = self._members[0]
+        leader = self._turns[0]
         with leader.run.phase(run_module.Phase.PUBLISH):
-            replaced = leader.target.swap_together(
-                [member.exchange for member in concerned], leader.run.names
-            )
+            replaced = _swap([member.exchange for member in concerned], leader.run.names)
         for member, rows in zip(concerned, replaced, strict=True):
             member.report(rows)
         for member in self._members:
@@ -177,6 +172,14 @@ class GroupRollback:
         except BaseException as found:
             self._blame(member, found)
             raise
+
+
+def _swap(exchanges: Sequence[base.Exchange], names: run_module.TemporaryNames) -> list[int]:
+    first = exchanges[0]
+    if len(exchanges) > 1:
+        return first.target.swap_together(exchanges, names)
+    assert first.keep is not None
+    return [first.target.swap_keeping(first.shadow, names, first.keep)]
 
 
 def choose(
@@ -245,8 +248,9 @@ def build(
     """
     from tmg_etl.ledger import recorder
 
-    stop = run_module.StopFlag()
-    step_id = run_id or run_module.new_run_id()
+    stop, step_id = run_module.StopFlag(), run_id or run_module.new_run_id()
+    # One for all: the ledger is opened once.
+    written = recorder.LedgerRecorder(config.ledger, config.redact)
     members = []
     for number, transfer in enumerate(config.groups[group]):
         run = undo.make_run(
@@ -257,7 +261,7 @@ def build(
                 dataclasses.replace(run, group=group, step_id=step_id),
                 ledger_url=config.ledger,
                 is_unverified=is_unverified,
-                recorder=recorder.LedgerRecorder(config.ledger, config.redact),
+                recorder=written,
             )
         )
     return GroupRollback(group, members, wanted)

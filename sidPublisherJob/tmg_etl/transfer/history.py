@@ -65,17 +65,26 @@ def pace(ledger_url: str, run: run_module.Run, rows: int | None) -> Pace:
         other.id for other in past if other.env == run.env and other.status == "running"
     )
     done = [other for other in alike if other.status == "succeeded"][:_LATEST]
-    seconds = _seconds(done, rows)
+    is_member = run.transfer.publish_group is not None
+    times = [(_duration_s(other, is_member), other.rows_read) for other in done]
+    seconds = _seconds([(took, read) for took, read in times if took], rows)
     reason = "no run of this transfer has succeeded yet" if seconds is None else None
     return Pace(len(done), seconds, running, reason)
 
 
-def _seconds(runs: list[record.Record], rows: int | None) -> float | None:
-    durations = [run.duration_s for run in runs if run.duration_s is not None]
-    speeds = [run.rows_per_s for run in runs if run.rows_per_s]
-    if not durations:
+def _duration_s(run: record.Record, is_member: bool) -> float | None:
+    """Return how long a run took; of one in a publish group, without its waiting for the others."""
+    if is_member and run.phase_seconds:
+        return sum(run.phase_seconds.values())
+    return run.duration_s
+
+
+def _seconds(times: list[tuple[float, int | None]], rows: int | None) -> float | None:
+    """Return seconds for `rows`, by seconds and rows of past runs."""
+    if not times:
         return None
+    speeds = [read / took for took, read in times if read]
     if rows is None or not speeds:
-        return statistics.median(durations)
+        return statistics.median(took for took, _ in times)
     # A run's fixed cost does not shrink with its rows.
-    return max(rows / statistics.median(speeds), min(durations))
+    return max(rows / statistics.median(speeds), min(took for took, _ in times))

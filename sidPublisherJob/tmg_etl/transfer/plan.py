@@ -114,6 +114,7 @@ def make(
     delta_start_date: datetime.date | None,
     write_mode: run_module.WriteMode,
     depth: rehearsal.Depth = rehearsal.Depth.AUTO,
+    choice: publish.Choice | None = None,
 ) -> Plan:
     """Return the plan of a run; opens source, target and ledger, and writes to none of them.
 
@@ -124,6 +125,7 @@ def make(
         delta_start_date: start of the window; None takes the execution date.
         write_mode: truncate or delta.
         depth: how much work may be done to count rows.
+        choice: how its publish group publishes it; None: it is published alone.
 
     Raises:
         errors.TmgEtlError: whatever would stop the run before it loads.
@@ -139,7 +141,7 @@ def make(
     built = runner.load_class(run.transfer, config.packages)(run)
     with opened(built) as (source, target):
         maker = _Maker(run, built, source, target)
-        return maker.plan(config.ledger, depth)
+        return maker.plan(config.ledger, depth, choice)
 
 
 @contextlib.contextmanager
@@ -179,11 +181,12 @@ class _Maker:
     source: base.Source
     target: base.Target
 
-    def plan(self, ledger_url: str, depth: rehearsal.Depth) -> Plan:
+    def plan(self, ledger_url: str, depth: rehearsal.Depth, choice: publish.Choice | None) -> Plan:
         run, transfer = self.run, self.run.transfer
         existing = self.target.describe()
         columns = pipeline.resolve_columns(run, self.source, self.target)
-        choice = publish.choose(transfer, existing, self.target.capabilities, run.write_mode)
+        if choice is None:
+            choice = publish.choose(transfer, existing, self.target.capabilities, run.write_mode)
         window = window_of(run)
         lacking = _lacking(transfer, existing)
         pipeline.ask_for_latest(run, self.source)
