@@ -2,7 +2,9 @@
 
 import datetime
 import decimal
+import json
 import math
+import secrets
 
 import pyarrow as pa
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from tests.connectors import postgres_kit
 from tmg_etl import errors
 from tmg_etl.connectors import base
+from tmg_etl.transfer import encode
 
 D = decimal.Decimal
 UTC = datetime.UTC
@@ -143,6 +146,55 @@ def test_fingerprint_is_the_sum_of_the_documented_row_text(loaded):
     with postgres_kit.opened(url, "u") as target:
         found = target.fingerprint("u", list("abcdefghijk"), base.Selection(), hashes=True)
     assert found == postgres_kit.hash_of(lines)
+
+
+@pytest.mark.parametrize("size", [511, 512, 1023, 1024, 1025, 5000])
+def test_long_values_have_the_fingerprint_that_was_sent(postgres_url, size):
+    schema = pa.schema(
+        [("id", pa.int64()), ("t", pa.string()), ("b", pa.binary()), base.json_field("j")]
+    )
+    texts = ["x" * size, "\\" * size, "é" * (size // 2) + "\t"]
+    rows = postgres_kit.records(
+        schema,
+        *(
+            [number, text, b"\xff" * (size // 2 - 1), json.dumps([text, "\\"], ensure_ascii=False)]
+            for number, text in enumerate(texts)
+        ),
+    )
+    with postgres_kit.opened(postgres_url) as target:
+        shadow = postgres_kit.NAMES.table("shadow", "t")
+        target.create(shadow, schema, ["id"], [])
+        target.load(shadow, postgres_kit.batch(rows), ["id"])
+        found = target.fingerprint(shadow, schema.names, base.Selection(), hashes=True)
+        # The same text under another cell, and one character less, are other rows.
+        target.run(f"UPDATE {target.qualified(shadow)} SET t = left(t, -1) WHERE id = 0")
+        changed = target.fingerprint(shadow, schema.names, base.Selection(), hashes=True)
+    assert found == postgres_kit.fingerprint(rows)
+    assert changed != found
+
+
+def test_a_server_that_stores_another_encoding_proves_by_sha256(postgres_server):
+    name = f"latin1_{secrets.token_hex(4)}"
+    with postgres_server.connect() as raw:
+        raw.execute(
+            f"CREATE DATABASE {name} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'"
+            " TEMPLATE template0"
+        )
+    url = postgres_server.url(name)
+    # The plain driver sends the text of a statement in UTF-8, whatever the server takes it for.
+    insert = "INSERT INTO t VALUES (1, 'Z' || chr(252) || 'rich')"
+    postgres_kit.run_sql(url, "CREATE TABLE t (id int, n text)", insert)
+    rows = pa.record_batch({"id": pa.array([1], pa.int32()), "n": pa.array(["Zürich"])})
+    try:
+        with postgres_kit.opened(url) as target:
+            text = target.capabilities.text
+            found = target.fingerprint("t", ["id", "n"], base.Selection(), hashes=True)
+    finally:
+        postgres_server.drop_database(name)
+    assert text.digest is base.Digest.SHA256
+    encoder = encode.Encoder(rows.schema, text, hashes=True)
+    encoder.add(rows)
+    assert found == encoder.fingerprint
 
 
 def test_changing_any_cell_changes_the_fingerprint(loaded):

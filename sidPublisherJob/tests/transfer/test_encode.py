@@ -10,9 +10,10 @@ from decimal import Decimal
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.transfer import plain_lookup3
 from tmg_etl.connectors import base
 from tmg_etl.transfer import encode, number
 
@@ -88,9 +89,19 @@ def straightforward(
             "\\N" if double is None else number.postgres(double),
             "\\N" if raw is None else "\\\\x" + raw.hex(),
         ]
-        hashed = hashlib.new(digest.value, "\t".join(cells).encode())
-        total += int(hashed.hexdigest()[:15], 16)
+        if digest is base.Digest.LOOKUP3:
+            short = [
+                hashlib.sha256(cell.encode()).hexdigest() if len(cell.encode()) > 1024 else cell
+                for cell in cells
+            ]
+            total += plain_lookup3.lookup3("\t".join(short).encode()) % 2**60
+        else:
+            hashed = hashlib.new(digest.value, "\t".join(cells).encode())
+            total += int(hashed.hexdigest()[:15], 16)
     return total % 2**64
+
+
+LONG = [("é" * 512 + tail, 1.5, b"\xff" * size) for tail in ("", "\t") for size in (510, 511)]
 
 
 ROWS = st.lists(
@@ -102,6 +113,8 @@ ROWS = st.lists(
 )
 
 
+@example(LONG, 0, base.Digest.LOOKUP3)
+@example(LONG, 1, base.Digest.SHA256)
 @given(ROWS, st.integers(0, 3), st.sampled_from(base.Digest))
 def test_fingerprint_equals_the_definition(
     rows: list[tuple[str | None, float | None, bytes | None]], skipped: int, digest: base.Digest

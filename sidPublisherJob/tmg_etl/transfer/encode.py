@@ -20,14 +20,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tmg_etl.connectors import base
-from tmg_etl.transfer import document, number
+from tmg_etl.transfer import document, lookup3, number
 
 _NULL = "\\N"
 #: Characters that the canonical text keeps and that a loaded line cannot hold.
 _LINE_BREAKERS = ((b"\n", "\n", "\\n"), (b"\r", "\r", "\\r"), (b"\0", "\0", "\\0"))
 _HASH_SHIFT = np.uint64(4)
-#: The hash functions and the bytes of their results. No secret is protected here: a FIPS build of
-#: OpenSSL may refuse md5 for one.
+#: The hash functions of `hashlib` and the bytes of their results. No secret is protected here: a
+#: FIPS build of OpenSSL may refuse md5 for one.
 _DIGESTS: dict[base.Digest, tuple[Callable[[memoryview], Any], int]] = {
     base.Digest.MD5: (functools.partial(hashlib.md5, usedforsecurity=False), 16),
     base.Digest.SHA256: (hashlib.sha256, 32),
@@ -68,7 +68,7 @@ class Encoder:
         lines = _lines(columns)
         self._rows += len(lines)
         if self._hashes:
-            self._sum += _hash_sum(lines, self._digest)
+            self._sum += _hash_sum(columns, self._digest, lines)
         data = _data(lines)
         # Every row ends in one newline; more of them means that a value holds one.
         if data.tobytes().count(b"\n") == len(lines) and not _holds(data, b"\r", b"\0"):
@@ -82,7 +82,7 @@ class Encoder:
             columns = [
                 write(column) for write, column in zip(self._writers, batch.columns, strict=True)
             ]
-            self._sum += _hash_sum(_lines(columns), self._digest)
+            self._sum += _hash_sum(columns, self._digest)
 
 
 class Hasher:
@@ -107,7 +107,7 @@ class Hasher:
             write(batch.column(name))
             for name, write in zip(self._columns, self._writers, strict=True)
         ]
-        return _hashes(_lines(texts), self._digest)
+        return _hashes(texts, self._digest)
 
 
 def column_writer(field: pa.Field, text: base.TextFormat) -> Callable[[pa.Array], pa.StringArray]:
@@ -245,21 +245,43 @@ def _lines(columns: Sequence[pa.StringArray]) -> pa.StringArray:
     )
 
 
-def _hash_sum(lines: pa.StringArray, digest: base.Digest) -> int:
-    """Return the sum of the row hashes modulo 2**64."""
-    return int(_hashes(lines, digest).sum(dtype=np.uint64))
+def _hash_sum(
+    columns: Sequence[pa.StringArray], digest: base.Digest, lines: pa.StringArray | None = None
+) -> int:
+    """Return the sum of the row hashes modulo 2**64; `lines` are the columns, if joined already."""
+    return int(_hashes(columns, digest, lines).sum(dtype=np.uint64))
 
 
-def _hashes(lines: pa.StringArray, digest: base.Digest) -> np.ndarray:
+def _hashes(
+    columns: Sequence[pa.StringArray], digest: base.Digest, lines: pa.StringArray | None = None
+) -> np.ndarray:
     """Return the hash of each row as uint64; the newline at a row's end is not hashed."""
+    if digest is base.Digest.LOOKUP3 and any(map(_is_long, columns)):
+        columns, lines = [_shortened(column) for column in columns], None
+    lines = _lines(columns) if lines is None else lines
     data, offsets = _data(lines), _offsets(lines)
-    bounds = (offsets - offsets[0]).tolist()
+    bounds = offsets - offsets[0]
+    if digest is base.Digest.LOOKUP3:
+        return lookup3.hashes(data, bounds[:-1], bounds[1:] - 1) & np.uint64(base.HASH_MASK)
     hashed, size = _DIGESTS[digest]
     digests = b"".join(
-        [hashed(data[start : end - 1]).digest() for start, end in itertools.pairwise(bounds)]
+        [
+            hashed(data[start : end - 1]).digest()
+            for start, end in itertools.pairwise(bounds.tolist())
+        ]
     )
     heads = np.frombuffer(digests, dtype=">u8")[:: size // 8].astype(np.uint64)
     return heads >> _HASH_SHIFT
+
+
+def _is_long(column: pa.StringArray) -> bool:
+    return len(column) > 0 and int(np.diff(_offsets(column)).max()) > base.LONG_TEXT_BYTES
+
+
+def _shortened(column: pa.StringArray) -> pa.StringArray:
+    """Return the texts, long ones as the hexadecimal digits of their SHA-256."""
+    long = pc.greater(pc.binary_length(column), base.LONG_TEXT_BYTES)
+    return _patch(column, long, lambda text: hashlib.sha256(text.encode()).hexdigest())
 
 
 def _offsets(array: pa.Array) -> np.ndarray:

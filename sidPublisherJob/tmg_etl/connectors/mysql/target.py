@@ -7,7 +7,7 @@ import functools
 import logging
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import pyarrow as pa
 
@@ -40,7 +40,7 @@ class MySQLTarget(sql.SqlTarget):
     quote_mark = "`"
     nulls_last = ""  # null is the smallest value
 
-    capabilities: ClassVar[base.Capabilities] = base.Capabilities(
+    capabilities = base.Capabilities(
         ingest=base.Ingest.TEXT,
         proof=base.Proof.DATABASE,
         can_rehearse=True,

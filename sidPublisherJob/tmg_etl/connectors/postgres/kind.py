@@ -15,6 +15,13 @@ from tmg_etl.connectors import base
 _ESCAPED = r"""replace(replace({0}::text COLLATE "C", '\', '\\'), E'\t', '\t')"""
 # In JSON text a tab is always written as an escape already.
 _JSON = r"""replace({0}::jsonb::text COLLATE "C", '\', '\\')"""
+_HEX = r"'\\x' || encode({0}, 'hex')"
+#: The bytes of a value before it is escaped, by the canonical text: of those that can be long.
+_LENGTHS = {
+    _ESCAPED: "octet_length({0}::text)",
+    _JSON: "octet_length({0}::jsonb::text)",
+    _HEX: "octet_length({0}) + 2",
+}
 _MAX_ARROW_PRECISION = 76
 
 
@@ -80,7 +87,7 @@ _KINDS = {
         pa.binary(),
         read="encode({0}, 'hex')",
         wire=pa.string(),
-        canonical=r"'\\x' || encode({0}, 'hex')",
+        canonical=_HEX,
     ),
     "json": Kind(pa.string(), read="{0}::text", canonical=_JSON, is_json=True),
     "jsonb": Kind(pa.string(), read="{0}::text", canonical=_JSON, is_json=True),
@@ -213,6 +220,27 @@ def row_text(columns: list[Typed], prefix: str = "") -> str:
     while len(parts) > 90:
         parts = [_joined(parts[start : start + 90]) for start in range(0, len(parts), 90)]
     return _joined(parts)
+
+
+def row_hash(columns: list[Typed], prefix: str = "") -> str:
+    """Return the SQL of the number that a row adds to a fingerprint by `base.Digest.LOOKUP3`."""
+    short = [dataclasses.replace(column, kind=_shortened(column.kind)) for column in columns]
+    text = f'{row_text(short, prefix)} COLLATE "C"'
+    return f"(hashtextextended({text}, 0) & {base.HASH_MASK})"
+
+
+def _shortened(how: Kind) -> Kind:
+    """Return a kind whose canonical text is the SHA-256 of its own where that is long."""
+    raw = _LENGTHS.get(how.canonical)
+    if raw is None:
+        return how
+    # Its text is at most twice as long as its bytes: in nearly every row the first test is enough.
+    canonical = (
+        f"CASE WHEN {raw} < {base.LONG_TEXT_BYTES // 2} THEN {how.canonical}"
+        f" WHEN octet_length({how.canonical}) <= {base.LONG_TEXT_BYTES} THEN {how.canonical}"
+        f" ELSE encode(sha256(convert_to({how.canonical}, 'UTF8')), 'hex') END"
+    )
+    return dataclasses.replace(how, canonical=canonical)
 
 
 def _joined(parts: list[str]) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import pyarrow as pa
 
@@ -20,6 +21,12 @@ _KINDS = ("shadow", "stage", "latest", "old")
 #: How long a merge waits for writers of the target to commit; readers are not held up by it.
 _WRITERS_WAIT_MS = 30_000
 _BUILD_MEMORY_KB = 262_144
+#: Whether the server hashes the bytes that we do, and as we do: it would not on a big-endian
+#: processor, and hashes texts in its own encoding.
+_HAS_LOOKUP3 = (
+    "current_setting('server_encoding') = 'UTF8'"
+    " AND hashtextextended('tmg_etl', 0) = 2113161740275937766"
+)
 
 
 class PostgresTarget(sql.SqlTarget):
@@ -32,11 +39,12 @@ class PostgresTarget(sql.SqlTarget):
         table: the table's name, as one identifier.
     """
 
-    capabilities: ClassVar[base.Capabilities] = base.Capabilities(
+    capabilities = base.Capabilities(
         ingest=base.Ingest.TEXT,
         proof=base.Proof.DATABASE,
         can_rehearse=True,
         can_keep=True,
+        can_group=True,
         has_nul=False,
         text=base.TextFormat(
             float_style=base.FloatStyle.POSTGRES,
@@ -44,7 +52,7 @@ class PostgresTarget(sql.SqlTarget):
             utc_suffix="+00",
             bytes_prefix="\\x",
             canonical_json=True,
-            digest=base.Digest.SHA256,
+            digest=base.Digest.LOOKUP3,
         ),
     )
 
@@ -57,8 +65,12 @@ class PostgresTarget(sql.SqlTarget):
     ) -> None:
         self.table = table
         self._session = session
+        self._connect = connect
+        self._wanted_schema = schema
         # Rows that row-level security hides would be missing without a word: an error instead.
-        session.execute("SET row_security = off")
+        if not session.value(f"SELECT {_HAS_LOOKUP3}; SET row_security = off"):
+            text = dataclasses.replace(self.capabilities.text, digest=base.Digest.SHA256)
+            self.capabilities = dataclasses.replace(self.capabilities, text=text)
         self._schema = catalog.schema_of(session, schema, table)
         self._lock = lock.TableLock(connect, self._schema, table)
         self._loader = loader.Loader(session, table)
@@ -67,6 +79,13 @@ class PostgresTarget(sql.SqlTarget):
         self._described: base.Table | None = None
         self._is_described = False
         self._needs_override = False
+        self._is_guest = False
+
+    def beside(self, table: str) -> PostgresTarget:
+        """Return another table over the same session."""
+        other = PostgresTarget(self._session, self._connect, self._wanted_schema, table)
+        other._is_guest = True
+        return other
 
     # --- the driver -----------------------------------------------------------------------------
 
@@ -108,8 +127,11 @@ class PostgresTarget(sql.SqlTarget):
         return f"md5({kind.row_text(self._typed_columns(table, columns))})"
 
     def row_hash(self, table: str, alias: str, columns: Sequence[str]) -> str:
-        """Return the first fifteen hexadecimal digits of the row's SHA-256, as a number."""
-        text = kind.row_text(self._typed_columns(table, columns), f"{alias}.")
+        """Return the row's hash by the digest that this server can."""
+        typed = self._typed_columns(table, columns)
+        if self.capabilities.text.digest is base.Digest.LOOKUP3:
+            return kind.row_hash(typed, f"{alias}.")
+        text = kind.row_text(typed, f"{alias}.")
         return f"substr(sha256(convert_to({text}, 'UTF8'))::text, 2, 16)::bit(60)::bigint"
 
     def insert_clause(self, columns: Sequence[str]) -> str:
@@ -328,21 +350,28 @@ class PostgresTarget(sql.SqlTarget):
                 self._session.execute("SET LOCAL lock_timeout = 0")
             yield
 
+    def references(self) -> frozenset[str]:
+        """Return the tables that foreign keys of this one refer to."""
+        relation = self._relation()
+        return frozenset() if relation is None else catalog.parents(self._session, relation)
+
     def swap(self, shadow: str, names: run_module.TemporaryNames) -> int:
         """Put the shadow in the target's place; return the rows replaced."""
-        return self._swap(shadow, None)
+        return self.swap_together([base.Exchange(self, shadow)], names)[0]
 
     def swap_keeping(self, shadow: str, names: run_module.TemporaryNames, keep: str) -> int:
         """Put the shadow in the target's place; keep the replaced table under another name."""
-        return self._swap(shadow, keep)
+        return self.swap_together([base.Exchange(self, shadow, keep)], names)[0]
 
-    def _swap(self, shadow: str, keep: str | None) -> int:
-        relation = self._relation()
-        built = self._shadows.pop(shadow)
+    def swap_together(
+        self, exchanges: Sequence[base.Exchange], names: run_module.TemporaryNames
+    ) -> list[int]:
+        """Put shadows in the places of their targets in one transaction."""
         try:
-            return swap_module.swap(self._session, relation, built, self.table, keep)
+            return swap_module.swap(self._session, [_part(one) for one in exchanges])
         finally:
-            self._forget()
+            for one in exchanges:
+                _own(one)._forget()
 
     def kept(self, names: run_module.TemporaryNames) -> list[str]:
         """Return the tables that swaps kept; a run id sorts by its time."""
@@ -416,4 +445,17 @@ class PostgresTarget(sql.SqlTarget):
 
     def close(self) -> None:
         """Close the main connection; the lock's ends with its block."""
-        self._session.close()
+        if not self._is_guest:
+            self._session.close()
+
+
+def _own(exchange: base.Exchange) -> PostgresTarget:
+    assert isinstance(exchange.target, PostgresTarget)
+    return exchange.target
+
+
+def _part(exchange: base.Exchange) -> swap_module.Exchange:
+    target = _own(exchange)
+    relation = target._relation()
+    shadow = target._shadows.pop(exchange.shadow)
+    return swap_module.Exchange(target.table, relation, shadow, exchange.keep)
