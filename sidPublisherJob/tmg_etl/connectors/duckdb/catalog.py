@@ -102,6 +102,17 @@ class Catalog:
         )
         return Definition(name, description, body, (*comments, *column_comments), tuple(indexes))
 
+    def parents(self, table: str) -> frozenset[str]:
+        """Return the other tables that a table's foreign keys refer to."""
+        found = self._session.rows(
+            "SELECT DISTINCT referenced_table FROM duckdb_constraints()"
+            " WHERE database_name = current_database() AND lower(schema_name) = lower(?)"
+            " AND constraint_type = 'FOREIGN KEY' AND lower(table_name) = lower(?)"
+            " AND lower(referenced_table) <> lower(table_name)",
+            [self._schema, table],
+        )
+        return frozenset(str(name) for (name,) in found)
+
     def _refuse_view(self, table: str) -> None:
         if self._session.rows(
             "SELECT 1 FROM duckdb_views() WHERE database_name = current_database()"

@@ -42,6 +42,7 @@ class DuckDBTarget(sql.SqlTarget):
         proof=base.Proof.READ_BACK,
         can_rehearse=True,
         can_keep=True,
+        can_group=True,
         folds_case=True,
         max_decimal=(38, 38),
     )
@@ -54,6 +55,7 @@ class DuckDBTarget(sql.SqlTarget):
         self._known: catalog.Definition | None = None
         self._indexes: dict[str, list[tuple[str, str | None]]] = {}
         self._unique: dict[str, list[tuple[str, ...]]] = {}
+        self._is_guest = False
         identity = f"{self._schema}.{table}".lower()
         subject = f"{table} of {session.subject}"
         self._lock: filelock.FileLock | memorylock.MemoryLock
@@ -62,6 +64,12 @@ class DuckDBTarget(sql.SqlTarget):
         else:
             path = filelock.lock_path(session.location.path, identity)
             self._lock = filelock.FileLock(path, subject)
+
+    def beside(self, table: str) -> DuckDBTarget:
+        """Return another table over the same session."""
+        other = DuckDBTarget(self._session, table, self._schema)
+        other._is_guest = True
+        return other
 
     # --- the driver -----------------------------------------------------------------------------
 
@@ -385,13 +393,17 @@ class DuckDBTarget(sql.SqlTarget):
         with self._opened().transaction():
             yield
 
+    def references(self) -> frozenset[str]:
+        """Return the tables that foreign keys of this one refer to."""
+        return self._catalog.parents(self.table)
+
     def swap(self, shadow: str, names: run_module.TemporaryNames) -> int:
         """Put the shadow in the target's place."""
-        return self._swap(shadow, None)
+        return self.swap_together([base.Exchange(self, shadow)], names)[0]
 
     def swap_keeping(self, shadow: str, names: run_module.TemporaryNames, keep: str) -> int:
         """Put the shadow in the target's place; keep the replaced table, without its indexes."""
-        return self._swap(shadow, keep)
+        return self.swap_together([base.Exchange(self, shadow, keep)], names)[0]
 
     def kept(self, names: run_module.TemporaryNames) -> list[str]:
         """Return the tables that swaps kept; a run id sorts by its time."""
@@ -401,27 +413,41 @@ class DuckDBTarget(sql.SqlTarget):
         """Remember the target's indexes, which the swap will build."""
         self._remember(kept, self._existing().index_statements, ())
 
-    def _swap(self, shadow: str, keep: str | None) -> int:
-        found = self._definition()
-        replaced = 0
+    def swap_together(
+        self, exchanges: Sequence[base.Exchange], names: run_module.TemporaryNames
+    ) -> list[int]:
+        """Put shadows in the places of their targets in one transaction."""
+        parts = [(_own(one), one) for one in exchanges]
+        for target, _ in parts:
+            target._definition()
         with self.transaction():
-            if found is not None:
-                replaced = int(
-                    self.rows(f"SELECT COUNT(*) FROM {self.qualified(self.table)}")[0][0]
-                )
-                self._put_aside(found, keep)
-            # The catalogue's spelling stays, whatever the config's is.
-            name = found.name if found else self.table
-            self.run(f"ALTER TABLE {self.qualified(shadow)} RENAME TO {self.quote(name)}")
-            for statement, comment in self._indexes.get(shadow, []):
-                self.run(statement)
-                if comment is not None:
-                    self.run(comment)
-        self._known = None
-        self._indexes.pop(shadow, None)
-        self._unique.pop(shadow, None)
+            replaced = [target._leave(one.keep) for target, one in parts]
+            for target, one in parts:
+                target._take_place(one.shadow)
+        for target, one in parts:
+            target._known = None
+            target._indexes.pop(one.shadow, None)
+            target._unique.pop(one.shadow, None)
         self._checkpoint()
         return replaced
+
+    def _leave(self, keep: str | None) -> int:
+        """Drop the table or put it aside; return its rows."""
+        found = self._known
+        if found is None:
+            return 0
+        replaced = int(self.rows(f"SELECT COUNT(*) FROM {self.qualified(self.table)}")[0][0])
+        self._put_aside(found, keep)
+        return replaced
+
+    def _take_place(self, shadow: str) -> None:
+        # The catalogue's spelling stays, whatever the config's is.
+        name = self._known.name if self._known else self.table
+        self.run(f"ALTER TABLE {self.qualified(shadow)} RENAME TO {self.quote(name)}")
+        for statement, comment in self._indexes.get(shadow, []):
+            self.run(statement)
+            if comment is not None:
+                self.run(comment)
 
     def _put_aside(self, found: catalog.Definition, keep: str | None) -> None:
         if keep is None:
@@ -442,7 +468,13 @@ class DuckDBTarget(sql.SqlTarget):
 
     def close(self) -> None:
         """Give the file back."""
-        self._session.close()
+        if not self._is_guest:
+            self._session.close()
+
+
+def _own(exchange: base.Exchange) -> DuckDBTarget:
+    assert isinstance(exchange.target, DuckDBTarget)
+    return exchange.target
 
 
 def _literal(text: str) -> str:

@@ -228,6 +228,17 @@ def _indexes(
     return primary, others, tuple(index for index in columns if index != "PRIMARY"), columns
 
 
+def parents(session: session_module.Session, database: str, name: str) -> frozenset[str]:
+    """Return the other tables of the database that a table's foreign keys refer to."""
+    found = session.rows(
+        "SELECT DISTINCT REFERENCED_TABLE_NAME FROM information_schema.REFERENTIAL_CONSTRAINTS"
+        " WHERE CONSTRAINT_SCHEMA = %s AND TABLE_NAME = %s AND UNIQUE_CONSTRAINT_SCHEMA = %s"
+        " AND REFERENCED_TABLE_NAME <> TABLE_NAME",
+        (database, name, database),
+    )
+    return frozenset(str(parent) for (parent,) in found)
+
+
 def _swap_blockers(
     session: session_module.Session, database: str, name: str, table_type: str
 ) -> tuple[str, ...]:

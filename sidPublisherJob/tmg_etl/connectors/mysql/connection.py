@@ -12,16 +12,14 @@ import pyarrow as pa
 
 from tmg_etl import errors
 from tmg_etl.connectors import base, sql
+from tmg_etl.connectors.mysql import definition, source, target, tls
 from tmg_etl.connectors.mysql import session as session_module
-from tmg_etl.connectors.mysql import source, target, tls
 from tmg_etl.connectors.mysql import type as type_module
 
 if TYPE_CHECKING:
     from tmg_etl.config import model
 
 _DEFAULT_PORT = 3306
-#: Names are kept in three bytes a character.
-_LAST_CHARACTER = 0xFFFF
 _TRUE = frozenset({"1", "true", "yes", "on"})
 
 
@@ -115,15 +113,7 @@ class MySQLConnection(base.Connection):
 
     def open_target(self, table: str) -> base.Target:
         """Open a table, which may not exist yet."""
-        if len(table) > 64:
-            raise errors.ConfigError(
-                f"connection {self.name!r}: the table name {table!r} is longer than 64 characters"
-            )
-        if any(ord(char) > _LAST_CHARACTER for char in table):
-            raise errors.ConfigError(
-                f"connection {self.name!r}: the table name {table!r} has a character that no name"
-                " in MySQL holds: one beyond U+FFFF"
-            )
+        definition.require_table(self.name, table)
         session = self._open()
         try:
             return target.MySQLTarget(session, table)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import pyarrow as pa
 
+from tmg_etl import errors
 from tmg_etl.connectors import base
 from tmg_etl.connectors.mysql import catalogue
 from tmg_etl.connectors.mysql import type as type_module
@@ -17,6 +18,31 @@ _UTF8_BYTES = 4
 #: No other index column of a fixed type is wider: DECIMAL(65) takes 30 bytes.
 _FIXED_BYTES = 30
 _PREFIX_CHARACTERS = 191
+_LONGEST_NAME = 64
+#: Names are kept in three bytes a character.
+_LAST_CHARACTER = 0xFFFF
+
+
+def require_table(connection: str, table: str) -> None:
+    """Refuse a table's name that the server cannot hold.
+
+    Args:
+        connection: its name in the config.
+        table: the name.
+
+    Raises:
+        errors.ConfigError: it is too long, or has a character that no name holds.
+    """
+    if len(table) > _LONGEST_NAME:
+        raise errors.ConfigError(
+            f"connection {connection!r}: the table name {table!r} is longer than {_LONGEST_NAME}"
+            " characters"
+        )
+    if any(ord(char) > _LAST_CHARACTER for char in table):
+        raise errors.ConfigError(
+            f"connection {connection!r}: the table name {table!r} has a character that no name in"
+            " MySQL holds: one beyond U+FFFF"
+        )
 
 
 def collation(*, is_mariadb: bool) -> str:

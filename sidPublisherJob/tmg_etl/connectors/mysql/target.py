@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import logging
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,7 +12,7 @@ import pyarrow as pa
 from tmg_etl import errors
 from tmg_etl import run as run_module
 from tmg_etl.connectors import base, sql
-from tmg_etl.connectors.mysql import catalogue, definition, half, lane, load, readiness, swap
+from tmg_etl.connectors.mysql import catalogue, definition, exchange, half, lane, load, readiness
 from tmg_etl.connectors.mysql import lock as lock_module
 from tmg_etl.connectors.mysql import session as session_module
 from tmg_etl.connectors.mysql import source as source_module
@@ -25,8 +23,6 @@ _TRANSACTIONAL = frozenset({"InnoDB", "ROCKSDB", "TokuDB"})
 _SCAN_ROWS = 65536
 #: A second session is opened behind so many rows: what is small is loaded before it is ready.
 _LANE_ROWS = 50_000
-
-_LOGGER = logging.getLogger("tmg_etl")
 
 
 class MySQLTarget(sql.SqlTarget):
@@ -45,6 +41,7 @@ class MySQLTarget(sql.SqlTarget):
         proof=base.Proof.DATABASE,
         can_rehearse=True,
         can_keep=True,
+        can_group=True,
         folds_case=True,
         has_nan=False,
         has_infinity=False,
@@ -73,7 +70,15 @@ class MySQLTarget(sql.SqlTarget):
         self._halves = half.Halves(self._lanes)
         self._pending: dict[str, list[str]] = {}
         self._is_reading = False
+        self._is_guest = False
         self._is_local_infile = bool(session.value("SELECT @@local_infile"))
+
+    def beside(self, table: str) -> MySQLTarget:
+        """Return another table over the same session."""
+        definition.require_table(self._session.place.name, table)
+        other = MySQLTarget(self._session, table)
+        other._is_guest = True
+        return other
 
     @property
     def ingest_method(self) -> str:
@@ -95,7 +100,7 @@ class MySQLTarget(sql.SqlTarget):
 
     def qualified(self, name: str) -> str:
         """Return a table's name with its database."""
-        return f"{self.quote(self._database)}.{self.quote(name)}"
+        return exchange.qualified(self._database, name)
 
     def same(self, left: str, right: str) -> str:
         """Return the null-safe equality."""
@@ -224,13 +229,7 @@ class MySQLTarget(sql.SqlTarget):
     def drop(self, name: str) -> None:
         """Drop a temporary table if it is there."""
         self._forget(name)
-        statement = f"DROP TABLE IF EXISTS {self.qualified(name)}"
-        try:
-            self._session.run(statement, table=self.table, cancellable=False)
-        except errors.AccessError:
-            # The server asks for the right before it looks whether there is such a table.
-            if catalogue.exists(self._session, self._database, name):
-                raise
+        exchange.drop(self._session, name, self.table)
 
     def _forget(self, name: str) -> None:
         self._entries.pop(name, None)
@@ -443,13 +442,43 @@ class MySQLTarget(sql.SqlTarget):
                 self._session.run("ROLLBACK", cancellable=False)
             raise
 
+    def references(self) -> frozenset[str]:
+        """Return the tables that foreign keys of this one refer to."""
+        return catalogue.parents(self._session, self._database, self.table)
+
     def swap(self, shadow: str, names: run_module.TemporaryNames) -> int:
         """Put the shadow in the target's place by one RENAME."""
-        return self._swap(shadow, names, None)
+        return self.swap_together([base.Exchange(self, shadow)], names)[0]
 
     def swap_keeping(self, shadow: str, names: run_module.TemporaryNames, keep: str) -> int:
         """Put the shadow in the target's place by one RENAME; keep the replaced table."""
-        return self._swap(shadow, names, keep)
+        return self.swap_together([base.Exchange(self, shadow, keep)], names)[0]
+
+    def swap_together(
+        self, exchanges: Sequence[base.Exchange], names: run_module.TemporaryNames
+    ) -> list[int]:
+        """Put shadows in the places of their targets by one RENAME."""
+        parts = [(_own(one), one) for one in exchanges]
+        for target, _ in parts:
+            target._entries.pop(target.table, None)
+        try:
+            return exchange.carry_out(
+                self._session,
+                [
+                    exchange.Exchange(
+                        target.table,
+                        target._entry(target.table),
+                        one.shadow,
+                        one.keep or names.table("old", target.table),
+                        is_kept=one.keep is not None,
+                    )
+                    for target, one in parts
+                ],
+            )
+        finally:
+            for target, one in parts:
+                target._forget(target.table)
+                target._forget(one.shadow)
 
     def kept(self, names: run_module.TemporaryNames) -> list[str]:
         """Return the tables that swaps kept; a run id sorts by its time."""
@@ -459,63 +488,13 @@ class MySQLTarget(sql.SqlTarget):
     def adopt(self, kept: str) -> None:
         """Do nothing: a kept table has its indexes, whose names are its own."""
 
-    def _swap(self, shadow: str, names: run_module.TemporaryNames, keep: str | None) -> int:
-        target, place = self.qualified(self.table), self.qualified(shadow)
-
-        self._entries.pop(self.table, None)
-        entry = self._entry(self.table)
-        old = keep or names.table("old", self.table)
-
-        def is_renamed() -> bool:
-            # The old table is there only by the step; the shadow may have been swept away.
-            if entry is not None:
-                return catalogue.exists(self._session, self._database, old)
-            exists = functools.partial(catalogue.exists, self._session, self._database)
-            return exists(self.table) and not exists(shadow)
-
-        try:
-            if entry is None:
-                swap.rename(self._session, [(place, target)], is_renamed, self.table)
-                return 0
-            if entry.next_number is not None:
-                # Lower than the rows' own it is ignored.
-                self.run(f"ALTER TABLE {place} AUTO_INCREMENT = {entry.next_number}")
-            # Before the step: after it, the sweep of another run may take the table away.
-            replaced = int(self._session.value(f"SELECT COUNT(*) FROM {target}"))
-            pairs = [(target, self.qualified(old)), (place, target)]
-            swap.rename(self._session, pairs, is_renamed, self.table)
-            if keep is None:
-                self._drop_replaced(old, shadow)
-            return replaced
-        finally:
-            self._forget(self.table)
-            self._forget(shadow)
-
-    def _drop_replaced(self, old: str, shadow: str) -> None:
-        """Drop the replaced table; if the server is away now, the next run does.
-
-        Raises:
-            errors.ConfigError: a foreign key that this user cannot see refers to it; the swap is
-                undone.
-        """
-        try:
-            self.drop(old)
-        except errors.TemporaryError as error:
-            # The new rows are public: a run that failed here would deny it.
-            _LOGGER.warning("%s: the replaced table %s is still there: %s", self.table, old, error)
-        except errors.DataError as referenced:
-            target = self.qualified(self.table)
-            self._session.run(
-                f"RENAME TABLE {target} TO {self.qualified(shadow)},"
-                f" {self.qualified(old)} TO {target}",
-                cancellable=False,
-            )
-            raise errors.ConfigError(
-                f"{self.table}: a foreign key of another table refers to it: {referenced.message}",
-                hint="write `publish: diff`; the target is unchanged",
-            ) from referenced
-
     def close(self) -> None:
         """Hang up."""
         self._lanes.close()
-        self._session.close()
+        if not self._is_guest:
+            self._session.close()
+
+
+def _own(one: base.Exchange) -> MySQLTarget:
+    assert isinstance(one.target, MySQLTarget)
+    return one.target

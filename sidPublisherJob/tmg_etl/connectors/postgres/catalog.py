@@ -304,3 +304,14 @@ def swap_blockers(session: session_module.Session, relation: Relation) -> tuple[
     """Return why replacing the table would lose or break something, one phrase each."""
     found = session.rows(_BLOCKERS.format(oid=relation.oid))
     return tuple(str(phrase) for (phrase,) in found)
+
+
+def parents(session: session_module.Session, relation: Relation) -> frozenset[str]:
+    """Return the other tables of its schema that a table's foreign keys refer to."""
+    found = session.rows(
+        "SELECT DISTINCT p.relname FROM pg_catalog.pg_constraint AS c"
+        " JOIN pg_catalog.pg_class AS p ON p.oid = c.confrelid"
+        " JOIN pg_catalog.pg_class AS t ON t.oid = c.conrelid AND t.relnamespace = p.relnamespace"
+        f" WHERE c.conrelid = {relation.oid} AND c.contype = 'f' AND c.confrelid <> c.conrelid"
+    )
+    return frozenset(str(name) for (name,) in found)

@@ -1,11 +1,14 @@
-"""The swap: a shadow takes the table's place in one transaction.
+"""The swap: shadows take the places of their tables in one transaction.
 
 Readers wait for the lock's attempt and for the few catalogue changes under it; they never wait for
-data. The replaced table is dropped in the same transaction: its file is removed by the server after
+data. A replaced table is dropped in the same transaction: its file is removed by the server after
 the commit, when its lock is gone already, and no leftover can remain.
 """
 
 from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
 
 from tmg_etl import errors
 from tmg_etl.connectors.postgres import aside, catalog, handover
@@ -15,64 +18,94 @@ from tmg_etl.connectors.postgres import shadow as shadow_module
 _VACUUM_WAIT_MS = 5_000
 
 
-def swap(
-    session: session_module.Session,
-    relation: catalog.Relation | None,
-    shadow: shadow_module.Shadow,
-    table: str,
-    keep: str | None = None,
-) -> int:
-    """Put a shadow in the place of a table, or give it the name of one that does not exist.
+@dataclasses.dataclass(frozen=True)
+class Exchange:
+    """One table's part in a swap.
+
+    Attributes:
+        table: the name to take.
+        relation: the table as it is now; None when there is none.
+        shadow: built and verified.
+        keep: name for the replaced table; None drops it.
+    """
+
+    table: str
+    relation: catalog.Relation | None
+    shadow: shadow_module.Shadow
+    keep: str | None = None
+
+    def require_unchanged(self, now: catalog.Relation | None) -> None:
+        """Refuse a table that is not the one that the shadow was made from."""
+        was = self.shadow.replaces
+        if (was.oid if was else None) != (now.oid if now else None):
+            raise errors.TemporaryError(
+                f"{self.table} was created, dropped or replaced by somebody else during the run",
+                hint="run it again",
+            )
+
+
+def swap(session: session_module.Session, exchanges: Sequence[Exchange]) -> list[int]:
+    """Put shadows in the places of tables, or give them the names of those that do not exist.
 
     Args:
         session: outside any transaction.
-        relation: the table as it is now.
-        shadow: built and verified.
-        table: the name to take.
-        keep: name for the replaced table; None drops it.
+        exchanges: one for each table.
 
     Returns:
-        The rows of the replaced table.
+        The rows of each replaced table.
 
     Raises:
-        errors.ConfigError: replacing the table would break what depends on it.
-        errors.TemporaryError: the table changed meanwhile, or its lock was not to be had.
+        errors.ConfigError: replacing a table would break what depends on it.
+        errors.TemporaryError: a table changed meanwhile, or its lock was not to be had.
     """
-    was, now = shadow.replaces, relation
-    if (was.oid if was else None) != (now.oid if now else None):
-        raise _changed(table)
-    rename = f"ALTER TABLE {shadow.qualified} RENAME TO {session_module.quote(table)}"
-    if now is None:
-        session.patiently(
-            lambda: _run_all(session, [rename, *shadow.renames]), f"renaming to {table}"
-        )
-        return 0
-    _refuse_blockers(session, now)
-    replaced = int(session.value(f"SELECT count(*) FROM {now.qualified}"))
-
-    def attempt() -> None:
-        locked = handover.prepare(session, now, shadow)
-        # The server takes the table from an autovacuum for whoever waits a second (its
-        # deadlock_timeout), which is longer than readers may be kept waiting: this lock, which
-        # readers and writers do not notice, sends it away.
-        session.execute(f"SET LOCAL lock_timeout = {_VACUUM_WAIT_MS}")
-        session.execute(f"LOCK TABLE ONLY {now.qualified} IN SHARE UPDATE EXCLUSIVE MODE")
-        session.execute(f"SET LOCAL lock_timeout = {session_module.LOCK_ATTEMPT_MS}")
-        session.execute(f"LOCK TABLE ONLY {now.qualified} IN ACCESS EXCLUSIVE MODE")
-        current = catalog.find(session, shadow.schema, table)
-        if current is None or current.oid != now.oid:
-            raise _changed(table)
-        _refuse_blockers(session, now)
-        parting = [f"DROP TABLE {now.qualified}"] if keep is None else aside.put(session, now, keep)
-        _run_all(session, [*locked.before, *parting, rename, *shadow.renames, *locked.after])
-
-    session.patiently(attempt, f"replacing {table}")
+    replaced = []
+    for one in exchanges:
+        one.require_unchanged(one.relation)
+        replaced.append(0 if one.relation is None else _count(session, one.relation))
+    session.patiently(
+        lambda: _attempt(session, exchanges),
+        f"replacing {', '.join(one.table for one in exchanges)}",
+    )
     return replaced
 
 
-def _run_all(session: session_module.Session, statements: list[str]) -> None:
-    """Run statements in one round trip: under the lock, each one more is time of the readers."""
+def _count(session: session_module.Session, relation: catalog.Relation) -> int:
+    _refuse_blockers(session, relation)
+    return int(session.value(f"SELECT count(*) FROM {relation.qualified}"))
+
+
+def _attempt(session: session_module.Session, exchanges: Sequence[Exchange]) -> None:
+    there = [(one, one.relation) for one in exchanges if one.relation is not None]
+    locked = [handover.prepare(session, now, one.shadow) for one, now in there]
+    if there:
+        _lock(session, [now for _, now in there])
+    statements = [statement for each in locked for statement in each.before]
+    for one, now in there:
+        one.require_unchanged(catalog.find(session, one.shadow.schema, one.table))
+        _refuse_blockers(session, now)
+        statements += (
+            [f"DROP TABLE {now.qualified}"]
+            if one.keep is None
+            else aside.put(session, now, one.keep)
+        )
+    for one in exchanges:
+        name = session_module.quote(one.table)
+        statements += [f"ALTER TABLE {one.shadow.qualified} RENAME TO {name}", *one.shadow.renames]
+    statements += [statement for each in locked for statement in each.after]
+    # In one round trip: under the lock, each one more is time of the readers.
     session.execute(";\n".join(statements))
+
+
+def _lock(session: session_module.Session, relations: list[catalog.Relation]) -> None:
+    """Lock tables against readers too, in one order whoever locks them."""
+    tables = ", ".join(f"ONLY {place}" for place in sorted(one.qualified for one in relations))
+    # The server takes a table from an autovacuum for whoever waits a second (its
+    # deadlock_timeout), which is longer than readers may be kept waiting: this lock, which
+    # readers and writers do not notice, sends it away.
+    session.execute(f"SET LOCAL lock_timeout = {_VACUUM_WAIT_MS}")
+    session.execute(f"LOCK TABLE {tables} IN SHARE UPDATE EXCLUSIVE MODE")
+    session.execute(f"SET LOCAL lock_timeout = {session_module.LOCK_ATTEMPT_MS}")
+    session.execute(f"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE")
 
 
 def _refuse_blockers(session: session_module.Session, relation: catalog.Relation) -> None:
@@ -82,10 +115,3 @@ def _refuse_blockers(session: session_module.Session, relation: catalog.Relation
             f"{relation.display} cannot be swapped: {'; '.join(blockers)}",
             hint="write `publish: diff` or `publish: auto` in the transfer",
         )
-
-
-def _changed(table: str) -> errors.TemporaryError:
-    return errors.TemporaryError(
-        f"{table} was created, dropped or replaced by somebody else during the run",
-        hint="run it again",
-    )

@@ -161,6 +161,15 @@ def _indexes(
     return tuple(secondary), tuple(unique)
 
 
+def parents(session: database.Session, table: str) -> frozenset[str]:
+    """Return the other tables that a table's foreign keys refer to."""
+    found = session.rows(
+        'SELECT DISTINCT "table" FROM pragma_foreign_key_list(?) WHERE lower("table") <> lower(?)',
+        [table, table],
+    )
+    return frozenset(str(name) for (name,) in found)
+
+
 def _foreign_keys(session: database.Session, table: str) -> tuple[str, ...]:
     own = session.rows('SELECT DISTINCT "table" FROM pragma_foreign_key_list(?)', [table])
     others = session.rows(

@@ -29,6 +29,7 @@ class SQLiteTarget(sql.SqlTarget):
         location: the file; opened for writing by `lock`, else for reading when it is needed.
         table: the target's name; its case is ignored, as SQLite does.
         stop: interrupts statements.
+        session: of another table of the file, which closes it; None is one of its own.
     """
 
     capabilities = base.Capabilities(
@@ -36,21 +37,34 @@ class SQLiteTarget(sql.SqlTarget):
         proof=base.Proof.READ_BACK,
         can_rehearse=True,
         can_keep=True,
+        can_group=True,
         folds_case=True,
         has_nan=False,
         has_infinity=True,
         has_negative_zero=False,
     )
 
-    def __init__(self, location: database.Location, table: str, stop: run_module.StopFlag) -> None:
+    def __init__(
+        self,
+        location: database.Location,
+        table: str,
+        stop: run_module.StopFlag,
+        session: database.Session | None = None,
+    ) -> None:
         self.table = table
-        self._session = database.Session(location, stop)
+        self._is_guest = session is not None
+        self._session = session or database.Session(location, stop)
         self._known: catalog.Definition | None = None
         # What a table that is being built will need: the indexes to create, by the name they get.
         self._indexes: dict[str, dict[str, str]] = {}
         self._extra: dict[str, pa.Schema] = {}
         path = filelock.lock_path(location.path, table.lower())
         self._lock = filelock.FileLock(path, f"{table} of {location.path}")
+
+    def beside(self, table: str) -> SQLiteTarget:
+        """Return another table over the same session."""
+        session = self._session
+        return SQLiteTarget(session.location, table, session.stop, session)
 
     # --- the driver -----------------------------------------------------------------------------
 
@@ -375,13 +389,17 @@ class SQLiteTarget(sql.SqlTarget):
         with self._opened().transaction():
             yield
 
+    def references(self) -> frozenset[str]:
+        """Return the tables that foreign keys of this one refer to."""
+        return catalog.parents(self._opened(), self.table)
+
     def swap(self, shadow: str, names: run_module.TemporaryNames) -> int:
         """Put the shadow in the target's place."""
-        return self._swap(shadow, names, None)
+        return self.swap_together([base.Exchange(self, shadow)], names)[0]
 
     def swap_keeping(self, shadow: str, names: run_module.TemporaryNames, keep: str) -> int:
         """Put the shadow in the target's place; keep the replaced table, without its indexes."""
-        return self._swap(shadow, names, keep)
+        return self.swap_together([base.Exchange(self, shadow, keep)], names)[0]
 
     def kept(self, names: run_module.TemporaryNames) -> list[str]:
         """Return the tables that swaps kept; a run id sorts by its time."""
@@ -402,31 +420,44 @@ class SQLiteTarget(sql.SqlTarget):
         ):
             self.run(f"DROP INDEX {self.quote(index)}")
 
-    def _swap(self, shadow: str, names: run_module.TemporaryNames, keep: str | None) -> int:
-        found = self._definition()
-        old = keep or names.table("old", self.table)
-        name = self.quote(found.name if found else self.table)
-        replaced = 0
+    def swap_together(
+        self, exchanges: Sequence[base.Exchange], names: run_module.TemporaryNames
+    ) -> list[int]:
+        """Put shadows in the places of their targets in one transaction."""
+        parts = [(_own(one), one) for one in exchanges]
+        for target, _ in parts:
+            target._definition()
         self._session.finish_reading()
         try:
             with self.transaction():
-                if found is not None:
-                    replaced = int(self.rows(f"SELECT COUNT(*) FROM {name}")[0][0])
-                    if definition.has_autoincrement(found.sql):
-                        rename.keep_sequence(self._session, found.name, shadow)
-                    self.run(f"ALTER TABLE {name} RENAME TO {self.quote(old)}")
-                self.run(f"ALTER TABLE {self.quote(shadow)} RENAME TO {name}")
-                if found is not None:
-                    self._part_from(old, found, is_kept=keep is not None)
-                built = self._built_indexes(shadow)
-                rename.indexes(self._session, built, self._indexes.get(shadow, {}))
-                rename.statistics(self._session, shadow, found.name if found else self.table, built)
+                replaced = [target._swap(one.shadow, names, one.keep) for target, one in parts]
         finally:
-            self._known = None
+            for target, _ in parts:
+                target._known = None
             # The driver's connection forgets what it knew of a schema that was rolled back.
             self._session.connection.execute("PRAGMA writable_schema = RESET")
-        self._indexes.pop(shadow, None)
-        self._extra.pop(shadow, None)
+        for target, one in parts:
+            target._indexes.pop(one.shadow, None)
+            target._extra.pop(one.shadow, None)
+        return replaced
+
+    def _swap(self, shadow: str, names: run_module.TemporaryNames, keep: str | None) -> int:
+        """Put the shadow in the target's place, in a transaction; return the rows replaced."""
+        found = self._known
+        old = keep or names.table("old", self.table)
+        name = self.quote(found.name if found else self.table)
+        replaced = 0
+        if found is not None:
+            replaced = int(self.rows(f"SELECT COUNT(*) FROM {name}")[0][0])
+            if definition.has_autoincrement(found.sql):
+                rename.keep_sequence(self._session, found.name, shadow)
+            self.run(f"ALTER TABLE {name} RENAME TO {self.quote(old)}")
+        self.run(f"ALTER TABLE {self.quote(shadow)} RENAME TO {name}")
+        if found is not None:
+            self._part_from(old, found, is_kept=keep is not None)
+        built = self._built_indexes(shadow)
+        rename.indexes(self._session, built, self._indexes.get(shadow, {}))
+        rename.statistics(self._session, shadow, found.name if found else self.table, built)
         return replaced
 
     def _part_from(self, old: str, found: catalog.Definition, *, is_kept: bool) -> None:
@@ -439,4 +470,10 @@ class SQLiteTarget(sql.SqlTarget):
 
     def close(self) -> None:
         """Disconnect."""
-        self._session.close()
+        if not self._is_guest:
+            self._session.close()
+
+
+def _own(exchange: base.Exchange) -> SQLiteTarget:
+    assert isinstance(exchange.target, SQLiteTarget)
+    return exchange.target
