@@ -9,6 +9,7 @@ in ``docs/decisions`` say why it is done so.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -39,11 +40,13 @@ _SCAN_ROWS = 65536
 _PAGE_TABLES = 1000
 _KINDS = ("shadow", "stage", "latest", "old")
 _DATABASE = base.Capabilities(
-    ingest=base.Ingest.ARROW, proof=base.Proof.DATABASE, max_decimal=(38, 38), folds_case=True
+    ingest=base.Ingest.ARROW,
+    proof=base.Proof.DATABASE,
+    max_decimal=(38, 38),
+    folds_case=True,
+    text=base.TextFormat(digest=base.Digest.MD5),
 )
-_READ_BACK = base.Capabilities(
-    ingest=base.Ingest.ARROW, proof=base.Proof.READ_BACK, max_decimal=(38, 38), folds_case=True
-)
+_READ_BACK = dataclasses.replace(_DATABASE, proof=base.Proof.READ_BACK)
 
 
 class BigQueryTarget(merge.MergingTarget):
