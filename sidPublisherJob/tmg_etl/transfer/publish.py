@@ -218,10 +218,10 @@ class Step:
         """
         if not self._verifies:
             return None
-        held = self._prove(self.target.table, self._selection)
-        # A merge has removed from the staging table what must not be in the target.
-        is_merge = self.kind is Kind.MERGE
-        sent = self._prove(self.loaded, base.Selection()) if is_merge else self.sent
+        sent, held = self.sent, self._prove(self.target.table, self._selection)
+        if self.kind is Kind.MERGE and held != sent:
+            # It has removed from the staging table what must not be in the target.
+            sent = self._prove(self.loaded, base.Selection())
         self._require_equal(sent, held)
         return held
 
