@@ -12,7 +12,7 @@ from tmg_etl.cli import feedback, guard, output, summary
 
 if TYPE_CHECKING:
     from tmg_etl.config import model
-    from tmg_etl.transfer import group_plan
+    from tmg_etl.transfer import group, group_plan
     from tmg_etl.transfer import plan as plan_module
 
 PROG = "pipeline"
@@ -74,14 +74,16 @@ def _execute(request: Request, voice: feedback.Feedback) -> int:
         env=request.env,
     )
     config = _load(request, voice)
-    verify = config.transfer(request.transfer_name).verify
+    is_group = request.transfer_name in config.groups
     from tmg_etl.ledger import recorder
     from tmg_etl.transfer import runner
 
-    pipeline = runner.build(
+    build, stop = runner.build_group if is_group else runner.build, run.StopFlag()
+    pipeline = build(
         config,
         request.transfer_name,
         **request.facts(),
+        stop=stop,
         progress=voice.progress,
         logger=voice.logger,
         run_id=run_id,
@@ -93,20 +95,40 @@ def _execute(request: Request, voice: feedback.Feedback) -> int:
             *(request.transfer_name, run_id, request.write_mode, request.window),
             extra={"version": __version__.__version__, "config_location": config.location},
         )
-    with guard.deadline(pipeline.run.stop, PROG, voice):
+    with guard.deadline(stop, PROG, voice):
         outcome = pipeline.execute()
     guard.settle()
     voice.close_progress()
-    result = summary.Summary(
-        request.transfer_name, request.window, request.write_mode, verify, outcome
-    )
+    result = _summary(request, config, outcome)
     if outcome.error is not None:
         return guard.report(PROG, guard.failure_of(outcome.error), voice, **result.as_dict())
     _print(result, voice)
     return outcome.exit_code
 
 
-def _print(result: summary.Summary, voice: feedback.Feedback) -> None:
+def _summary(
+    request: Request, config: model.Config, outcome: run.Outcome | group.GroupOutcome
+) -> summary.Summary | summary.GroupSummary:
+    if isinstance(outcome, run.Outcome):
+        verify = config.transfer(request.transfer_name).verify
+        return summary.Summary(
+            request.transfer_name, request.window, request.write_mode, verify, outcome
+        )
+    members = [
+        summary.Summary(
+            member.name,
+            request.window,
+            # As it was run: without a delta it is refreshed whatever the group's mode is.
+            run.WriteMode.TRUNCATE if member.delta is None else request.write_mode,
+            member.verify,
+            outcome.members[member.name],
+        )
+        for member in config.groups[request.transfer_name]
+    ]
+    return summary.GroupSummary(request.window, request.write_mode, tuple(members), outcome)
+
+
+def _print(result: summary.Summary | summary.GroupSummary, voice: feedback.Feedback) -> None:
     """Print the summary; a run that published is not undone by a full disk under its log."""
     try:
         if voice.style.log_format == "json":

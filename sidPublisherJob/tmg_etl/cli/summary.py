@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tmg_etl import errors, run
 from tmg_etl.cli import output, quantity
+
+if TYPE_CHECKING:
+    from tmg_etl.transfer import group
 
 _COUNTS = ("read", "inserted", "updated", "deleted", "unchanged")
 
@@ -73,15 +76,15 @@ class Summary:
         by = f" by {kind}" if kind and kind != "none" else ""
         return f"{self.transfer}: {verb}{by}, {self.write_mode}, {self.window}"
 
-    def render(self) -> str:
-        """Return the summary as lines of text."""
+    def render(self, *, has_time: bool = True) -> str:
+        """Return the summary as lines of text; the seconds of a group's member say nothing."""
         result = self.outcome.result
         lines = [self.headline()]
         if result.publish_reason:
             lines.append(_line("why", result.publish_reason))
         lines.append(_line("rows", _rows(result)))
-        rate = f", {quantity.count(self.rows_per_s)} rows/s" if self.rows_per_s else ""
-        lines.append(_line("time", quantity.duration(self.outcome.duration_s) + rate))
+        if has_time:
+            lines.append(_time(self.outcome.duration_s, self.rows_per_s))
         lines.append(_line("proof", self.proof()))
         lines += [_line("warning", warning) for warning in self.warnings]
         return "\n".join(output.printable(line) for line in lines)
@@ -120,6 +123,81 @@ class Summary:
         }
 
 
+@dataclasses.dataclass(frozen=True)
+class GroupSummary:
+    """What is said of the run of a publish group.
+
+    Attributes:
+        window: the days.
+        write_mode: truncate or delta.
+        members: one summary for each transfer, in the order of the config.
+        outcome: how it ended.
+    """
+
+    window: run.Window
+    write_mode: run.WriteMode
+    members: tuple[Summary, ...]
+    outcome: group.GroupOutcome
+
+    @property
+    def warnings(self) -> list[str]:
+        """Return what went wrong beside the work, each with its transfer."""
+        return [f"{one.transfer}: {warning}" for one in self.members for warning in one.warnings]
+
+    def proof(self) -> str:
+        """Return what the comparisons gave, in one line."""
+        return "; ".join(f"{one.transfer}: {one.proof()}" for one in self.members)
+
+    def headline(self) -> str:
+        """Return the run in one sentence."""
+        published = [one for one in self.members if one.outcome.result.publish != "none"]
+        if self.outcome.error is not None:
+            verb = "not published"
+        elif published:
+            verb = f"{quantity.count(len(published))} tables published in one step"
+        else:
+            verb = "nothing to do"
+        return f"{self.outcome.group}: {verb}, {self.write_mode}, {self.window}"
+
+    def render(self) -> str:
+        """Return the summary as lines of text, the members below the group."""
+        members = [one.render(has_time=False) for one in self.members]
+        time = _time(self.outcome.duration_s, self.rows_per_s)
+        return "\n".join([output.printable(self.headline()), time, *members])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the summary as fields for JSON; rows are sums, None where one is not known."""
+        fields = {f"rows_{name}": self._sum(f"rows_{name}") for name in _COUNTS}
+        return {
+            "group": self.outcome.group,
+            "status": str(self._status),
+            "exit_code": self.outcome.exit_code,
+            "window_start": self.window.start.isoformat(),
+            "window_end": self.window.end.isoformat(),
+            **fields,
+            "duration_s": round(self.outcome.duration_s, 3),
+            "rows_per_s": self.rows_per_s,
+            "warnings": self.warnings,
+            "members": [{"transfer": one.transfer, **one.as_dict()} for one in self.members],
+        }
+
+    @property
+    def rows_per_s(self) -> int | None:
+        """Return rows read by second of the whole run."""
+        return quantity.rate(self._sum("rows_read"), self.outcome.duration_s)
+
+    @property
+    def _status(self) -> run.Status:
+        if self.outcome.error is None:
+            return run.Status.SUCCEEDED
+        is_stopped = isinstance(self.outcome.error, errors.Stopped | KeyboardInterrupt)
+        return run.Status.STOPPED if is_stopped else run.Status.FAILED
+
+    def _sum(self, name: str) -> int | None:
+        found = [getattr(one.outcome.result, name) for one in self.members]
+        return None if None in found else sum(found)
+
+
 def words(error: BaseException) -> str:
     """Return an error as one line."""
     return errors.one_line(str(error) or type(error).__name__)
@@ -129,6 +207,11 @@ def _rows(result: run.Result) -> str:
     counts = ((name, getattr(result, f"rows_{name}")) for name in _COUNTS)
     known = [f"{quantity.count(number)} {name}" for name, number in counts if number is not None]
     return ", ".join(known) or "not reported by the pipeline"
+
+
+def _time(duration_s: float, rows_per_s: int | None) -> str:
+    rate = f", {quantity.count(rows_per_s)} rows/s" if rows_per_s else ""
+    return _line("time", quantity.duration(duration_s) + rate)
 
 
 def _line(label: str, text: str) -> str:
