@@ -29,7 +29,7 @@ HELP = {
     "engine": "docker, podman or buildah; the first one that is installed by default",
     "version": "as in tmg_etl/__version__.py, for instance 1.4.0",
     "sql_proxy": "run the Cloud SQL Auth Proxy beside the job",
-    "transfer": "name of a transfer in the config",
+    "transfer": "name of a transfer or publish group in the config",
     "base": "base image instead of the Dockerfile's",
     "option": "an option of the engine's own, as --volume=…; may be repeated",
     "keep": "how many of the newest versions stay",

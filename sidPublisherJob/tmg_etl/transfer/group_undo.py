@@ -157,7 +157,9 @@ class GroupRollback:
                 member.check()
         leader = self._turns[0]
         with leader.run.phase(run_module.Phase.PUBLISH):
-            replaced = _swap([member.exchange for member in concerned], leader.run.names)
+            replaced = leader.target.swap_together(
+                [member.exchange for member in concerned], leader.run.names
+            )
         for member, rows in zip(concerned, replaced, strict=True):
             member.report(rows)
         for member in self._members:
@@ -172,14 +174,6 @@ class GroupRollback:
         except BaseException as found:
             self._blame(member, found)
             raise
-
-
-def _swap(exchanges: Sequence[base.Exchange], names: run_module.TemporaryNames) -> list[int]:
-    first = exchanges[0]
-    if len(exchanges) > 1:
-        return first.target.swap_together(exchanges, names)
-    assert first.keep is not None
-    return [first.target.swap_keeping(first.shadow, names, first.keep)]
 
 
 def choose(

@@ -1,0 +1,185 @@
+"""What one step of a publish group replaced is put back in one step, on every database."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+import pytest
+
+from tests.e2e import group_kit
+from tests.e2e import place as place_module
+from tests.e2e.plan_kit import row
+from tmg_etl.connectors import base
+from tmg_etl.transfer import group_undo, undo
+
+KEEP = "keep_previous: 24h"
+WANTED = (
+    "keep_previous: 24h\n    skip_unchanged: true\n    indexes: [{name: by_name, columns: [day]}]"
+)
+FIRST = {"facts": [row(1), row(2)], "dims": [row(11)]}
+SECOND = {"facts": [row(1), row(3)], "dims": [row(12), row(13)]}
+THIRD = {"facts": [row(4)]}
+
+
+@pytest.fixture
+def shop(
+    tmp_path: pathlib.Path, place: place_module.Place, empty_ledger: pathlib.Path
+) -> group_kit.Shop:
+    """A group in each kind of target in turn, published once."""
+    made = group_kit.Shop(tmp_path / "shop", place, empty_ledger)
+    made.declare(KEEP, WANTED)
+    made.fill(**FIRST)
+    made.publish()
+    return made
+
+
+def test_there_and_back_and_there_again(shop: group_kit.Shop) -> None:
+    assert shop.call("rollback") == 78
+    shop.fill(**SECOND)
+    shop.publish()
+    assert shop.both() == ([1, 3], [12, 13])
+    for expected in (([1, 2], [11]), ([1, 3], [12, 13]), ([1, 2], [11])):
+        assert shop.call("rollback") == 0
+        assert shop.both() == expected
+        assert len(shop.kept()) == 2
+        assert len({name.rpartition("_")[2] for name in shop.kept()}) == 1
+        assert shop.leftovers() == []
+    shop.publish()
+    assert shop.both() == ([1, 3], [12, 13])
+
+
+def test_each_member_has_its_row_in_the_ledger(shop: group_kit.Shop) -> None:
+    shop.fill(**SECOND)
+    shop.publish()
+    assert shop.call("rollback") == 0
+    ids = set()
+    for name, back, replaced in (("facts", 2, 2), ("dims", 1, 2)):
+        latest, before, _ = shop.runs(name)
+        assert (latest.write_mode, latest.publish, latest.status) == (
+            "rollback",
+            "rollback",
+            "succeeded",
+        )
+        assert (latest.rows_inserted, latest.rows_deleted) == (back, replaced)
+        assert latest.fingerprint_target == before.previous_fingerprint
+        assert latest.is_verified
+        ids.add(str(latest.previous_table).rpartition("_")[2])
+    assert ids == {shop.runs("facts")[0].id}
+
+
+def test_a_member_that_the_step_left_alone_stays(
+    shop: group_kit.Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.fill(**SECOND)
+    shop.publish()
+    second = shop.runs("facts")[0].id
+    shop.fill(**THIRD)
+    shop.publish()
+    assert shop.both() == ([4], [12, 13])
+    assert shop.runs("dims")[0].publish == "none"
+    capsys.readouterr()
+    assert shop.call("rollback", "--json") == 0
+    facts, dims = json.loads(capsys.readouterr().out)["members"]
+    assert (facts["rows_put_back"], dims["rows_put_back"]) == (2, None)
+    assert dims["reason"] == "nothing to do: that step did not replace this table"
+    assert shop.both() == ([1, 3], [12, 13])
+    # Back to before the second step: both.
+    assert shop.call("rollback", "--to", second) == 0
+    assert shop.both() == ([1, 2], [11])
+
+
+def test_before_an_earlier_step_is_what_all_members_held_then(shop: group_kit.Shop) -> None:
+    shop.fill(**THIRD)
+    shop.publish()
+    earlier = shop.runs("facts")[0].id
+    shop.fill(**SECOND)
+    shop.publish()
+    assert shop.both() == ([1, 3], [12, 13])
+    # The step changed the facts only; what the dims held then was replaced by the next one.
+    assert shop.call("rollback", "--to", earlier) == 0
+    assert shop.both() == ([1, 2], [11])
+
+
+@pytest.mark.parametrize("changed", ["facts", "dims"])
+def test_one_table_that_was_changed_keeps_all_from_being_put_back(
+    shop: group_kit.Shop, changed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.fill(**SECOND)
+    shop.publish()
+    names = shop.kept()
+    prefix = shop.runs(changed)[0].previous_table
+    shop.place.sql(f"UPDATE {prefix} SET version = 7")
+    capsys.readouterr()
+    assert shop.call("rollback") == 65
+    (line,) = capsys.readouterr().err.splitlines()[-1:]
+    assert "is not what the run" in line
+    assert shop.both() == ([1, 3], [12, 13])
+    assert shop.kept() == names
+    errors = {name: str(shop.runs(name)[0].error) for name in group_kit.MEMBERS}
+    other = "dims" if changed == "facts" else "facts"
+    assert str(prefix) in errors[changed]
+    assert errors[other].startswith(f"nothing of the group nightly was put back: {changed}: ")
+    assert {shop.runs(name)[0].exit_code for name in group_kit.MEMBERS} == {65}
+
+
+def test_a_member_alone_is_refused(
+    shop: group_kit.Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.fill(**SECOND)
+    shop.publish()
+    capsys.readouterr()
+    assert shop.call("rollback", name="facts") == 78
+    assert "roll back nightly" in capsys.readouterr().err
+    assert shop.both() == ([1, 3], [12, 13])
+
+
+def test_what_is_kept_is_listed_by_steps(
+    shop: group_kit.Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert shop.call("rollback", "--list") == 0
+    assert capsys.readouterr().out.endswith("no earlier table of nightly is kept\n")
+    shop.fill(**SECOND)
+    shop.publish()
+    capsys.readouterr()
+    assert shop.call("rollback", "--list") == 0
+    step, facts, dims = capsys.readouterr().out.splitlines()
+    assert step == f"step {shop.runs('facts')[0].id}"
+    assert facts.startswith("  facts: kept until ")
+    assert facts.partition("UTC: ")[2].startswith("2 rows 0x")
+    assert dims.partition("UTC: ")[2].startswith("1 rows 0x")
+    assert shop.call("rollback", "--list", name="dims") == 0
+    assert capsys.readouterr().out.startswith("replaced by run ")
+    assert shop.call("rollback", "--list", "--json") == 0
+    assert [table["transfer"] for table in json.loads(capsys.readouterr().out)] == ["facts", "dims"]
+
+
+def test_no_member_is_put_back_while_another_run_holds_one(
+    shop: group_kit.Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.fill(**SECOND)
+    shop.publish()
+    run = undo.make_run(shop.config, "facts")
+    with run.connections["serving"].open_target("facts") as target, target.lock(run.id, 0):
+        outcome = group_undo.build(shop.config, group_kit.GROUP).execute()
+    assert outcome.exit_code == 75
+    assert {member.exit_code for member in outcome.members.values()} == {75}
+    assert str(outcome.members["dims"].error).startswith(
+        "nothing of the group nightly was put back: facts: "
+    )
+    assert shop.both() == ([1, 3], [12, 13])
+    assert shop.leftovers() == []
+    assert shop.call("rollback") == 0
+
+
+def test_indexes_belong_to_the_table_that_is_back(shop: group_kit.Shop) -> None:
+    shop.fill(**SECOND)
+    shop.publish()
+    for _ in range(2):
+        assert shop.call("rollback") == 0
+        with (
+            undo.make_run(shop.config, "dims").connections["serving"].open_target("dims") as target
+        ):
+            found = target.describe()
+        assert isinstance(found, base.Table)
+        assert (found.indexes, found.primary_key) == (("by_name",), ("id",))
