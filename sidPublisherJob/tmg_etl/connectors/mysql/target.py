@@ -187,11 +187,9 @@ class MySQLTarget(sql.SqlTarget):
 
     def prepare_keys(self, staging: str, key: Sequence[str]) -> None:
         """Index the key."""
-        self._entries.pop(staging, None)
         entry = self._entry_of(staging)
         line = definition.prefixed_index(entry.kinds, entry.native, key)
         self.run(f"ALTER TABLE {self.qualified(staging)} ADD {line}")
-        self._entries.pop(staging, None)
 
     def rename(self, old: str, new: str) -> None:
         """Rename a temporary table."""
