@@ -192,8 +192,11 @@ class Bench:
         """Run again: it must succeed, give the new state, and leave nothing."""
         ended = self.run(mode)
         assert ended.code == 0, f"the rerun failed after {what}:\n{ended.log}"
-        assert self.place.rows() == mode.new, f"the rerun after {what}"
-        self.require_clean(f"the rerun after {what}")
+        self.place.settle()
+        rows, left = self.place.look()
+        assert rows == mode.new, f"the rerun after {what}"
+        assert left == [], f"the rerun after {what}"
+        assert self.open_rows() == [], f"the rerun after {what}"
 
 
 def write_rows(path: pathlib.Path, rows: list[Row]) -> None:

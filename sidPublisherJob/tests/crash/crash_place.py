@@ -11,16 +11,17 @@ import secrets
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import duckdb
 import psycopg
 
-from tmg_etl.testing import servers
+from tmg_etl.testing import process, servers
 
 Row = tuple[int, datetime.date, int, str]
 _COLUMNS = "id BIGINT NOT NULL PRIMARY KEY, day DATE NOT NULL, version BIGINT, note VARCHAR(20)"
+_DUCKDB_TABLES = "SELECT table_name FROM duckdb_tables()"
 _INDEX = "CREATE INDEX t_day ON t (day)"
 
 
@@ -66,6 +67,10 @@ class Place(abc.ABC):
     def leftovers(self) -> list[str]:
         """Temporary tables, locks, open connections and files."""
 
+    def look(self) -> tuple[list[Row], list[str]]:
+        """All rows, and what is left beside them."""
+        return self.rows(), self.leftovers()
+
     @abc.abstractmethod
     def settle(self) -> None:
         """Wait until the server has noticed that dead processes are gone."""
@@ -79,30 +84,69 @@ class Place(abc.ABC):
         """Give the database back."""
 
 
-class PostgresPlace(Place):
-    def __init__(self, folder: pathlib.Path, server: servers.PostgresServer) -> None:
+class ServerPlace(Place):
+    """A database of a server, over one connection that is kept: a new one for each look took most
+    of the time.
+    """
+
+    server: process.Server
+
+    def __init__(self, folder: pathlib.Path, server: process.Server) -> None:
         super().__init__(folder)
         self.server = server
         self.name = f"crash_{secrets.token_hex(4)}"
         self.url = server.create_database(self.name)
+        self._kept: Any = None
+
+    @contextlib.contextmanager
+    def _raw(self) -> Iterator[Any]:
+        """Yield the kept connection; after an error the next one is new."""
+        if self._kept is None:
+            self._kept = self.server.connect(self.name)
+        try:
+            yield self._kept
+        except BaseException:
+            self._hang_up()
+            raise
+
+    def _hang_up(self) -> None:
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            with contextlib.suppress(Exception):  # it may be lost already
+                kept.close()
+
+    def restart(self) -> None:
+        """Restart the server."""
+        self._hang_up()
+        self.server.restart()
+
+    def close(self) -> None:
+        self._hang_up()
+        self.server.drop_database(self.name)
+
+
+class PostgresPlace(ServerPlace):
+    def __init__(self, folder: pathlib.Path, server: servers.PostgresServer) -> None:
+        super().__init__(folder, server)
         with self._raw() as raw:
             raw.execute(f"CREATE TABLE t ({_COLUMNS})")
             raw.execute(_INDEX)
 
-    def _raw(self) -> psycopg.Connection[Any]:
-        return psycopg.connect(self.url, autocommit=True)
-
     @property
     def connection(self) -> Mapping[str, Any]:
         return {"type": "postgres", "url": self.url}
+
+    def _rows(self, query: str) -> list[tuple[Any, ...]]:
+        with self._raw() as raw:
+            found: list[tuple[Any, ...]] = raw.execute(query).fetchall()
+            return found
 
     def remove(self) -> None:
         with self._raw() as raw:
             raw.execute("DROP TABLE IF EXISTS t")
 
     def has_table(self) -> bool:
-        with self._raw() as raw:
-            return raw.execute("SELECT to_regclass('t') IS NOT NULL").fetchall() == [(True,)]
+        return self._rows("SELECT to_regclass('t') IS NOT NULL") == [(True,)]
 
     def reset(self, rows: list[Row]) -> None:
         with self._raw() as raw, raw.transaction():
@@ -110,70 +154,51 @@ class PostgresPlace(Place):
             raw.cursor().executemany("INSERT INTO t VALUES (%s, %s, %s, %s)", rows)
 
     def rows(self) -> list[Row]:
-        with self._raw() as raw:
-            return raw.execute("SELECT * FROM t ORDER BY id").fetchall()
+        return self._rows("SELECT * FROM t ORDER BY id")
 
     def peek(self) -> list[Row] | None:
         with self._raw() as raw:
             raw.execute("SET lock_timeout = '200ms'")
             try:
-                return raw.execute("SELECT * FROM t ORDER BY id").fetchall()
+                return self.rows()
             except psycopg.errors.LockNotAvailable:
                 return None
+            finally:
+                raw.execute("RESET lock_timeout")
 
     def leftovers(self) -> list[str]:
-        with self._raw() as raw:
-            found = raw.execute(
-                "SELECT relname FROM pg_class WHERE relname LIKE '\\_tmg\\_%'"
-                " UNION ALL SELECT 'lock of ' || pid FROM pg_locks WHERE locktype = 'advisory'"
-                " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-            ).fetchall()
-            return [name for (name,) in found]
+        found = self._rows(
+            "SELECT relname FROM pg_class WHERE relname LIKE '\\_tmg\\_%'"
+            " UNION ALL SELECT 'lock of ' || pid FROM pg_locks WHERE locktype = 'advisory'"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        return [name for (name,) in found]
 
     def settle(self) -> None:
-        with self._raw() as raw:
-            _until(
-                lambda: (
-                    raw.execute(
-                        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-                        " AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
-                    ).fetchall()
-                    == [(0,)]
-                )
-            )
+        others = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        )
+        _until(lambda: self._rows(others) == [(0,)])
 
     def cut_lock(self) -> bool:
-        with self._raw() as raw:
-            found = raw.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
-                " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-            ).fetchall()
-            _until(
-                lambda: (
-                    raw.execute(
-                        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database ="
-                        " (SELECT oid FROM pg_database WHERE datname = current_database())"
-                    ).fetchall()
-                    == [(0,)]
-                )
-            )
-            return bool(found)
-
-    def close(self) -> None:
-        self.server.drop_database(self.name)
+        locks = (
+            "pg_locks WHERE locktype = 'advisory'"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        found = self._rows(f"SELECT pg_terminate_backend(pid) FROM {locks}")
+        _until(lambda: self._rows(f"SELECT count(*) FROM {locks}") == [(0,)])
+        return bool(found)
 
 
-class MariaDBPlace(Place):
+class MariaDBPlace(ServerPlace):
     def __init__(self, folder: pathlib.Path, server: servers.MariaDBServer) -> None:
-        super().__init__(folder)
-        self.server = server
-        self.name = f"crash_{secrets.token_hex(4)}"
-        self.url = server.create_database(self.name)
+        super().__init__(folder, server)
         self._do(f"CREATE TABLE t ({_COLUMNS})")
         self._do(_INDEX)
 
     def _do(self, *statements: str, rows: list[Row] | None = None) -> list[tuple[Any, ...]]:
-        with self.server.connect(self.name) as raw, raw.cursor() as cursor:
+        with self._raw() as raw, raw.cursor() as cursor:
             for statement in statements:
                 cursor.execute(statement)
             if rows:
@@ -205,7 +230,7 @@ class MariaDBPlace(Place):
 
     def leftovers(self) -> list[str]:
         found = self._do("SHOW TABLES LIKE '\\_tmg\\_%'")
-        # A lock belongs to a connection, and goes with it; our own last one takes a moment to go.
+        # A lock belongs to a connection, and goes with it; the last one takes a moment to go.
         with contextlib.suppress(TimeoutError):
             self.settle()
         return [name for (name,) in found] + [f"connection {number}" for number in self._others()]
@@ -221,9 +246,6 @@ class MariaDBPlace(Place):
         self._do(f"KILL {owner}")
         _until(lambda: owner not in self._others())
         return True
-
-    def close(self) -> None:
-        self.server.drop_database(self.name)
 
 
 class _FilePlace(Place):
@@ -264,10 +286,12 @@ class _FilePlace(Place):
     def close(self) -> None:
         """Nothing is open."""
 
+    def _files(self) -> list[str]:
+        return [path.name for path in self.data.iterdir() if path != self.path]
+
     def leftovers(self) -> list[str]:
-        files = [path.name for path in self.data.iterdir() if path != self.path]
         tables = self._tables() if self.path.exists() else []
-        return files + [name for name in tables if name.startswith("_tmg_")]
+        return self._files() + [name for name in tables if name.startswith("_tmg_")]
 
     def cut_lock(self) -> bool:
         locks = list(self.data.glob("*.lock"))
@@ -290,14 +314,20 @@ class DuckDBPlace(_FilePlace):
             raw.executemany("INSERT INTO t VALUES (?, ?, ?, ?)", rows).fetchall()
 
     def rows(self) -> list[Row]:
-        # Not read-only: what a killed process left in the log must be taken up.
-        with duckdb.connect(str(self.path)) as raw:
-            return raw.execute("SELECT * FROM t ORDER BY id").fetchall()
+        return self._ask("SELECT * FROM t ORDER BY id")[0]
+
+    def look(self) -> tuple[list[Row], list[str]]:
+        # Opening the file takes longer than anything that is asked of it.
+        rows, names = self._ask("SELECT * FROM t ORDER BY id", _DUCKDB_TABLES)
+        return rows, self._files() + [name for (name,) in names if name.startswith("_tmg_")]
 
     def _tables(self) -> list[str]:
-        with duckdb.connect(str(self.path)) as raw:
-            found = raw.execute("SELECT table_name FROM duckdb_tables()").fetchall()
-            return [name for (name,) in found]
+        return [name for (name,) in self._ask(_DUCKDB_TABLES)[0]]
+
+    def _ask(self, *queries: str) -> list[list[tuple[Any, ...]]]:
+        # Not read-only: what a killed process left in the log must be taken up.
+        with duckdb.connect(str(self.path), config={"threads": 1}) as raw:
+            return [raw.execute(query).fetchall() for query in queries]
 
 
 class SQLitePlace(_FilePlace):

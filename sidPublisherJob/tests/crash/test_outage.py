@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import time
 from collections.abc import Callable
 
 import pytest
@@ -15,6 +16,8 @@ from tmg_etl.testing import fault, servers
 pytestmark = pytest.mark.slow
 
 _SERVERS = conftest.PLACES[:2]
+#: Seconds that an orchestrator is promised between SIGTERM and the end.
+_GRACE_S = 10.0
 
 
 def _first(points: list[fault.Point], *words: str) -> fault.Point:
@@ -45,14 +48,42 @@ def _interrupt(
 @pytest.mark.parametrize("place_kind", _SERVERS)
 def test_server_restarted_under_a_run(bench: crash_kit.Bench, mode: crash_kit.Mode) -> None:
     place = bench.place
-    assert isinstance(place, crash_place.PostgresPlace | crash_place.MariaDBPlace)
+    assert isinstance(place, crash_place.ServerPlace)
     points = bench.count_points(mode)
     load = _first(points, "COPY data", "LOAD DATA")
     publish = _last(points, 'DROP TABLE "public"."t"', "RENAME TABLE", "COMMIT")
     for point in (load, publish):
-        assert _interrupt(bench, mode, point, place.server.restart) == 75, point
+        assert _interrupt(bench, mode, point, place.restart) == 75, point
         assert place.rows() == crash_kit.OLD, point
         bench.require_rerun(mode, point)
+
+
+@pytest.mark.parametrize("place_kind", _SERVERS)
+def test_server_that_answers_nothing_does_not_keep_a_run_from_ending(
+    bench: crash_kit.Bench,
+) -> None:
+    """Not even the cancelling of the statement that the run waits for is answered."""
+    place = bench.place
+    assert isinstance(place, crash_place.ServerPlace)
+    mode = crash_kit.MODES["swap"]
+    load = _first(bench.count_points(mode), "COPY data", "LOAD DATA")
+    place.reset(crash_kit.OLD)
+    child = bench.start(mode, fault.Fault(load.number, fault.Action.SUSPEND))
+    assert bench.server.wait_suspended(child)
+    try:
+        place.server.suspend()
+        os.kill(child.pid, signal.SIGCONT)
+        time.sleep(0.2)
+        os.kill(child.pid, signal.SIGTERM)
+        began = time.monotonic()
+        ended = bench.server.wait(child)
+        assert time.monotonic() - began < _GRACE_S
+    finally:
+        place.server.resume()
+    assert ended.code == 143, ended.error
+    assert place.rows() == crash_kit.OLD
+    place.settle()
+    bench.require_rerun(mode, load)
 
 
 @pytest.mark.parametrize("place_kind", ["sqlite"])

@@ -106,13 +106,18 @@ PROMISES: dict[str, list[Promise]] = {
                 _CRASH,
                 test_kill="test_killed_run_leaves_old_or_new_state"
                 " test_killed_run_creates_a_target_that_is_whole",
+                test_flaky="test_killed_at_any_call_leaves_old_or_new_state",
                 test_bigquery="test_killed_run_leaves_old_or_new_state",
             ),
         ),
         Promise(
             "Whatever fails, the target is whole and the exit code tells the truth",
-            "an error before every statement, in turn",
-            _in(_CRASH, test_fault="test_error_at_any_point_leaves_old_or_new_state"),
+            "an error before every statement and at every call to a connection, in turn",
+            _in(
+                _CRASH,
+                test_fault="test_error_at_any_point_leaves_old_or_new_state",
+                test_flaky="test_any_call_that_fails_is_told_by_the_exit_code",
+            ),
         ),
         Promise(
             "A lost connection is temporary; lost at the COMMIT, the run finds out what became of"
@@ -143,6 +148,16 @@ PROMISES: dict[str, list[Promise]] = {
             "SIGTERM ends a run within ten seconds and leaves nothing",
             "the signal before every statement, in turn",
             _in(_CRASH, test_fault="test_terminated_run_ends_in_time_and_leaves_nothing"),
+        ),
+        Promise(
+            "SIGTERM ends a run within ten seconds also where nothing answers it any more",
+            "every call to a connection hangs or freezes, in turn; servers that are suspended",
+            _in(
+                _CRASH,
+                test_flaky="test_hanging_call_ends_when_the_run_is_stopped"
+                " test_frozen_call_ends_all_the_same",
+                test_outage="test_server_that_answers_nothing_does_not_keep_a_run_from_ending",
+            ),
         ),
         Promise(
             "Leftovers go, whatever the clock says",

@@ -146,6 +146,17 @@ class Server(abc.ABC):
         self.stop()
         self.start()
 
+    def suspend(self) -> None:
+        """Have the server answer nothing any more (SIGSTOP), as behind a network that is gone.
+
+        Connections stay open, and new ones are accepted by the kernel. `resume` ends it.
+        """
+        self._signal_all(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Have a suspended server go on where it was; harmless for any other."""
+        self._signal_all(signal.SIGCONT)
+
     def close(self) -> None:
         """Stop the server and remove its folder; it can be started afresh afterwards."""
         try:
@@ -216,6 +227,19 @@ class Server(abc.ABC):
             else:
                 return
 
+    def _signal_all(self, number: signal.Signals) -> None:
+        """Send a signal to the server's process and its children, which have groups of their own.
+
+        The parent goes first: what it is asked for next, no child of it does.
+        """
+        if self._process is None:
+            return
+        parent = self._process.pid
+        os.kill(parent, number)
+        for pid in _children(parent):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
     def _end(self, how: signal.Signals) -> None:
         process, self._process = self._process, None
         watcher, self._watcher = self._watcher, None
@@ -225,6 +249,7 @@ class Server(abc.ABC):
         if process is None:
             return
         process.send_signal(how)
+        process.send_signal(signal.SIGCONT)
         try:
             process.wait(_STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
@@ -262,6 +287,18 @@ def find(program: str, package: str) -> pathlib.Path:
             f"Install it with `script/bootstrap --system` (Debian package {package})"
         )
     return pathlib.Path(found)
+
+
+def _children(parent: int) -> list[int]:
+    """Return the ids of the child processes of a process."""
+    found = []
+    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            # The name, in parentheses, may hold anything.
+            _, _, facts = stat.read_text().rpartition(")")
+            if int(facts.split()[1]) == parent:
+                found.append(int(stat.parent.name))
+    return found
 
 
 def _account(name: str) -> pwd.struct_passwd:
