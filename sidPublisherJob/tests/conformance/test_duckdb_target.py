@@ -43,3 +43,7 @@ class TestUpsert(conformance.UpsertConformance):
 
 class TestReplaceWindow(conformance.ReplaceWindowConformance):
     profile = duckdb_place.DuckDBPlace
+
+
+class TestGroups(conformance.GroupConformance):
+    profile = duckdb_place.DuckDBPlace

@@ -54,3 +54,7 @@ class TestUpsert(conformance.UpsertConformance):
 
 class TestReplaceWindow(conformance.ReplaceWindowConformance):
     profile = FlakyPlace
+
+
+class TestGroups(conformance.GroupConformance):
+    profile = FlakyPlace

@@ -50,3 +50,7 @@ class TestReplaceWindow(conformance.ReplaceWindowConformance):
 
 class TestServer(conformance.ServerConformance):
     profile = mysql_place.MySQLPlace
+
+
+class TestGroups(conformance.GroupConformance):
+    profile = mysql_place.MySQLPlace

@@ -50,3 +50,7 @@ class TestReplaceWindow(conformance.ReplaceWindowConformance):
 
 class TestServer(conformance.ServerConformance):
     profile = postgres_place.PostgresPlace
+
+
+class TestGroups(conformance.GroupConformance):
+    profile = postgres_place.PostgresPlace

@@ -13,6 +13,7 @@ from tmg_etl.testing import conformance
 #: The connectors that a profile stands for; a new one is added with its modules.
 SYSTEMS = ("files", "duckdb", "sqlite", "postgres", "mysql", "bigquery", "flaky")
 SERVERS = ("postgres", "mysql")
+GROUPS = ("duckdb", "sqlite", "postgres", "mysql", "flaky")
 
 
 def suites_in(holder: types.ModuleType | type) -> set[type]:
@@ -30,6 +31,7 @@ def test_every_suite_for_targets_runs(system: str) -> None:
     wanted = set(conformance.TARGET)
     wanted |= {conformance.NoDeltaConformance} if system == "files" else set(conformance.DELTA)
     wanted |= set(conformance.SERVER) if system in SERVERS else set()
+    wanted |= set(conformance.GROUP) if system in GROUPS else set()
     assert wanted <= suites_in(module)
 
 

@@ -39,3 +39,7 @@ class TestUpsert(conformance.UpsertConformance):
 
 class TestReplaceWindow(conformance.ReplaceWindowConformance):
     profile = sqlite_place.SQLitePlace
+
+
+class TestGroups(conformance.GroupConformance):
+    profile = sqlite_place.SQLitePlace

@@ -26,6 +26,7 @@ import pytest
 _SUITES = (
     "delta",
     "failure",
+    "group",
     "publication",
     "replace",
     "row",
@@ -43,6 +44,7 @@ from tmg_etl.testing.conformance.failure import (  # noqa: E402
     FailureConformance,
     RefusalConformance,
 )
+from tmg_etl.testing.conformance.group import GroupConformance  # noqa: E402
 from tmg_etl.testing.conformance.origin import Native, Origin, SqlOrigin  # noqa: E402
 from tmg_etl.testing.conformance.profile import (  # noqa: E402
     SqlPlace,
@@ -75,6 +77,8 @@ TARGET = (
 )
 #: What a target must pass that can merge; one that cannot passes `NoDeltaConformance`.
 DELTA = (UpsertConformance, ReplaceWindowConformance)
+#: What a target must pass that can publish several tables in one step.
+GROUP = (GroupConformance,)
 #: What a target on a server must pass as well.
 SERVER = (ServerConformance,)
 #: What every source must pass; those of databases `SnapshotConformance` too, those of servers
@@ -83,11 +87,13 @@ SOURCE = (SourceConformance,)
 
 __all__ = [
     "DELTA",
+    "GROUP",
     "SERVER",
     "SOURCE",
     "TARGET",
     "Document",
     "FailureConformance",
+    "GroupConformance",
     "Kept",
     "Native",
     "NoDeltaConformance",

@@ -26,6 +26,7 @@ GAPS = {
     "diff": "there is no in-database diff",
     "merge": "there is no delta",
     "narrow": "columns have no types of limited range",
+    "foreign_keys": "a foreign key is asked of what is committed, not of what a transaction wrote",
     "unique": "nothing but the run itself refuses two rows with one key",
 }
 
