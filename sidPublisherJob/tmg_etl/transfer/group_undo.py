@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -196,11 +197,12 @@ def choose(
     known = steps(kept)
     one_of_each = [next(iter(step.tables.values())) for step in known]
     step_id = undo.choose(one_of_each, wanted, group).run_id
-    chosen = {}
-    for name, tables in kept.items():
-        since = [table for table in tables if table.run_id >= step_id]
-        if since:
-            chosen[name] = min(since, key=lambda table: table.run_id)
+    chosen: dict[str, undo.Kept] = {}
+    for step in known:
+        # The latest step comes first, and what an earlier one replaced goes over it.
+        chosen |= step.tables
+        if step.id == step_id:
+            break
     return chosen
 
 
@@ -210,7 +212,14 @@ def steps(kept: Mapping[str, Sequence[undo.Kept]]) -> list[Step]:
     for name, tables in kept.items():
         for table in tables:
             found.setdefault(table.run_id, {})[name] = table
-    return [Step(step_id, found[step_id]) for step_id in sorted(found, reverse=True)]
+    dawn = datetime.datetime.min.replace(tzinfo=datetime.UTC)
+
+    def began(step: Step) -> tuple[datetime.datetime, str]:
+        # Ids tell the second only; the ledger knows better.
+        known = [table.replaced_at for table in step.tables.values() if table.replaced_at]
+        return min(known, default=dawn), step.id
+
+    return sorted((Step(*item) for item in found.items()), key=began, reverse=True)
 
 
 def listed(config: model.Config, group: str) -> list[Step]:
