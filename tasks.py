@@ -132,6 +132,13 @@ def test(c: invoke.Context, arguments: str = "", dry_run: bool = False) -> None:
     command.run([str(ROOT / "script" / "test"), *arguments.split()], dry_run=dry_run)
 
 
+@task
+def check_release(c: invoke.Context, dry_run: bool = False) -> None:
+    """Check what must hold before a release: lint, tests, and no ratio a fifth worse."""
+    for call in (["lint"], ["test"], ["benchmark", "--check"]):
+        command.run([str(ROOT / "script" / call[0]), *call[1:]], dry_run=dry_run)
+
+
 # --- the image
 
 
