@@ -14,7 +14,7 @@ from tmg_etl.launch import environment
 
 PROMISED = {
     "make-docker-image", "test-docker-local", "deploy-docker-image", "local-deploy-gke",
-    "download-keys", "lint", "test", "versions", "promote", "prune-images",
+    "download-keys", "lint", "test", "check-release", "versions", "promote", "prune-images",
     "delete-failed-container-image", "render", "run-gke", "backfill", "status", "logs", "cancel",
 }  # fmt: skip
 NAME = "europe-west1-docker.pkg.dev/acme-datalake/sid/sidpublisherjob"
