@@ -160,14 +160,26 @@ class NullKeyError(DataError):
 
 
 class VerificationError(DataError):
-    """What the database holds is not what was sent."""
+    """What the database holds is not what was sent.
 
-    def __init__(self, table: str, *, expected: object, found: object) -> None:
-        self.table, self.expected, self.found = table, expected, found
-        super().__init__(
-            f"{table}: verification failed: sent {expected}, the database holds {found}",
-            hint="the target is unchanged",
-        )
+    Args:
+        table: the target, as the user names it.
+        expected: fingerprint of what was sent.
+        found: fingerprint of what is held.
+        reason: which columns were altered, and how; empty where that is not known.
+    """
+
+    def __init__(self, table: str, *, expected: object, found: object, reason: str = "") -> None:
+        self.table, self.expected, self.found, self.reason = table, expected, found, reason
+        if reason:
+            what = reason
+            hint = (
+                "the target is unchanged; have the source write values as the type does, for"
+                " example by a `query:`, or give the column a type that keeps them"
+            )
+        else:
+            what, hint = f"sent {expected}, the database holds {found}", "the target is unchanged"
+        super().__init__(f"{table}: verification failed: {what}", hint=hint)
 
 
 class TemporaryError(TmgEtlError):

@@ -158,6 +158,18 @@ def test_json_is_checked_where_it_is_rewritten() -> None:
         convert(["{", "{}"], pa.string(), base.json_field("c"), canonical)
 
 
+def test_texts_take_the_form_of_a_type_that_has_one() -> None:
+    uuid = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"
+    written = [uuid.upper(), f"{{{uuid}}}", uuid.replace("-", ""), uuid, None]
+    as_uuid = base.uuid_field("c")
+    assert convert(written, pa.string(), as_uuid) == [uuid] * 4 + [None]
+    # What is none is left to the database to refuse.
+    assert convert(["x", f"{uuid}0"], pa.string(), as_uuid) == ["x", f"{uuid}0"]
+    padded = base.padded_field("c")
+    given = ["a  ", " b ", "   ", "", "c\t ", "d\u00a0", None]
+    assert convert(given, pa.string(), padded) == ["a", " b", "", "", "c\t", "d\u00a0", None]
+
+
 def test_carried_fields() -> None:
     assert base.is_json(conversion.carried(pa.field("c", pa.list_(pa.int8())), ABLE))
     assert conversion.carried(pa.field("c", UTC), UNABLE).type == pa.timestamp("us")

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _JSON = {b"tmg_etl": b"json"}
 _UNSEEN = {b"tmg_etl": b"unseen"}
 _HIDDEN = {b"tmg_etl": b"hidden"}
+_UUID = {b"tmg_etl": b"uuid"}
+_PADDED = {b"tmg_etl": b"padded"}
 
 
 def json_field(name: str, nullable: bool = True) -> pa.Field:
@@ -36,6 +38,26 @@ def json_field(name: str, nullable: bool = True) -> pa.Field:
 def is_json(field: pa.Field) -> bool:
     """Return whether a string field holds JSON documents."""
     return bool(field.metadata) and field.metadata.get(b"tmg_etl") == b"json"
+
+
+def uuid_field(name: str, nullable: bool = True) -> pa.Field:
+    """Return a string field of a column that writes a UUID in one way, however it was given."""
+    return pa.field(name, pa.string(), nullable=nullable, metadata=_UUID)
+
+
+def is_uuid(field: pa.Field) -> bool:
+    """Return whether a string field writes UUIDs with lower-case digits and four hyphens."""
+    return bool(field.metadata) and field.metadata.get(b"tmg_etl") == b"uuid"
+
+
+def padded_field(name: str, nullable: bool = True) -> pa.Field:
+    """Return a string field of a column of fixed length, in which blanks at the end are padding."""
+    return pa.field(name, pa.string(), nullable=nullable, metadata=_PADDED)
+
+
+def is_padded(field: pa.Field) -> bool:
+    """Return whether a string field keeps no blanks at the end, as SQL has it for ``CHAR(n)``."""
+    return bool(field.metadata) and field.metadata.get(b"tmg_etl") == b"padded"
 
 
 def hidden_field(name: str, kind: pa.DataType) -> pa.Field:

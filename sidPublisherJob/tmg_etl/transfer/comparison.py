@@ -5,7 +5,8 @@ from __future__ import annotations
 import collections
 import dataclasses
 import datetime
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -223,15 +224,14 @@ class _Comparer:
 
     def _read(self) -> bucket.Side:
         schema = self._schema
-        converter = self._converter(schema)
-        window = plan_module.window_of(self.run)
-
-        def read() -> Iterator[pa.RecordBatch]:
-            rows = self.source.read(schema.names, window, batch_rows=self.run.transfer.batch_rows)
-            for batch in rows:
-                self.run.stop.check()
-                yield converter.convert(batch)
-
+        read = functools.partial(
+            stage.converted,
+            self.run,
+            self.source,
+            columns=schema.names,
+            converter=self._converter(schema),
+            window=plan_module.window_of(self.run),
+        )
         return bucket.Stream(read, schema, self.target.capabilities.text, self._key)
 
     def _held(self, selection: base.Selection, name: str | None = None) -> bucket.Side:

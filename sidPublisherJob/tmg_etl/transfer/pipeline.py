@@ -17,7 +17,16 @@ import pyarrow as pa
 from tmg_etl import errors, etl
 from tmg_etl import run as run_module
 from tmg_etl.connectors import base
-from tmg_etl.transfer import conversion, mapping, previous, publish, stage, unchanged, verify
+from tmg_etl.transfer import (
+    alteration,
+    conversion,
+    mapping,
+    previous,
+    publish,
+    stage,
+    unchanged,
+    verify,
+)
 
 
 class Company(Protocol):
@@ -321,6 +330,7 @@ class TransferPipeline(etl.TMGETL):
         self.result = dataclasses.replace(
             self.result, rows_read=sent.fingerprint.rows, fingerprint_source=str(sent.fingerprint)
         )
+        self._again = sent.again
         return sent.fingerprint
 
     def _prove_loaded(self, name: str, sent: base.Fingerprint) -> None:
@@ -332,7 +342,8 @@ class TransferPipeline(etl.TMGETL):
         with self.timed(run_module.Phase.VERIFY):
             held = verify.prove(self.target, name, schema, base.Selection(), level)
         self.result = dataclasses.replace(self.result, fingerprint_target=str(held))
-        verify.require_equal(self.target.table, sent, held)
+        with alteration.named(self.target, name, schema, sent, self._again):
+            verify.require_equal(self.target.table, sent, held)
         self.run.stop.check()
 
     def _report(self, published: publish.Published) -> None:

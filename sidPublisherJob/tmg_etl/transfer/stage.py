@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Generator, Iterator, Sequence
+import functools
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 import pyarrow as pa
 
@@ -21,10 +22,12 @@ class Sent:
     Attributes:
         fingerprint: of everything sent, computed while it was encoded.
         taken: rows that the database said it took.
+        again: reads once more what was sent, without loading it.
     """
 
     fingerprint: base.Fingerprint
     taken: int
+    again: Callable[[], Iterator[pa.RecordBatch]]
 
 
 def load(
@@ -86,7 +89,10 @@ def load(
         run.progress.end(run_module.Phase.READ)
         run.progress.end(run_module.Phase.LOAD)
     run.stop.check()
-    sent = Sent(encoder.fingerprint, taken)
+    again = functools.partial(
+        converted, run, source, columns=columns, converter=converter, window=window
+    )
+    sent = Sent(encoder.fingerprint, taken, again)
     if sent.taken != sent.fingerprint.rows:
         raise errors.VerificationError(
             target.table,
@@ -94,6 +100,20 @@ def load(
             found=base.Fingerprint(sent.taken),
         )
     return sent
+
+
+def converted(
+    run: run_module.Run,
+    source: base.Source,
+    *,
+    columns: Sequence[str],
+    converter: conversion.Converter,
+    window: base.CursorWindow | None,
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows as `load` sends them, without loading; arguments as for `load`."""
+    for batch in source.read(columns, window, batch_rows=run.transfer.batch_rows):
+        run.stop.check()
+        yield converter.convert(batch)
 
 
 def _read(

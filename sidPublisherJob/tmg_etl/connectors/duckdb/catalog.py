@@ -6,9 +6,11 @@ import dataclasses
 import re
 from collections.abc import Sequence
 
+import pyarrow as pa
+
 from tmg_etl import errors
 from tmg_etl.connectors import base
-from tmg_etl.connectors.duckdb import database, source
+from tmg_etl.connectors.duckdb import database, datatype, source
 
 # ``CREATE TABLE schema.name(``, each part quoted where DuckDB finds that it must be.
 _IDENTIFIER = r'(?:"(?:[^"]|"")*"|[^\s."(]+)'
@@ -135,7 +137,7 @@ class Catalog:
         by_name = {carrier.field.name: carrier for carrier in carriers}
         columns = tuple(
             base.Column(
-                by_name[name].field,
+                _target_field(by_name[name]),
                 by_name[name].native,
                 has_default=bool(default) and not generated,
                 is_generated=bool(generated),
@@ -209,3 +211,9 @@ def _self_references(written: str, body: str) -> list[str]:
     if re.search(rf'(?<![\w".]){re.escape(written)}\.', text, re.IGNORECASE):
         return ["a constraint or generated column refers to the table by its own name"]
     return []
+
+
+def _target_field(carrier: datatype.Carrier) -> pa.Field:
+    """Return the field of a column to write."""
+    field = carrier.field
+    return base.uuid_field(field.name, field.nullable) if carrier.native == "UUID" else field

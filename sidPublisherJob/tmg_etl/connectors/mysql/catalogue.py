@@ -196,7 +196,20 @@ def _column(row: tuple[object, ...], kind: type_module.Kind) -> base.Column:
     )
     # MariaDB writes the default of a nullable column without one as the text NULL.
     has_default = default not in {None, "NULL"} or "AUTO_INCREMENT" in marks
-    return base.Column(kind.field, str(column_type), has_default, generated)
+    return base.Column(
+        _target_field(kind, str(column_type)), str(column_type), has_default, generated
+    )
+
+
+def _target_field(kind: type_module.Kind, column_type: str) -> pa.Field:
+    """Return the field of a column to write."""
+    field = kind.field
+    if pa.types.is_string(field.type):
+        if column_type == "uuid":
+            return base.uuid_field(field.name, field.nullable)
+        if column_type.startswith("char("):
+            return base.padded_field(field.name, field.nullable)
+    return field
 
 
 def _native(row: tuple[object, ...]) -> str:

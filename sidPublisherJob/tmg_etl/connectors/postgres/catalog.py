@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+import pyarrow as pa
+
 from tmg_etl import errors
 from tmg_etl.connectors import base
 from tmg_etl.connectors.postgres import kind
@@ -191,6 +193,15 @@ def nullable_columns(session: session_module.Session, relation: Relation) -> dic
     }
 
 
+def _target_field(column: kind.Typed, *, nullable: bool) -> pa.Field:
+    """Return the field of a column to write; of a domain, `native` is the type below it."""
+    if column.native == "uuid":
+        return base.uuid_field(column.name, nullable)
+    if column.native.startswith(("character(", "bpchar")):
+        return base.padded_field(column.name, nullable)
+    return column.field(nullable)
+
+
 def describe(session: session_module.Session, relation: Relation) -> base.Table:
     """Return what is known of a table.
 
@@ -209,9 +220,8 @@ def describe(session: session_module.Session, relation: Relation) -> base.Table:
     columns = []
     for column in result_columns(session, relation.qualified, nested_as_json=False):
         native, is_required, has_default, is_generated = facts[column.name]
-        columns.append(
-            base.Column(column.field(not is_required), native, has_default, is_generated)
-        )
+        field = _target_field(column, nullable=not is_required)
+        columns.append(base.Column(field, native, has_default, is_generated))
     primary, unique, indexes = _keys(session, relation)
     return base.Table(
         columns=tuple(columns),
