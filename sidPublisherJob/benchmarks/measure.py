@@ -8,9 +8,23 @@ import pathlib
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+#: Starts the command and measures it. A peak begins with the size of the process that starts
+#: another one: of this one it would be some hundred MiB, of that script alone it is 10.
+_MEASURE = """
+import os, sys, time
+report, command = int(sys.argv[1]), sys.argv[2:]
+os.set_inheritable(report, False)
+started = time.perf_counter()
+process = os.posix_spawnp(command[0], command, os.environ)
+_, status, usage = os.wait4(process, 0)
+wall_s = time.perf_counter() - started
+figures = f"{wall_s} {usage.ru_utime + usage.ru_stime} {usage.ru_maxrss}"
+os.write(report, figures.encode())
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,29 +62,28 @@ def run(
     Raises:
         RuntimeError: it failed; the message ends with what it said.
     """
+    reading, writing = os.pipe()
     with (
         pathlib.Path(stdin or os.devnull).open("rb") as source,
         pathlib.Path(stdout or os.devnull).open("wb") as sink,
+        os.fdopen(reading) as report,
     ):
-        started = time.perf_counter()
-        process = subprocess.Popen(
-            command,
-            stdin=source,
-            stdout=sink,
-            stderr=subprocess.PIPE,
-            env={**os.environ, **(environment or {})},
-        )
-        assert process.stderr is not None
-        said = process.stderr.read()
-        # wait4 gives the peak of this very process, not of the largest child so far.
-        _, status, usage = os.wait4(process.pid, 0)
-        wall_s = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
-        process.stderr.close()
-    if process.returncode != 0:
-        raise RuntimeError(f"{command[0]} ended with {process.returncode}: {said.decode()[-2000:]}")
-    cpu_s = usage.ru_utime + usage.ru_stime
-    return Sample(wall_s, cpu_s, usage.ru_maxrss * 1024, said.decode(errors="replace"))
+        with os.fdopen(writing, "w"):
+            done = subprocess.run(
+                [sys.executable, "-ES", "-c", _MEASURE, str(writing), *command],
+                stdin=source,
+                stdout=sink,
+                stderr=subprocess.PIPE,
+                env={**os.environ, **(environment or {})},
+                pass_fds=[writing],
+                check=False,
+            )
+        figures = report.read().split()
+    said = done.stderr.decode(errors="replace")
+    if done.returncode != 0:
+        raise RuntimeError(f"{command[0]} ended with {done.returncode}: {said[-2000:]}")
+    wall_s, cpu_s, peak_kib = map(float, figures)
+    return Sample(wall_s, cpu_s, int(peak_kib) * 1024, said)
 
 
 @dataclasses.dataclass
