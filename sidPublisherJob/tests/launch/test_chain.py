@@ -14,6 +14,7 @@ import pytest
 from tests.chart import chart_kit
 from tests.launch import api_kit
 from tmg_etl import run
+from tmg_etl.config import loader
 from tmg_etl.launch import backfill, manifest, window
 
 CONFIG = """\
@@ -58,9 +59,9 @@ def run_container(spec: api_kit.Object, folder: pathlib.Path, **environ: str) ->
     return done.returncode
 
 
-def rows(folder: pathlib.Path) -> list[str]:
+def rows(folder: pathlib.Path, table: str = "fact") -> list[str]:
     with duckdb.connect(str(folder / "s.duckdb")) as database:
-        return [row[0] for row in database.execute("SELECT id FROM fact ORDER BY id").fetchall()]
+        return [row[0] for row in database.execute(f"SELECT id FROM {table} ORDER BY 1").fetchall()]
 
 
 def test_a_scheduled_pod_publishes_the_day_before_its_schedule(
@@ -99,6 +100,46 @@ def test_each_pod_of_a_backfill_publishes_its_window(
         assert run_container(job["spec"], tmp_path, JOB_COMPLETION_INDEX=index) == 0
     assert rows(tmp_path) == ["a", "c"]
     assert backfill.windows_of(job)[1] == [0, 2]
+
+
+GROUPED = """\
+connections:
+  lake: {type: files, url: lake/}
+  serving: {type: duckdb, url: "duckdb:///s.duckdb"}
+transfers:
+  fact:
+    publish_group: nightly
+    source: {connection: lake, table: facts, columns: {day: date, id: string}}
+    target: {connection: serving, table: fact}
+    key: [id]
+    delta: {cursor: day}
+    schedule: "17 4 * * *"
+  dim:
+    publish_group: nightly
+    source: {connection: lake, query: "SELECT DISTINCT id FROM facts"}
+    target: {connection: serving, table: dim}
+    key: [id]
+"""
+
+
+def test_pods_of_a_group_publish_all_its_members(api: api_kit.Api, tmp_path: pathlib.Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(GROUPED)
+    api.cronjobs.clear()
+    api.install(config={"content": GROUPED, "location": str(config)})
+    spec = api.cronjobs["sid-nightly"]["spec"]["jobTemplate"]["spec"]
+    assert run_container(spec, tmp_path, JOB_NAME=f"sid-nightly-{int(AT.timestamp()) // 60}") == 0
+    assert (rows(tmp_path), rows(tmp_path, "dim")) == (["b"], ["a", "b", "c"])
+    span = run.Window(datetime.date(2024, 1, 1), datetime.date(2024, 1, 3))
+    members = backfill.members(loader.load(str(config)), "nightly")
+    wanted = backfill.plan("nightly", members, "local", span.start, span.end, step="3d")
+    job = backfill.body(api.cronjobs["sid-backfill"], wanted)
+    chart_kit.validate(job)
+    assert run_container(job["spec"], tmp_path, JOB_COMPLETION_INDEX="0") == 0
+    assert rows(tmp_path) == ["a", "b", "c"]
+    alone = manifest.run_job(api.cronjobs["sid-run"], "fact", span.end, run.WriteMode.TRUNCATE)
+    code = run_container(alone["spec"], tmp_path)
+    assert code in alone["spec"]["podFailurePolicy"]["rules"][1]["onExitCodes"]["values"]
 
 
 def test_an_unknown_transfer_ends_the_pod_with_the_code_that_fails_the_job(
