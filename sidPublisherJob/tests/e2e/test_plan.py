@@ -90,6 +90,17 @@ def test_new_target(shop: plan_kit.Shop) -> None:
     assert compare(shop) == rehearsal.Changes(6, 0, 0, 0)
 
 
+def test_what_would_fail_is_said_of_a_new_target_too(shop: plan_kit.Shop) -> None:
+    shop.declare(KEY)
+    shop.fill([*NEW, row(4)])
+    plan = shop.plan()
+    assert plan.exit_code == 65
+    assert "occurs more than once" in str(plan.fails)
+    shop.declare(KEY.replace("id", "name"))
+    assert shop.plan().exit_code == 65
+    assert shop.run().exit_code == 65
+
+
 def test_upsert(shop: plan_kit.Shop) -> None:
     seed(shop, UPSERT)
     shop.fill(

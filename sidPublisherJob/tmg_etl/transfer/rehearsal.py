@@ -6,6 +6,7 @@ publish are asked for their counts: what is counted here is what the run will re
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 from collections.abc import Iterator, Sequence
@@ -155,7 +156,7 @@ class Rehearsal:
         if most is not None and rows is not None and rows > most:
             return self._without_reading(rows, too_many)
         try:
-            return self._replaced(rows, most) if self._is_swap else self._merged(most)
+            return self._replaced(most) if self._is_swap else self._merged(most)
         except _TooManyRows:
             return self._without_reading(rows, too_many)
         except _NoTable as refused:
@@ -181,12 +182,10 @@ class Rehearsal:
 
     # --- a swap ---------------------------------------------------------------------------------
 
-    def _replaced(self, rows: int | None, most: int | None) -> Rehearsed:
+    def _replaced(self, most: int | None) -> Rehearsed:
         difference = None
         if self.columns.is_new or not self._can_compare:
-            if rows is None:
-                rows = self._read_through(most)
-            self._refuse_empty(rows)
+            rows = self._checked(most)
         else:
             rows, difference = self._compared(most)
         held = 0 if self.columns.is_new else self._held_rows()
@@ -202,6 +201,18 @@ class Rehearsal:
                 self._staging, self.columns.names, self.run.transfer.key, None
             )
         return rows, Changes.of(changes)
+
+    def _checked(self, most: int | None) -> int:
+        """Count without comparing; doubled keys are found where a temporary table tells."""
+        if self.run.transfer.key and self.target.capabilities.can_rehearse:
+            with contextlib.suppress(_NoTable), self.target.rehearsal(self._staging):
+                rows = self._load(most)
+                self._refuse_empty(rows)
+                self._refuse_duplicates()
+                return rows
+        rows = self._read_through(most)
+        self._refuse_empty(rows)
+        return rows
 
     def _read_through(self, most: int | None) -> int:
         """Count by reading; values that do not fit are found on the way."""
