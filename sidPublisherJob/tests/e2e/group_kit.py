@@ -15,7 +15,7 @@ from tmg_etl import run
 from tmg_etl.cli import people, pipeline
 from tmg_etl.config import loader, model
 from tmg_etl.ledger import record, store
-from tmg_etl.transfer import group, runner
+from tmg_etl.transfer import nest, runner
 
 GROUP = "nightly"
 #: The first in the order of tables is not the first in the order of the config.
@@ -84,7 +84,7 @@ class Shop:
         day = f"{plan_kit.DAY:%Y%m%d}"
         return pipeline.main([day, name, mode, str(self.path), "--no-progress", *options])
 
-    def outcome(self, mode: str = "truncate") -> group.GroupOutcome:
+    def outcome(self, mode: str = "truncate") -> nest.GroupOutcome:
         """Run the group; return how it ended."""
         return runner.build_group(
             self.config,

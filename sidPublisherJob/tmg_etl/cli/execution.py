@@ -12,7 +12,7 @@ from tmg_etl.cli import feedback, guard, output, summary
 
 if TYPE_CHECKING:
     from tmg_etl.config import model
-    from tmg_etl.transfer import group, group_plan
+    from tmg_etl.transfer import group_plan, nest
     from tmg_etl.transfer import plan as plan_module
 
 PROG = "pipeline"
@@ -107,7 +107,7 @@ def _execute(request: Request, voice: feedback.Feedback) -> int:
 
 
 def _summary(
-    request: Request, config: model.Config, outcome: run.Outcome | group.GroupOutcome
+    request: Request, config: model.Config, outcome: run.Outcome | nest.GroupOutcome
 ) -> summary.Summary | summary.GroupSummary:
     if isinstance(outcome, run.Outcome):
         verify = config.transfer(request.transfer_name).verify

@@ -9,7 +9,7 @@ from tmg_etl import errors, run
 from tmg_etl.cli import output, quantity
 
 if TYPE_CHECKING:
-    from tmg_etl.transfer import group
+    from tmg_etl.transfer import nest
 
 _COUNTS = ("read", "inserted", "updated", "deleted", "unchanged")
 
@@ -137,7 +137,7 @@ class GroupSummary:
     window: run.Window
     write_mode: run.WriteMode
     members: tuple[Summary, ...]
-    outcome: group.GroupOutcome
+    outcome: nest.GroupOutcome
 
     @property
     def warnings(self) -> list[str]:

@@ -1,50 +1,16 @@
-"""`Group`: the transfers of a publish group, each a run of its own, published in one step.
-
-The runs are nested: each takes its lock and prepares, then executes the next one, and the last one
-loads all of them and publishes. So whatever can be refused before loading is refused before
-anything is loaded, each member cleans up after itself, and its row in the ledger says how it ended.
-"""
+"""`Group`: the transfers of a publish group, each a run of its own, published in one step."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
-from tmg_etl import errors
 from tmg_etl import run as run_module
 from tmg_etl.connectors import base
-from tmg_etl.transfer import group_choice, pipeline, publish
+from tmg_etl.transfer import group_choice, nest, pipeline, publish
 
 
-@dataclasses.dataclass(frozen=True)
-class GroupOutcome:
-    """How the run of a group ended.
-
-    Attributes:
-        group: its name.
-        members: the outcome of each transfer, by its name, in the order of the config.
-        error: why nothing was published, or why a run failed after the publish; None on success.
-    """
-
-    group: str
-    members: Mapping[str, run_module.Outcome]
-    error: BaseException | None
-
-    @property
-    def exit_code(self) -> int:
-        """Return the process exit code that stands for all members."""
-        return errors.exit_code_of(self.error)
-
-    @property
-    def duration_s(self) -> float:
-        """Return the seconds from the first member's start to the last one's end."""
-        started = min(outcome.started_at for outcome in self.members.values())
-        finished = max(outcome.finished_at for outcome in self.members.values())
-        return (finished - started).total_seconds()
-
-
-class Group:
+class Group(nest.Nest[pipeline.TransferPipeline]):
     """The runs of a group; `execute` runs them once.
 
     Args:
@@ -60,102 +26,27 @@ class Group:
         members: Sequence[pipeline.TransferPipeline],
         write_mode: run_module.WriteMode,
     ) -> None:
-        self.name = name
-        self.members = tuple(members)
+        super().__init__(name, members)
         self._write_mode = write_mode
-        # Whoever locks several tables does it in one order: two that wait for each other would
-        # wait for ever.
-        self._turns = sorted(members, key=lambda member: place(member.run))
-        self._host: base.Target | None = None
-        self._outcomes: dict[str, run_module.Outcome] = {}
-        self._published: dict[str, publish.Published] | None = None
-        #: The transfer that failed first, None where it is no single one's fault, and why.
-        self._failure: tuple[str | None, BaseException] | None = None
-
-    def execute(self) -> GroupOutcome:
-        """Run all members and return how they ended; never raises for what they did."""
-        self._execute(self._turns[0])
-        for member in self.members:
-            name = member.run.transfer_name
-            if name not in self._outcomes:
-                self._outcomes[name] = member.forgo(self._reason_for(member))
-        outcomes = {
-            member.run.transfer_name: self._outcomes[member.run.transfer_name]
-            for member in self.members
-        }
-        return GroupOutcome(self.name, outcomes, self._error(outcomes))
-
-    def _execute(self, member: pipeline.TransferPipeline) -> None:
-        member.company = self
-        outcome = member.execute()
-        name = member.run.transfer_name
-        self._outcomes[name] = outcome
-        if outcome.error is not None and self._published is None:
-            self._blame(name, outcome.error)
-
-    def _error(self, outcomes: Mapping[str, run_module.Outcome]) -> BaseException | None:
-        if self._failure is not None:
-            name, error = self._failure
-            # A stop cancels statements, whose errors mean nothing by themselves.
-            return error if name is None else outcomes[name].error or error
-        return next((one.error for one in outcomes.values() if one.error is not None), None)
-
-    # --- what members ask -----------------------------------------------------------------------
-
-    def open_target(self, member: pipeline.TransferPipeline) -> base.Target:
-        """Return the member's target, over the session of the first one that was opened.
-
-        Raises:
-            errors.ConfigError: its kind publishes each table alone.
-        """
-        if self._host is not None:
-            return self._host.beside(member.run.transfer.target.table)
-        self._host = open_first(member.run)
-        return self._host
+        self._published: dict[str, publish.Published] = {}
+        for member in members:
+            member.company = self
 
     def carry_out(self, member: pipeline.TransferPipeline) -> publish.Published | None:
         """Run the members after this one; the last one loads and publishes all."""
-        following = self._turns[self._turns.index(member) + 1 :]
-        if following:
-            self._execute(following[0])
-        else:
-            self._load_and_publish()
-        if self._published is None:
-            raise self._reason_for(member)
+        self.go_on(member)
         return self._published.get(member.run.transfer_name)
 
-    def _load_and_publish(self) -> None:
-        try:
-            order = self._order()
-            self._published = self._publish(self._staged(), order)
-        except BaseException as error:  # noqa: BLE001 - each member raises it in its own run
-            self._blame(None, error)
-
-    def _blame(self, name: str | None, error: BaseException) -> None:
-        """Remember the first failure: the others follow from it."""
-        if self._failure is None:
-            self._failure = name, error
-
-    def _reason_for(self, member: pipeline.TransferPipeline) -> BaseException:
-        """Return what a member's own run fails with."""
-        assert self._failure is not None
-        name, error = self._failure
-        is_own = name is None or name == member.run.transfer_name
-        if is_own or not isinstance(error, Exception):
-            return error
-        return errors.GroupError(self.name, name or "", error)
+    def work(self) -> None:
+        """Load all members and publish them."""
+        order = self._order()
+        self._published = self._publish(self._staged(), order)
 
     @contextlib.contextmanager
-    def _blaming(self, member: pipeline.TransferPipeline) -> Iterator[None]:
-        """Remember whatever is raised as that member's failure."""
-        try:
-            with member.fenced():
-                yield
-        except BaseException as error:
-            self._blame(member.run.transfer_name, error)
-            raise
-
-    # --- the work of the last one ---------------------------------------------------------------
+    def blaming(self, member: pipeline.TransferPipeline) -> Iterator[None]:
+        """Remember whatever is raised as that member's failure, or the loss of its lock."""
+        with super().blaming(member), member.fenced():
+            yield
 
     def _order(self) -> list[tuple[int, base.Part]]:
         """Choose how all are published; return in which order those are written that are."""
@@ -183,7 +74,7 @@ class Group:
         """Load all members in turn; return what is to be published, by transfer."""
         steps: dict[str, publish.Step] = {}
         for member in self.members:
-            with self._blaming(member):
+            with self.blaming(member):
                 try:
                     step = member.stage()
                 except BaseException:
@@ -209,30 +100,6 @@ class Group:
             done = publish.together(
                 list(steps.values()),
                 order,
-                blame=lambda step: self._blaming(by_name[step.run.transfer_name]),
+                blame=lambda step: self.blaming(by_name[step.run.transfer_name]),
             )
         return dict(zip(steps, done, strict=True))
-
-
-def place(run: run_module.Run) -> tuple[str, str]:
-    """Return what runs of one group are sorted by to lock their targets."""
-    table = run.transfer.target.table
-    return table.casefold(), table
-
-
-def open_first(run: run_module.Run) -> base.Target:
-    """Return the target of a group's first run, whose session the others share.
-
-    Raises:
-        errors.ConfigError: its kind publishes each table alone.
-    """
-    spec = run.transfer.target
-    opened = run.connections[spec.connection].open_target(spec.table)
-    if not opened.capabilities.can_group:
-        opened.close()
-        raise errors.ConfigError(
-            f"the connection {spec.connection!r} publishes each table alone, and"
-            f" {run.transfer_name} is in the group {run.transfer.publish_group}",
-            hint="remove `publish_group` from the transfers to it",
-        )
-    return opened

@@ -7,8 +7,7 @@ import datetime
 from typing import TYPE_CHECKING, Any
 
 from tmg_etl import run as run_module
-from tmg_etl.transfer import group as group_module
-from tmg_etl.transfer import group_choice, pipeline, plan, publish, rehearsal, runner
+from tmg_etl.transfer import group_choice, nest, pipeline, plan, publish, rehearsal, runner
 
 if TYPE_CHECKING:
     from tmg_etl.config import model
@@ -126,7 +125,7 @@ class _Asked:
         candidates, references = [], {}
         for member in self._runs(group):
             transfer = member.run.transfer
-            with group_module.open_first(member.run) as target:
+            with nest.open_first(member.run) as target:
                 found = target.describe()
                 candidates.append(group_choice.Candidate(transfer, found, target.capabilities))
                 if found is not None:

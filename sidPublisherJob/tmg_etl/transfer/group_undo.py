@@ -1,24 +1,16 @@
-"""`GroupRollback`: puts the tables back that one step of a publish group replaced, in one step.
-
-Each member is a run of its own, with its lock, its ledger row and its cleanup. They are nested: a
-member's `pipeline` executes the next one, and the innermost proves all kept tables and swaps them.
-So all locks are held and all refusals are made before anything is prepared.
-"""
+"""`GroupRollback`: puts the tables back that one step of a publish group replaced, in one step."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from tmg_etl import errors
 from tmg_etl import run as run_module
 from tmg_etl.connectors import base
-from tmg_etl.transfer import group as group_module
-from tmg_etl.transfer import undo
+from tmg_etl.transfer import nest, undo
 
 if TYPE_CHECKING:
     from tmg_etl.config import model
@@ -38,21 +30,14 @@ class Step:
 
 
 class MemberRollback(undo.RollbackPipeline):
-    """One member's part: its lock, its row in the ledger, its cleanup.
+    """One member's part: its lock, its row in the ledger, its cleanup."""
 
-    The outermost opens the session that all of them work in: one transaction has one.
-    """
-
-    #: Whose session is used; None for the outermost.
-    leader: MemberRollback | None = None
     #: What all do together.
     whole: GroupRollback
 
     def open_target(self) -> base.Target:
-        """Return the member's table, over the session of the outermost."""
-        if self.leader is None:
-            return super().open_target()
-        return self.leader.target.beside(self.run.transfer.target.table)
+        """Return the member's table, over the session of all."""
+        return self.whole.open_target(self)
 
     def pipeline(self) -> None:
         """Let the next member take its lock; the last one does the work of all."""
@@ -65,116 +50,53 @@ class MemberRollback(undo.RollbackPipeline):
         )
 
 
-class GroupRollback:
+class GroupRollback(nest.Nest[MemberRollback]):
     """Swaps the kept tables of a step with the targets; those that are replaced are kept in turn.
 
     Args:
         group: its name.
-        members: in any order.
+        members: in the order of the config.
         wanted: beginning of the id of the step that is undone; None: the latest.
     """
+
+    was = "put back"
 
     def __init__(
         self, group: str, members: Sequence[MemberRollback], wanted: str | None = None
     ) -> None:
-        self._group = group
+        super().__init__(group, members)
         self._wanted = wanted
-        self._members = tuple(members)
-        # One order for all: two that want the same locks cannot wait for each other.
-        self._turns = sorted(members, key=lambda member: group_module.place(member.run))
         for member in members:
             member.whole = self
-            member.leader = None if member is self._turns[0] else self._turns[0]
-        self._outcomes: dict[str, run_module.Outcome] = {}
-        #: The member that failed first, None where it is no single one's fault.
-        self._culprit: MemberRollback | None = None
-        self._error: BaseException | None = None
-
-    @property
-    def stop(self) -> run_module.StopFlag:
-        """Return the flag that stops all of them."""
-        return self._members[0].run.stop
 
     def run_id(self, transfer: str) -> str:
         """Return the id of a member's run."""
-        return next(one.run.id for one in self._members if one.run.transfer_name == transfer)
+        return next(one.run.id for one in self.members if one.run.transfer_name == transfer)
 
-    def execute(self) -> group_module.GroupOutcome:
-        """Roll back, and return how each member's run ended; never raises for what they did."""
-        self._execute(self._turns[0])
-        outcomes = {}
-        for member in self._members:
-            name = member.run.transfer_name
-            if name not in self._outcomes:
-                self._outcomes[name] = member.forgo(self._reason_for(member))
-            outcomes[name] = self._outcomes[name]
-        return group_module.GroupOutcome(self._group, outcomes, self._error)
-
-    def _execute(self, member: MemberRollback) -> None:
-        outcome = member.execute()
-        self._outcomes[member.run.transfer_name] = outcome
-        if outcome.error is not None:
-            self._blame(member, outcome.error)
-
-    def go_on(self, member: MemberRollback) -> None:
-        """Execute what comes after a member has its lock."""
-        following = self._turns[self._turns.index(member) + 1 :]
-        if following:
-            self._execute(following[0])
-        else:
-            try:
-                self._put_back()
-            except BaseException as found:  # noqa: BLE001 - each member raises it in its own run
-                self._blame(None, found)
-        if self._error is not None:
-            raise self._reason_for(member)
-
-    def _blame(self, member: MemberRollback | None, error: BaseException) -> None:
-        """Remember the first error: the others follow from it."""
-        if self._error is None:
-            self._culprit, self._error = member, error
-
-    def _reason_for(self, member: MemberRollback) -> BaseException:
-        """Return what a member's own run fails with."""
-        culprit, error = self._culprit, self._error
-        assert error is not None
-        if culprit is None or culprit is member or not isinstance(error, Exception):
-            return error
-        name = culprit.run.transfer_name
-        return errors.GroupError(self._group, name, error, was="put back")
-
-    def _put_back(self) -> None:
+    def work(self) -> None:
+        """Prove all kept tables, and swap them with the targets in one step."""
         chosen = choose(
-            {member.run.transfer_name: member.kept() for member in self._members},
+            {member.run.transfer_name: member.kept() for member in self.members},
             self._wanted,
-            self._group,
+            self.name,
         )
-        concerned = [member for member in self._members if member.run.transfer_name in chosen]
+        concerned = [member for member in self.members if member.run.transfer_name in chosen]
         for member in concerned:
-            with self._blaming(member):
+            with self.blaming(member):
                 member.make_ready(chosen[member.run.transfer_name])
-        for member in self._members:
-            with self._blaming(member):
+        for member in self.members:
+            with self.blaming(member):
                 member.check()
-        leader = self._turns[0]
-        with leader.run.phase(run_module.Phase.PUBLISH):
-            replaced = leader.target.swap_together(
-                [member.exchange for member in concerned], leader.run.names
+        first = concerned[0]
+        with first.run.phase(run_module.Phase.PUBLISH):
+            replaced = first.target.swap_together(
+                [member.exchange for member in concerned], first.run.names
             )
         for member, rows in zip(concerned, replaced, strict=True):
             member.report(rows)
-        for member in self._members:
+        for member in self.members:
             if member not in concerned:
                 member.leave()
-
-    @contextlib.contextmanager
-    def _blaming(self, member: MemberRollback) -> Iterator[None]:
-        """Remember whose failure it is: the innermost works for all."""
-        try:
-            yield
-        except BaseException as found:
-            self._blame(member, found)
-            raise
 
 
 def choose(

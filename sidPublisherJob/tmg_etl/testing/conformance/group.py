@@ -19,7 +19,7 @@ from tmg_etl.connectors import base, memory
 from tmg_etl.testing.conformance import profile as profile_module
 from tmg_etl.testing.conformance import publication
 from tmg_etl.transfer import group as group_module
-from tmg_etl.transfer import pipeline, runner
+from tmg_etl.transfer import nest, pipeline, runner
 
 DAY = publication.DAY
 SCHEMA = pa.schema(
@@ -136,7 +136,7 @@ class Pair:
 
     def refuse(
         self, parent: pa.Table, child: pa.Table, error: type[BaseException], **arguments: Any
-    ) -> group_module.GroupOutcome:
+    ) -> nest.GroupOutcome:
         """Execute a run that must fail, change nothing and leave nothing behind."""
         before = self.dump()
         outcome = self.build(parent, child, **arguments).execute()
@@ -346,7 +346,7 @@ class GroupConformance:
 
     def test_a_busy_member_keeps_all_as_they_were(self, pair: Pair) -> None:
         pair.publish(OLD_PARENT, OLD_CHILD)
-        inner: list[group_module.GroupOutcome] = []
+        inner: list[nest.GroupOutcome] = []
 
         def run_another(run: run_module.Run) -> None:
             if not inner:
