@@ -262,8 +262,8 @@ def test_existing_columns_of_other_types_are_loaded_as_text(postgres_url):
     )
     schema = pa.schema(
         [
-            ("u", pa.string()), ("n", pa.string()), ("m", pa.string()), ("p", pa.int32()),
-            ("i", pa.string()), ("a", pa.string()), ("c", pa.string()), base.json_field("j"),
+            base.uuid_field("u"), ("n", pa.string()), ("m", pa.string()), ("p", pa.int32()),
+            ("i", pa.string()), ("a", pa.string()), base.padded_field("c"), base.json_field("j"),
             ("v", pa.string()), ("ip", pa.string()),
         ]
     )  # fmt: skip

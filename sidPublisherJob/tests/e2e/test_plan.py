@@ -221,3 +221,17 @@ def test_disk_follows_the_rows(shop: plan_kit.Shop) -> None:
     assert 20_000 * 10 < plan.disk_needed_bytes < 20_000 * 1000
     embedded = shop.place.kind in ("duckdb", "sqlite")
     assert (plan.disk_free_bytes is not None) is embedded
+
+
+def test_code_of_ones_own_need_not_write_the_columns_of_the_source(
+    shop: plan_kit.Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipelines = pathlib.Path(__file__).parents[1] / "testing" / "pipelines"
+    monkeypatch.syspath_prepend(str(pipelines))
+    shop.place.sql("CREATE TABLE facts (name varchar(20) NOT NULL PRIMARY KEY)")
+    shop.declare("pipeline: hand_written:OneStatement\npackages: [hand_written]")
+    shop.fill(OLD)
+    plan = shop.plan()
+    assert plan.exit_code == 0
+    assert plan.columns == ()
+    assert plan.rows_reason == "the pipeline's own code decides what it writes"

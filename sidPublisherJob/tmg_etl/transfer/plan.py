@@ -184,7 +184,7 @@ class _Maker:
     def plan(self, ledger_url: str, depth: rehearsal.Depth, choice: publish.Choice | None) -> Plan:
         run, transfer = self.run, self.run.transfer
         existing = self.target.describe()
-        columns = pipeline.resolve_columns(run, self.source, self.target)
+        columns = self._columns(existing)
         if choice is None:
             choice = publish.choose(transfer, existing, self.target.capabilities, run.write_mode)
         window = window_of(run)
@@ -229,6 +229,15 @@ class _Maker:
             ),
             failure=counted.failure,
         )
+
+    def _columns(self, existing: base.Table | None) -> mapping.Mapping:
+        try:
+            return pipeline.resolve_columns(self.run, self.source, self.target)
+        except errors.SchemaConflictError:
+            if isinstance(self.built, pipeline.TransferPipeline):
+                raise
+            # Code of its own need not write the source's columns.
+            return mapping.nothing(is_new=existing is None)
 
     def _counted(
         self,
