@@ -183,3 +183,26 @@ def test_indexes_belong_to_the_table_that_is_back(shop: group_kit.Shop) -> None:
             found = target.describe()
         assert isinstance(found, base.Table)
         assert (found.indexes, found.primary_key) == (("by_name",), ("id",))
+
+
+def test_a_delta_keeps_nothing_and_leaves_what_is_kept(shop: group_kit.Shop) -> None:
+    shop.fill(**SECOND)
+    shop.publish()
+    names = shop.kept()
+    shop.declare(KEEP + "\n    delta: {cursor: day}", WANTED)
+    shop.fill(facts=[row(7)], dims=[row(14)])
+    shop.publish("delta")
+    assert shop.both() == ([1, 3, 7], [14])
+    assert shop.kept() == names
+    # Back to before the last full refresh, of both.
+    assert shop.call("rollback") == 0
+    assert shop.both() == ([1, 2], [11])
+
+
+def test_a_member_that_is_not_there_yet_is_not_in_the_way(shop: group_kit.Shop) -> None:
+    shop.fill(facts=[row(5)])
+    shop.publish()
+    shop.place.sql("DROP TABLE dims")
+    assert shop.call("rollback") == 0
+    assert shop.ids("facts") == [1, 2]
+    assert "dims" not in shop.place.tables()

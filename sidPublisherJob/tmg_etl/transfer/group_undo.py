@@ -39,6 +39,10 @@ class MemberRollback(undo.RollbackPipeline):
         """Return the member's table, over the session of all."""
         return self.whole.open_target(self)
 
+    def pre_execution_cleansing(self) -> None:
+        """Remove what dead runs left; what is not put back need not be there."""
+        self.sweep()
+
     def pipeline(self) -> None:
         """Let the next member take its lock; the last one does the work of all."""
         self.whole.go_on(self)
@@ -81,6 +85,9 @@ class GroupRollback(nest.Nest[MemberRollback]):
             self.name,
         )
         concerned = [member for member in self.members if member.run.transfer_name in chosen]
+        for member in concerned:
+            with self.blaming(member):
+                member.refuse()
         for member in concerned:
             with self.blaming(member):
                 member.make_ready(chosen[member.run.transfer_name])

@@ -89,8 +89,20 @@ class RollbackPipeline(etl.TMGETL):
 
     def pre_execution_cleansing(self) -> None:
         """Remove what dead runs left, and refuse what cannot be swapped."""
+        self.sweep()
+        self.refuse()
+
+    def sweep(self) -> None:
+        """Remove what dead runs left."""
         for name in self.target.sweep(self.run.names):
             self.logger.info("removed %s, left by an earlier run", name)
+
+    def refuse(self) -> None:
+        """Refuse what cannot be swapped.
+
+        Raises:
+            errors.ConfigError: there is no table, or a rename would break it.
+        """
         table = self.target.describe()
         if table is None:
             raise errors.ConfigError(f"there is no table {self.target.table} to roll back")
