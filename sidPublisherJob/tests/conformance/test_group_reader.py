@@ -1,0 +1,91 @@
+"""Readers that join the tables of a group while it is published never see two days at once."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.conformance import mysql_place, postgres_place
+from tmg_etl.testing import servers
+from tmg_etl.testing.conformance import group
+
+_RUNS = 6
+_ROWS = 40
+
+Reading = tuple[group.Pair, Callable[[], Any]]
+
+
+@pytest.fixture
+def postgres(postgres_server: servers.PostgresServer) -> Iterator[Reading]:
+    name = f"readers_{secrets.token_hex(4)}"
+    place = postgres_place.PostgresPlace(postgres_server.create_database(name))
+    yield group.Pair(place), lambda: postgres_server.connect(name)
+    place.close()
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture
+def mariadb(mariadb_server: servers.MariaDBServer) -> Iterator[Reading]:
+    name = f"readers_{secrets.token_hex(4)}"
+    place = mysql_place.MySQLPlace(mariadb_server, name)
+    yield group.Pair(place), lambda: mariadb_server.connect(name)
+    place.close()
+    mariadb_server.drop_database(name)
+
+
+@pytest.mark.parametrize("publish", ["auto", "diff"])
+@pytest.mark.parametrize(
+    "server",
+    [
+        pytest.param("postgres", marks=pytest.mark.postgres),
+        pytest.param("mariadb", marks=pytest.mark.mariadb),
+    ],
+)
+def test_readers_that_join_tables_of_a_group_see_one_day(
+    server: str, publish: str, request: pytest.FixtureRequest
+) -> None:
+    pair, connect = request.getfixturevalue(server)
+    settings = group.settings(publish=publish)
+
+    def publish_day(day: int) -> None:
+        rows = group.rows_of(*((number, day, f"day {day}") for number in range(_ROWS)))
+        pair.publish(rows, rows, settings=settings)
+
+    publish_day(0)
+    query = (
+        f"SELECT p.parent, c.parent, count(*) FROM {pair.parent} AS p LEFT JOIN {pair.child} AS c"
+        " ON p.id = c.id GROUP BY p.parent, c.parent"
+    )
+    seen: list[tuple[Any, ...]] = []
+    failures: list[BaseException] = []
+    is_over = threading.Event()
+
+    def read() -> None:
+        try:
+            with connect() as raw, raw.cursor() as cursor:
+                while not is_over.is_set():
+                    cursor.execute(query)
+                    seen.append(tuple(cursor.fetchall()))
+        except Exception as error:  # noqa: BLE001 - the test fails with it
+            failures.append(error)
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    try:
+        for day in range(1, _RUNS + 1):
+            publish_day(day)
+    finally:
+        is_over.set()
+        for reader in readers:
+            reader.join(30)
+    assert failures == []
+    mixed = [rows for rows in seen if len(rows) != 1 or rows[0][0] != rows[0][1]]
+    assert mixed == []
+    assert {rows[0][2] for rows in seen} == {_ROWS}
+    # They read while it was published, and not before and after it only.
+    assert len({rows[0][0] for rows in seen}) > _RUNS // 2
