@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import secrets
+import shutil
 import signal
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
@@ -12,6 +14,7 @@ import pytest
 
 from tests.bigquery import emulator
 from tests.guarantee import record
+from tmg_etl.testing import process
 
 if TYPE_CHECKING:
     from tests.bigquery import wire
@@ -20,9 +23,32 @@ ON_REQUEST = ("cluster", "gcp")
 """Marks of what runs only when `-m` names it: it needs something that no test can start."""
 
 
-def pytest_configure() -> None:
-    """Have child processes heed SIGINT: a shell has what it starts in the background ignore it."""
+_TEMPORARY = "tmg-tests-"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep `tmp_path` in memory where there is room, and have child processes heed SIGINT.
+
+    A shell has what it starts in the background ignore it.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    root = process.memory()
+    if config.option.basetemp is None and root is not None:
+        # Of sessions that failed or were killed; those that are under way keep theirs.
+        for folder in root.glob(f"{_TEMPORARY}*"):
+            if not pathlib.Path(f"/proc/{folder.name.rpartition('-')[2]}").exists():
+                shutil.rmtree(folder, ignore_errors=True)
+        config.option.basetemp = root / f"{_TEMPORARY}{secrets.token_hex(4)}-{os.getpid()}"
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Give the memory back, unless a test failed, whose files may tell why."""
+    folder = config.option.basetemp
+    is_ours = folder is not None and pathlib.Path(folder).name.startswith(_TEMPORARY)
+    session = config.pluginmanager.get_plugin("session")
+    if is_ours and not getattr(session, "testsfailed", 0):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.hookimpl(trylast=True)

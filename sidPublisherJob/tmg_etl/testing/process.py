@@ -7,6 +7,7 @@ import os
 import pathlib
 import pwd
 import random
+import re
 import secrets
 import shutil
 import signal
@@ -26,6 +27,9 @@ _STOP_TIMEOUT_S = 60
 _PORTS = range(20_000, 32_000)
 # The path of a Unix socket may have 107 bytes; what a server appends to its folder must still fit.
 _LONGEST_ROOT = 60
+_MEMINFO = pathlib.Path("/proc/meminfo")
+#: Several servers and what tests load into them fit into this.
+_MEMORY_BYTES = 6 * 2**30
 
 
 class ServerError(RuntimeError):
@@ -37,7 +41,8 @@ class Server(abc.ABC):
 
     Args:
         durable: False (default) switches off flushing to disk, which tests do not need and which
-            makes them several times slower. True keeps the server's production settings, for tests
+            makes them several times slower, and keeps the data in memory where there is room for
+            it. True keeps the server's production settings, for tests
             that kill it and look at what survived.
     """
 
@@ -112,7 +117,7 @@ class Server(abc.ABC):
         if self._process is not None:
             return
         if self._folder is None:
-            self._folder = _make_folder(self._system_user)
+            self._folder = _make_folder(self._system_user, durable=self._durable)
             self.port = free_port()
             try:
                 self._initialise()
@@ -311,9 +316,25 @@ def _account(name: str) -> pwd.struct_passwd:
         ) from None
 
 
-def _make_folder(system_user: str) -> pathlib.Path:
+def memory(needed_bytes: int = _MEMORY_BYTES) -> pathlib.Path | None:
+    """Return a folder in memory with room, for what is written often and need not last; or None.
+
+    A flush to a disk that others use takes longer than most statements of a test.
+    """
+    folder = pathlib.Path("/dev/shm")  # noqa: S108 - a place for folders of unguessable names
+    try:
+        room = os.statvfs(folder)
+        free = re.search(r"^MemAvailable:\s*(\d+) kB$", _MEMINFO.read_text(), re.M)
+    except OSError:
+        return None
+    is_usable = os.access(folder, os.W_OK) and not room.f_flag & os.ST_NOEXEC
+    bytes_free = min(room.f_bavail * room.f_frsize, int(free[1]) * 1024 if free else 0)
+    return folder if is_usable and bytes_free >= needed_bytes else None
+
+
+def _make_folder(system_user: str, *, durable: bool) -> pathlib.Path:
     """Create a private folder that the server's own user can reach and write."""
-    root = pathlib.Path(tempfile.gettempdir())
+    root = (None if durable else memory()) or pathlib.Path(tempfile.gettempdir())
     is_reachable = all(p.stat().st_mode & 0o001 for p in (root, *root.parents))
     if len(str(root)) > _LONGEST_ROOT or (os.geteuid() == 0 and not is_reachable):
         root = pathlib.Path("/tmp")  # noqa: S108 - mkdtemp makes the name unguessable
