@@ -9,6 +9,7 @@ import pytest
 
 from tmg_etl import errors, run
 from tmg_etl.cli import output, summary
+from tmg_etl.transfer import nest
 
 START = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
 FINGERPRINT = "336,776 rows 0x00c0ffee00c0ffee"
@@ -138,3 +139,54 @@ def test_every_field_of_the_result_is_in_json() -> None:
 def test_control_characters_of_data_do_not_reach_the_terminal() -> None:
     result = dataclasses.replace(RESULT, publish_reason="a\x1b[2Jb")
     assert "\x1b" not in make(result).render()
+
+
+def make_group(*members: summary.Summary, error: BaseException | None = None) -> Any:
+    outcomes = {one.transfer: one.outcome for one in members}
+    return summary.GroupSummary(
+        members[0].window,
+        run.WriteMode.DELTA,
+        members,
+        nest.GroupOutcome("nightly", outcomes, error),
+    )
+
+
+def test_group_is_said_once_and_its_members_below() -> None:
+    first, second = make(), dataclasses.replace(make(), transfer="dim_plane")
+    group = make_group(first, second)
+    lines = group.render().splitlines()
+    assert lines[:3] == [
+        "nightly: 2 tables published in one step, delta, 2013-01-01 to 2013-12-31",
+        "  time     8.0 s, 84,194 rows/s",
+        "fact_flight: published by merge, delta, 2013-01-01 to 2013-12-31",
+    ]
+    assert "dim_plane: published by merge, delta, 2013-01-01 to 2013-12-31" in lines
+    assert sum(line.startswith("  time") for line in lines) == 1
+    fields = json.loads(json.dumps(group.as_dict()))
+    assert (fields["status"], fields["exit_code"], fields["rows_read"]) == (
+        "succeeded",
+        0,
+        673_552,
+    )
+    assert [one["transfer"] for one in fields["members"]] == ["fact_flight", "dim_plane"]
+    assert fields["members"][0] == {"transfer": "fact_flight", **first.as_dict()}
+
+
+def test_group_that_failed_has_the_code_of_who_failed() -> None:
+    error = errors.DataError("no")
+    failed = make(run.Result(), status=run.Status.FAILED, error=error)
+    fields = make_group(failed, make(), error=error).as_dict()
+    assert (fields["status"], fields["exit_code"], fields["rows_read"]) == ("failed", 65, None)
+    assert "not published" in make_group(failed, error=error).headline()
+    stopped = make_group(failed, error=errors.Stopped(15)).as_dict()
+    assert (stopped["status"], stopped["exit_code"]) == ("stopped", 143)
+
+
+def test_group_without_changes_says_so() -> None:
+    skipped = run.Result(publish="none", publish_reason="nothing to do: unchanged")
+    assert "nightly: nothing to do" in make_group(make(skipped), make(skipped)).headline()
+
+
+def test_group_names_the_member_that_a_warning_is_about() -> None:
+    group = make_group(make(cleanup_error=OSError("gone")), make())
+    assert group.warnings == ["fact_flight: the cleanup failed: gone"]
