@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Literal
 
 import pyarrow as pa
 
 from tmg_etl import errors
 from tmg_etl.connectors import base
-from tmg_etl.transfer import encode
+from tmg_etl.transfer import encode, flow
 
 Level = Literal["fingerprint", "count", "off"]
 
@@ -33,8 +34,10 @@ def prove(
     if not hashes or target.capabilities.proof is base.Proof.DATABASE:
         return target.fingerprint(name, schema.names, selection, hashes=hashes)
     encoder = encode.Encoder(schema, target.capabilities.text, hashes=True)
-    for batch in target.scan(name, schema.names, selection):
-        encoder.add(batch)
+    # Reading and hashing overlap.
+    with contextlib.closing(flow.prefetched(target.scan(name, schema.names, selection))) as rows:
+        for batch in rows:
+            encoder.add(batch)
     return encoder.fingerprint
 
 

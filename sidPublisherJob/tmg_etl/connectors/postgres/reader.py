@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import binascii
 import re
+import select
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import psycopg
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
@@ -56,8 +58,8 @@ def batches(
     rows, content = 0, bytearray()
     # The savepoint outlives a reader that stops early, and the snapshot with it.
     with session.guarded(), session.raw.transaction():
-        with session.raw.cursor().copy(f"COPY ({query}) TO STDOUT (FORMAT csv)".encode()) as copy:
-            for row in copy:
+        with session.raw.cursor().copy(f"COPY ({query}) TO STDOUT (FORMAT csv)".encode()):
+            for row in _received(session.raw.pgconn):
                 content += row
                 rows += 1
                 if rows >= batch_rows or len(content) >= _BATCH_BYTES:
@@ -65,6 +67,31 @@ def batches(
                     rows, content = 0, bytearray()
         if rows:
             yield parse.batch(content)
+
+
+def _received(wire: psycopg.pq.abc.PGconn) -> Iterator[memoryview]:
+    """Yield the rows of a COPY as they arrive.
+
+    What psycopg's own loop does, without starting a coroutine for each row, which took twice the
+    time of all the rest.
+    """
+    ready = select.poll()
+    ready.register(wire.socket, select.POLLIN)
+    while True:
+        size, row = wire.get_copy_data(1)
+        if size > 0:
+            yield row
+        elif size == 0:
+            ready.poll()
+            wire.consume_input()
+        else:
+            break
+    failed = None
+    while (result := wire.get_result()) is not None:
+        if result.status != psycopg.pq.ExecStatus.COMMAND_OK:
+            failed = psycopg.errors.error_from_result(result)
+    if failed is not None:
+        raise failed
 
 
 class _Parser:
