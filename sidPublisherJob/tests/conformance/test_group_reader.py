@@ -37,14 +37,40 @@ def mariadb(mariadb_server: servers.MariaDBServer) -> Iterator[Reading]:
     mariadb_server.drop_database(name)
 
 
-@pytest.mark.parametrize("publish", ["auto", "diff"])
-@pytest.mark.parametrize(
+SERVERS = pytest.mark.parametrize(
     "server",
     [
         pytest.param("postgres", marks=pytest.mark.postgres),
         pytest.param("mariadb", marks=pytest.mark.mariadb),
     ],
 )
+
+
+@SERVERS
+def test_a_transaction_sees_one_day_of_a_group_that_is_published_in_place(
+    server: str, request: pytest.FixtureRequest
+) -> None:
+    pair, connect = request.getfixturevalue(server)
+    pair.publish(group.OLD_PARENT, group.OLD_CHILD)
+    with connect() as raw, raw.cursor() as cursor:
+        cursor.execute(
+            "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ"
+            if server == "postgres"
+            else "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"
+        )
+        cursor.execute("START TRANSACTION")
+        cursor.execute(f"SELECT count(*) FROM {pair.parent} WHERE id = 1")
+        assert cursor.fetchall()[0][0] == 1
+        pair.publish(group.NEW_PARENT, group.NEW_CHILD, settings=group.settings(publish="diff"))
+        cursor.execute(f"SELECT id FROM {pair.child} ORDER BY id")
+        assert [number for (number,) in cursor.fetchall()] == [10, 11, 12]
+        cursor.execute("COMMIT")
+        cursor.execute(f"SELECT id FROM {pair.child} ORDER BY id")
+        assert [number for (number,) in cursor.fetchall()] == [10, 11, 13]
+
+
+@pytest.mark.parametrize("publish", ["auto", "diff"])
+@SERVERS
 def test_readers_that_join_tables_of_a_group_see_one_day(
     server: str, publish: str, request: pytest.FixtureRequest
 ) -> None:

@@ -114,7 +114,7 @@ def build_group(
         recorder = ledger_recorder.LedgerRecorder(config.ledger, config.redact)
     stop, step_id = stop or run_module.StopFlag(), run_id or run_module.new_run_id()
     members: list[pipeline_module.TransferPipeline] = []
-    for transfer in config.groups.get(group_name) or (config.transfer(group_name),):
+    for transfer in _members(config, group_name):
         run = make_run(
             config,
             transfer.name,
@@ -135,6 +135,15 @@ def build_group(
         )
         members.append(kind(run, recorder=recorder))
     return group_module.Group(group_name, members, write_mode)
+
+
+def _members(config: model.Config, group_name: str) -> tuple[model.Transfer, ...]:
+    found = config.groups.get(group_name)
+    if found is None:
+        # Says what there is, unless it is one of the transfers.
+        config.transfer(group_name)
+        raise errors.ConfigError(f"{group_name} is a transfer, not a publish group")
+    return found
 
 
 def _member_class(
