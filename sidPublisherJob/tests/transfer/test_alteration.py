@@ -98,9 +98,28 @@ def test_a_stop_is_heard(target: target_module.SQLiteTarget) -> None:
         raise errors.VerificationError("t", expected=sent, found=None)
 
 
-def test_many_equal_values_are_named_without_an_example(
+def test_values_that_both_sides_have_are_found_among_few(
+    target: target_module.SQLiteTarget,
+) -> None:
+    target.run(f"UPDATE {target.quote(kit.SHADOW)} SET note = 'y' WHERE id = 1")
+    target.run(f"UPDATE {target.quote(kit.SHADOW)} SET note = 'y' WHERE id = 2")
+    reason = failure(target, lambda: iter([ROWS])).reason
+    assert reason == "the column 'note' (string) did not keep what was sent: 'x' became 'y'"
+
+
+def test_a_column_of_many_values_has_an_example_too(
     target: target_module.SQLiteTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(alteration, "_HELD_VALUES", 1)
+    target.run(f"UPDATE {target.quote(kit.SHADOW)} SET name = 'A' WHERE id = 1")
+    reason = failure(target, lambda: iter([ROWS])).reason
+    assert reason == "the column 'name' (string) did not keep what was sent: 'a' became 'A'"
+
+
+def test_too_many_values_are_named_without_an_example(
+    target: target_module.SQLiteTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alteration, "_HELD_VALUES", 0)
     monkeypatch.setattr(alteration, "_HELD_ROWS", 1)
     target.run(f"UPDATE {target.quote(kit.SHADOW)} SET note = 'X' WHERE note = 'x'")
     reason = failure(target, lambda: iter([ROWS])).reason

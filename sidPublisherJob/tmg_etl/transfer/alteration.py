@@ -10,9 +10,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tmg_etl import errors
 from tmg_etl.connectors import base
@@ -23,7 +24,8 @@ Again = Callable[[], Iterator[pa.RecordBatch]]
 
 #: Beyond it the reason is not looked for: a guess at what is read and hashed in half a minute.
 _MOST_ROWS = 5_000_000
-#: Rows of either side that are held to find an example.
+#: Values, or rows, of either side that are held to find an example.
+_HELD_VALUES = 10_000
 _HELD_ROWS = 100_000
 _BUCKETS = 64
 _CANDIDATES = 200
@@ -110,7 +112,27 @@ class _Search:
         ]
 
     def _example(self, field: pa.Field) -> tuple[str, ...]:
-        """Return a value that is not held, and one that was not sent and resembles it."""
+        """Return a value that is not held, and the one among those held that resembles it."""
+        gone, come = self._of_few_values(field) or self._of_few_buckets(field)
+        if not gone or not come:
+            return ()
+        sent = gone[0]
+        held = max(come[:_CANDIDATES], key=lambda text: _likeness(sent, text))
+        # A message is one line, in which blanks that follow each other become one.
+        sizes = sent.split() == held.split()
+        return tuple(
+            errors.shorten(text) + f" of {len(text)} characters" * sizes for text in (sent, held)
+        )
+
+    def _of_few_values(self, field: pa.Field) -> tuple[list[str], list[str]] | None:
+        """Return values of one side each; None for a column of many values."""
+        sent = _distinct(_only(batch, field) for batch in self.again())
+        if sent is None:
+            return None
+        held = _distinct(self.target.scan(self.name, [field.name], base.Selection()))
+        return None if held is None else (sorted(sent - held), sorted((held - sent) or held))
+
+    def _of_few_buckets(self, field: pa.Field) -> tuple[list[str], list[str]]:
         schema, text = pa.schema([field]), self.target.capabilities.text
         left = bucket.Stream(
             lambda: (_only(batch, field) for batch in self.again()), schema, text, [field.name]
@@ -119,24 +141,23 @@ class _Search:
         chosen = _smallest(left.sums(), right.sums())
         pairs = difference.Pairs(left.rows(chosen), right.rows(chosen), schema, ())
         spots = pairs.spots()
-        gone = [pairs.left.table[0][spot.left] for spot in spots if spot.left is not None]
-        come = [pairs.right.table[0][spot.right] for spot in spots if spot.right is not None]
-        if not gone or not come:
-            return ()
-        sent = str(gone[0].as_py())
-        held = max(
-            (str(scalar.as_py()) for scalar in come[:_CANDIDATES]),
-            key=lambda text: _likeness(sent, text),
-        )
-        # A message is one line, in which blanks that follow each other become one.
-        sizes = sent.split() == held.split()
-        return tuple(
-            errors.shorten(text) + f" of {len(text)} characters" * sizes for text in (sent, held)
-        )
+        gone = [str(pairs.left.table[0][at.left]) for at in spots if at.left is not None]
+        come = [str(pairs.right.table[0][at.right]) for at in spots if at.right is not None]
+        return gone, come
 
 
 def _only(batch: pa.RecordBatch, field: pa.Field) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([batch.column(field.name)], schema=pa.schema([field]))
+
+
+def _distinct(batches: Iterable[pa.RecordBatch]) -> set[str] | None:
+    """Return the values of a column as text, or None where they are too many to be held."""
+    values: set[str] = set()
+    for batch in batches:
+        values.update(str(value) for value in pc.unique(batch.column(0)) if value.is_valid)
+        if len(values) > _HELD_VALUES:
+            return None
+    return values
 
 
 def _smallest(left: dict[int, base.Fingerprint], right: dict[int, base.Fingerprint]) -> list[int]:
