@@ -36,6 +36,19 @@ def fork_server() -> Iterator[fork.ForkServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def people() -> Iterator[fork.ForkServer]:
+    """Runs of the command `tmg-etl`."""
+    constants = {
+        "tmg_etl.testing.fork:_COMMAND": "tmg_etl.cli.people",
+        "tmg_etl.connectors.postgres.session:LOCK_PATIENCE_S": 1.0,
+        "tmg_etl.connectors.mysql.swap:_PATIENCE_S": 1.0,
+        "tmg_etl.connectors.sqlite.database:_BUSY_S": 1.0,
+    }
+    with fork.ForkServer(constants) as server:
+        yield server
+
+
 def make_place(
     kind: str, folder: pathlib.Path, request: pytest.FixtureRequest
 ) -> crash_place.Place:
