@@ -246,3 +246,21 @@ def changed_members(
 
 def _with_mode(column: bigquery.SchemaField, mode: str) -> bigquery.SchemaField:
     return bigquery.SchemaField.from_api_repr({**column.to_api_repr(), "mode": mode})
+
+
+def refuse_indexes(indexes: Sequence[base.Index], table: str) -> None:
+    """Refuse indexes, which BigQuery does not have.
+
+    Args:
+        indexes: those that the transfer declares.
+        table: the target, for messages.
+
+    Raises:
+        errors.ConfigError: there are some.
+    """
+    if indexes:
+        raise errors.ConfigError(
+            f"{table}: BigQuery has no indexes, but `indexes` names"
+            f" {', '.join(index.name for index in indexes)}",
+            hint="remove `indexes` from the transfer",
+        )

@@ -137,7 +137,7 @@ class BigQueryTarget(merge.MergingTarget):
     def sweep(self, names: run_module.TemporaryNames) -> list[str]:
         """Remove the tables and staged objects of every run beside this target."""
         # Another transfer may call the table by a longer or shorter name.
-        known_as = {self.table, *self._clients.names_of(self._reference)}
+        known_as = self._clients.names_of(self._reference)
         prefixes = tuple(names.prefix(kind, name) for kind in _KINDS for name in known_as)
         with self._clients.guarded(f"dataset {self._dataset.dataset_id}"):
             found = [
@@ -244,13 +244,13 @@ class BigQueryTarget(merge.MergingTarget):
         self, name: str, schema: pa.Schema, key: Sequence[str], indexes: Sequence[base.Index]
     ) -> None:
         """Create a table; BigQuery enforces no key, so doubled ones are looked for."""
-        self._refuse_indexes(indexes)
+        shadow.refuse_indexes(indexes, self.table)
         columns = shadow.planned(schema, key, self.table)
         self._create(bigquery.Table(self._beside(name), schema=columns), name)
 
     def create_shadow(self, name: str, indexes: Sequence[base.Index]) -> None:
         """Create an empty copy of the target."""
-        self._refuse_indexes(indexes)
+        shadow.refuse_indexes(indexes, self.table)
         self._create(shadow.copy_of(self._existing(), self._beside(name)), name)
 
     def create_staging(self, name: str, columns: Sequence[str], extra: pa.Schema) -> None:
@@ -258,14 +258,6 @@ class BigQueryTarget(merge.MergingTarget):
         by_name = {column.name: column for column in self._existing().schema}
         fields = [by_name[column] for column in columns] + shadow.planned(extra, (), self.table)
         self._create(shadow.staging_of(fields, self._beside(name)), name)
-
-    def _refuse_indexes(self, indexes: Sequence[base.Index]) -> None:
-        if indexes:
-            raise errors.ConfigError(
-                f"{self.table}: BigQuery has no indexes, but `indexes` names"
-                f" {', '.join(index.name for index in indexes)}",
-                hint="remove `indexes` from the transfer",
-            )
 
     def _create(self, table: bigquery.Table, name: str) -> None:
         self._made.add(name)
