@@ -71,6 +71,14 @@ def test_extra_and_missing_columns_are_listed_together() -> None:
     assert caught.value.exit_code == 78
 
 
+def test_a_column_of_another_case_is_pointed_out() -> None:
+    source = pa.schema([("id", pa.int64()), ("Name", pa.string()), ("day", pa.date32())])
+    with pytest.raises(
+        errors.SchemaConflictError, match=r"lacks the column 'Name' \(it has 'name'"
+    ):
+        resolve(transfer(), source)
+
+
 def test_columns_that_differ_only_by_case_are_refused_where_they_are_one() -> None:
     source = pa.schema([*SOURCE, ("Name", pa.string()), ("ÉTÉ", pa.int8()), ("éTÉ", pa.int8())])
     folding = dataclasses.replace(ABLE, folds_case=True)

@@ -100,11 +100,7 @@ def resolve(
     mistyped = _type_conflicts(published, table)
     if capabilities.folds_case:
         _refuse_case(transfer, published, table)
-    misnamed = (
-        []
-        if transfer.schema_ == "evolve"
-        else [f"the target lacks the column {field.name!r}" for field in added]
-    )
+    misnamed = [] if transfer.schema_ == "evolve" else [_lack(field.name, table) for field in added]
     # Without this, a nullable column would be emptied without a word by every full refresh.
     misnamed += [
         f"the source lacks the column {column.name!r}, which has no default"
@@ -138,6 +134,12 @@ def _refuse_case(transfer: model.Transfer, published: list[pa.Field], table: bas
             hint="they are one column to the target: name one in `omit`, or give it another name"
             " in a `query:`",
         )
+
+
+def _lack(name: str, table: base.Table) -> str:
+    spelled = [column.name for column in table.columns if _folded(column.name) == _folded(name)]
+    hint = f" (it has {spelled[0]!r})" if spelled else ""
+    return f"the target lacks the column {name!r}{hint}"
 
 
 def _folded(name: str) -> bytes:
