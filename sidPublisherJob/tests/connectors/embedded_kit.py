@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from tmg_etl import run
-from tmg_etl.connectors import base, sql
+from tmg_etl.connectors import base, merge
 
 NAMES = run.TemporaryNames("run1")
 SHADOW = NAMES.table("shadow", "t")
@@ -21,7 +21,7 @@ def batch(rows: pa.RecordBatch) -> base.Batch:
 
 
 def swap(
-    target: sql.SqlTarget,
+    target: merge.SqlTarget,
     rows: pa.RecordBatch,
     key: Sequence[str] = ("id",),
     indexes: Sequence[base.Index] = (),
@@ -38,7 +38,7 @@ def swap(
 
 
 def diff(
-    target: sql.SqlTarget,
+    target: merge.SqlTarget,
     rows: pa.RecordBatch,
     key: Sequence[str] = ("id",),
     window: base.CursorWindow | None = None,

@@ -1,4 +1,4 @@
-"""GoogleSQL's clauses for `sql.SqlTarget`, and the merges that it says in another way.
+"""GoogleSQL's clauses for `merge.SqlTarget`, and the merges that it says in another way.
 
 The changes of a merge are several statements in one transaction and not one MERGE: they are counted
 by kind, proved and only then committed, and rows that are unchanged are not written. A key is not
@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 from google.cloud import bigquery
 
-from tmg_etl.connectors import base, sql
+from tmg_etl.connectors import base, merge, sql
 from tmg_etl.connectors.bigquery import datatype, fingerprint
 from tmg_etl.connectors.bigquery import session as session_module
 
@@ -24,7 +24,7 @@ from tmg_etl.connectors.bigquery import session as session_module
 _PRUNED = frozenset({"DATE", "DATETIME", "TIMESTAMP", "INT64"})
 
 
-class MergingTarget(sql.SqlTarget):
+class MergingTarget(merge.SqlTarget):
     """The part of a target that is statements."""
 
     quote_mark = "`"

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from tmg_etl import errors
 from tmg_etl import run as run_module
-from tmg_etl.connectors import base, filelock, room, sql
+from tmg_etl.connectors import base, filelock, merge, room, sql
 from tmg_etl.connectors.duckdb import catalog, database, datatype, failure, load, memorylock, source
 
 _KINDS = ("shadow", "stage", "latest", "old")
@@ -23,7 +23,7 @@ _THIRD_VALUES = {
 }
 
 
-class DuckDBTarget(sql.SqlTarget):
+class DuckDBTarget(merge.SqlTarget):
     """One table of a DuckDB file.
 
     A swap is one transaction: the old table is dropped, the shadow renamed, the secondary indexes

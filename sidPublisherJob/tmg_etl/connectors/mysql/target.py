@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from tmg_etl import errors
 from tmg_etl import run as run_module
-from tmg_etl.connectors import base, sql
+from tmg_etl.connectors import base, merge, sql
 from tmg_etl.connectors.mysql import catalogue, definition, exchange, half, lane, load, readiness
 from tmg_etl.connectors.mysql import lock as lock_module
 from tmg_etl.connectors.mysql import session as session_module
@@ -25,7 +25,7 @@ _SCAN_ROWS = 65536
 _LANE_ROWS = 50_000
 
 
-class MySQLTarget(sql.SqlTarget):
+class MySQLTarget(merge.SqlTarget):
     """One table of a database.
 
     Args:

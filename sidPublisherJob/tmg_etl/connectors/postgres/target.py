@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from tmg_etl import errors
 from tmg_etl import run as run_module
-from tmg_etl.connectors import base, sql
+from tmg_etl.connectors import base, merge
 from tmg_etl.connectors.postgres import aside, catalog, kind, loader, lock, reader, readiness
 from tmg_etl.connectors.postgres import session as session_module
 from tmg_etl.connectors.postgres import shadow as shadow_module
@@ -29,7 +29,7 @@ _HAS_LOOKUP3 = (
 )
 
 
-class PostgresTarget(sql.SqlTarget):
+class PostgresTarget(merge.SqlTarget):
     """One table, over one main connection; its lock has another.
 
     Args:

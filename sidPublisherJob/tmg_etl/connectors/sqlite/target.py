@@ -11,14 +11,14 @@ import pyarrow as pa
 
 from tmg_etl import errors
 from tmg_etl import run as run_module
-from tmg_etl.connectors import base, filelock, room, sql
+from tmg_etl.connectors import base, filelock, merge, room
 from tmg_etl.connectors.sqlite import catalog, database, datatype, definition, load, rename, source
 
 _KINDS = ("shadow", "stage", "latest", "old")
 _SCAN_ROWS = 65_536
 
 
-class SQLiteTarget(sql.SqlTarget):
+class SQLiteTarget(merge.SqlTarget):
     """One table of a SQLite file.
 
     A swap is one transaction: the old table is renamed away, the shadow takes its name, the old

@@ -1,0 +1,341 @@
+"""The statements of a merge, of a proof and of its rehearsal, as standard SQL says them.
+
+`SqlTarget` leaves what dialects say in different ways to the clauses of `sql`, so that a connector
+overrides a clause and not an algorithm. No driver is imported here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+
+from tmg_etl import errors
+from tmg_etl.connectors import base, sql
+
+STAGED = sql.STAGED
+
+
+class SqlTarget(sql.SqlDialect):
+    """A target whose merges are SQL statements.
+
+    A connector supplies the driver and its dialect's clauses (`sql.SqlDialect`), and what no two
+    databases share: describing, creating, loading, locking, swapping.
+    """
+
+    # --- base.Target ----------------------------------------------------------------------------
+
+    def fingerprint(
+        self, name: str, columns: Sequence[str], selection: base.Selection, *, hashes: bool
+    ) -> base.Fingerprint:
+        """Return count and hash of a table by one aggregate query."""
+        clause, alias = self.selected(name, selection)
+        if not hashes:
+            return base.Fingerprint(int(self.rows(f"SELECT COUNT(*) FROM {clause}")[0][0]))
+        total = self.hash_sum(name, alias, columns)
+        count, value = self.rows(f"SELECT COUNT(*), {total} FROM {clause}")[0]
+        return base.Fingerprint(int(count), self.hash_total(value) % 2**64)
+
+    def bucket_sums(
+        self,
+        name: str,
+        columns: Sequence[str],
+        selection: base.Selection,
+        buckets: base.Buckets,
+    ) -> dict[int, base.Fingerprint]:
+        """Return the fingerprint of each bucket by one aggregate query."""
+        clause, alias = self.selected(name, selection)
+        total = self.hash_sum(name, alias, columns)
+        bucket = self._bucket(name, alias, buckets)
+        return {
+            int(number): base.Fingerprint(int(count), self.hash_total(value) % 2**64)
+            for number, count, value in self.rows(
+                f"SELECT {bucket}, COUNT(*), {total} FROM {clause} GROUP BY 1"
+            )
+        }
+
+    def marked_keys(
+        self, staging: str, key: Sequence[str], deleted: str, limit: int
+    ) -> list[dict[str, object]]:
+        """Return keys of the target that a staged row marks as deleted."""
+        marked = f"SELECT {self.names(key)} FROM {self.qualified(staging)} WHERE ({deleted}\n)"
+        found = self.rows(
+            f"SELECT {self.names(key, self.quote(self.table))} FROM {self.qualified(self.table)}"
+            f" JOIN ({marked}) AS {STAGED} ON {self.key_match(key)} LIMIT {int(limit)}"
+        )
+        return [dict(zip(key, row, strict=True)) for row in found]
+
+    @contextlib.contextmanager
+    def rehearsal(self, staging: str) -> Iterator[None]:
+        """Count in a block what merges would do; see `base.Target`."""
+        latest = staging.replace("_tmg_stage_", "_tmg_latest_", 1)
+        self.own_tables, self.is_rehearsing = frozenset((staging, latest)), True
+        try:
+            yield
+        finally:
+            # The tables themselves end with the session.
+            self.own_tables, self.is_rehearsing = frozenset(), False
+
+    def create_verb(self, name: str, otherwise: str = "CREATE TABLE") -> str:
+        """Return how the statement begins that creates a staging table."""
+        return "CREATE TEMPORARY TABLE" if name in self.own_tables else otherwise
+
+    def duplicate_key(self, name: str, key: Sequence[str]) -> dict[str, object] | None:
+        """Return a key that occurs twice in a table, or None."""
+        keys = self.names(key)
+        found = self.rows(
+            f"SELECT {keys} FROM {self.qualified(name)} GROUP BY {keys} HAVING COUNT(*) > 1 LIMIT 1"
+        )
+        return dict(zip(key, found[0], strict=True)) if found else None
+
+    def drop(self, name: str) -> None:
+        """Drop a temporary table if it is there."""
+        self.run(f"DROP TABLE IF EXISTS {self.qualified(name)}")
+
+    def diff(
+        self,
+        shadow: str,
+        columns: Sequence[str],
+        key: Sequence[str],
+        window: base.CursorWindow | None,
+        part: base.Part = base.Part.ALL,
+    ) -> base.Changes:
+        """Make the target's rows equal the shadow's, touching only those that differ."""
+        source, match = self.qualified(shadow), self.key_match(key)
+        if self._lacks_target():
+            return base.Changes(inserted=self._count(source))
+        inside = self.window_condition(window)
+        if window is not None and part is not base.Part.DELETE:
+            self._refuse_keys_outside(source, key, match, inside)
+        deleted = 0
+        if part is not base.Part.WRITE:
+            deleted = self._delete(
+                f"{inside} AND NOT EXISTS (SELECT 1 FROM {source} AS {STAGED} WHERE {match})"
+            )
+        if part is base.Part.DELETE:
+            return base.Changes(deleted=deleted)
+        updated = self._update(source, columns, key, match)
+        inserted = self._insert_missing(source, columns, match)
+        staged = int(self.rows(f"SELECT COUNT(*) FROM {source}")[0][0])
+        return base.Changes(inserted, updated, deleted, staged - inserted - updated)
+
+    def replace_rows(
+        self, staging: str, columns: Sequence[str], window: base.CursorWindow | None
+    ) -> base.Changes:
+        """Delete the target's rows in the window and insert the staged ones."""
+        if self._lacks_target():
+            return base.Changes(inserted=self._count(self.qualified(staging)))
+        deleted = self._delete(self.window_condition(window))
+        inserted = self._insert(columns, f"{self.qualified(staging)} AS {STAGED}")
+        return base.Changes(inserted=inserted, deleted=deleted)
+
+    def keep_latest(
+        self, staging: str, columns: Sequence[str], key: Sequence[str], order_by: Sequence[str]
+    ) -> int:
+        """Leave the latest version of each key in a staging table."""
+        removed = 0
+        if self.duplicate_key(staging, key):
+            self._refuse_ties(staging, columns, key, order_by)
+            removed = self._rewrite_latest(staging, columns, key, order_by)
+        self.prepare_keys(staging, key)
+        return removed
+
+    def upsert(
+        self,
+        staging: str,
+        columns: Sequence[str],
+        key: Sequence[str],
+        order_by: Sequence[str],
+        deleted: str | None,
+        part: base.Part = base.Part.ALL,
+    ) -> base.Changes:
+        """Merge the staging table, one row per key, into the target."""
+        source, match = self.qualified(staging), self.key_match(key)
+        kept = f" WHERE NOT COALESCE(({deleted}\n), 1 = 0)" if deleted else ""
+        if self._lacks_target():
+            return base.Changes(inserted=self._count(f"{source}{kept}"))
+        if part is base.Part.DELETE:
+            return base.Changes(deleted=self._delete_marked(staging, key, deleted))
+        held = [name for name in order_by if name in columns and self._holds(name)]
+        superseded = removed = 0
+        if held and len(held) == len(order_by):
+            superseded = self._delete_superseded(staging, key, held)
+        if part is base.Part.ALL:
+            removed = self._delete_marked(staging, key, deleted)
+        elif deleted:
+            source = f"(SELECT * FROM {source}{kept})"
+        updated = self._update(source, columns, key, match)
+        inserted = self._insert_missing(source, columns, match)
+        staged = self._count(f"{source} AS {STAGED}")
+        return base.Changes(inserted, updated, removed, staged - inserted - updated + superseded)
+
+    # --- steps ----------------------------------------------------------------------------------
+
+    def _delete_marked(self, staging: str, key: Sequence[str], deleted: str | None) -> int:
+        """Delete target rows that staged rows mark, then those staged rows; return the former."""
+        if not deleted:
+            return 0
+        marked = f"FROM {self.qualified(staging)} WHERE ({deleted}\n)"
+        removed = self._delete_keys(f"SELECT {self.names(key)} {marked}", key)
+        self.run(f"DELETE {marked}")
+        return removed
+
+    def _update(self, source: str, columns: Sequence[str], key: Sequence[str], match: str) -> int:
+        plain = [name for name in columns if name not in key]
+        # Key columns are compared as well: under a case-insensitive collation "a" and "A" are one
+        # key and still two different bytes, and the proof is about bytes.
+        changing = [name for name in columns if name in plain or not self._is_exact_key(name)]
+        if not changing:
+            return 0
+        difference = " OR ".join(map(self._difference, changing))
+        if self.is_rehearsing:
+            return self._count_updates(source, match, difference)
+        assignments = ", ".join(
+            f"{self.assigned(name)} = {STAGED}.{self.quote(name)}" for name in changing
+        )
+        return self.run(self.update_from(source, assignments, match, f"({difference})"))
+
+    def _count_updates(self, source: str, match: str, difference: str) -> int:
+        target = self.qualified(self.table)
+        return self._count(f"{target} JOIN {source} AS {STAGED} ON {match} WHERE ({difference})")
+
+    def _difference(self, name: str) -> str:
+        staged = f"{STAGED}.{self.quote(name)}"
+        if not self._holds(name):
+            return f"{staged} IS NOT NULL"
+        held = f"{self.quote(self.table)}.{self.quote(name)}"
+        return self.differs(self.column_field(name), held, staged)
+
+    def _holds(self, name: str) -> bool:
+        """Return whether the target has a column; in a rehearsal it may still have to get it."""
+        if not self.is_rehearsing:
+            return True
+        table = self.describe()
+        return table is not None and table.column(name) is not None
+
+    def _lacks_target(self) -> bool:
+        return self.is_rehearsing and self.describe() is None
+
+    def _count(self, clause: str) -> int:
+        return int(self.rows(f"SELECT COUNT(*) FROM {clause}")[0][0])
+
+    def _delete(self, condition: str) -> int:
+        """Delete rows of the target; in a rehearsal, count them. So do the next two."""
+        target = self.qualified(self.table)
+        if self.is_rehearsing:
+            return self._count(f"{target} WHERE {condition}")
+        return self.run(f"DELETE FROM {target} WHERE {condition}")
+
+    def _delete_keys(self, keys: str, key: Sequence[str]) -> int:
+        if self.is_rehearsing:
+            target = self.qualified(self.table)
+            return self._count(f"{target} JOIN ({keys}) AS {STAGED} ON {self.key_match(key)}")
+        return self.run(self.delete_keys(keys, key))
+
+    def _insert(self, columns: Sequence[str], origin: str) -> int:
+        if self.is_rehearsing:
+            return self._count(origin)
+        return self.run(
+            f"INSERT INTO {self.qualified(self.table)} {self.insert_clause(columns)}"
+            f" SELECT {self.names(columns, STAGED)} FROM {origin}"
+        )
+
+    def _is_exact_key(self, name: str) -> bool:
+        """Return whether equality of a key column means equality of its bytes."""
+        return not pa.types.is_string(self.column_field(name).type)
+
+    def _insert_missing(self, source: str, columns: Sequence[str], match: str) -> int:
+        target = self.qualified(self.table)
+        missing = f"NOT EXISTS (SELECT 1 FROM {target} WHERE {match})"
+        return self._insert(columns, f"{source} AS {STAGED} WHERE {missing}")
+
+    def _refuse_keys_outside(
+        self, source: str, key: Sequence[str], match: str, inside: str
+    ) -> None:
+        found = self.rows(
+            f"SELECT {self.names(key, STAGED)} FROM {source} AS {STAGED}"
+            f" JOIN {self.qualified(self.table)} ON {match}"
+            f" WHERE NOT COALESCE({inside}, 1 = 0) LIMIT 1"
+        )
+        if found:
+            raise errors.DuplicateKeyError(
+                self.table,
+                dict(zip(key, found[0], strict=True)),
+                reason="the target has it outside the window, which replace_window must not touch;"
+                " `strategy: upsert` would move the row",
+            )
+
+    def _delete_superseded(self, staging: str, key: Sequence[str], order_by: Sequence[str]) -> int:
+        superseded = self.superseded(staging, key, order_by)
+        return self.run(f"DELETE FROM {self.qualified(staging)} WHERE {superseded}")
+
+    def superseded(self, staging: str, key: Sequence[str], order_by: Sequence[str]) -> str:
+        """Return the condition that the target holds a later version of a staged row."""
+        table, source = self.quote(self.table), self.quote(staging)
+        newer, equal_so_far = [], "1 = 1"
+        for name in order_by:
+            held, staged = f"{table}.{self.quote(name)}", f"{source}.{self.quote(name)}"
+            later = f"{self.ordered(name, held)} > {self.ordered(name, staged)}"
+            greater = f"({later} OR ({held} IS NOT NULL AND {staged} IS NULL))"
+            newer.append(f"({equal_so_far} AND {greater})")
+            equal_so_far += f" AND {self.same(held, staged)}"
+        match = " AND ".join(
+            f"{source}.{self.quote(name)} = {table}.{self.quote(name)}" for name in key
+        )
+        return (
+            f"EXISTS (SELECT 1 FROM {self.qualified(self.table)} WHERE {match}"
+            f" AND ({' OR '.join(newer)}))"
+        )
+
+    def _latest_first(self, order_by: Sequence[str]) -> str:
+        return ", ".join(
+            f"{self.ordered(name, self.quote(name))} DESC{self.nulls_last}" for name in order_by
+        )
+
+    def _refuse_ties(
+        self, staging: str, columns: Sequence[str], key: Sequence[str], order_by: Sequence[str]
+    ) -> None:
+        keys, identity = self.names(key), self.row_identity(staging, columns)
+        row, place = sql.unused("_tmg_row", columns), sql.unused("_tmg_rank", columns)
+        rank, latest = "", ""
+        if order_by:
+            rank = (
+                f", RANK() OVER (PARTITION BY {keys} ORDER BY {self._latest_first(order_by)})"
+                f" AS {place}"
+            )
+            latest = f" WHERE {place} = 1"
+        found = self.rows(
+            f"SELECT {keys} FROM (SELECT {keys}, {identity} AS {row}{rank}"
+            f" FROM {self.qualified(staging)}) AS versions{latest}"
+            f" GROUP BY {keys} HAVING COUNT(DISTINCT {row}) > 1 LIMIT 1"
+        )
+        if found:
+            reason = (
+                f"different rows are equally late by order_by {list(order_by)}"
+                if order_by
+                else "different rows, and no `order_by` to tell which is the latest"
+            )
+            raise errors.DuplicateKeyError(
+                self.table, dict(zip(key, found[0], strict=True)), reason=reason
+            )
+
+    def _rewrite_latest(
+        self, staging: str, columns: Sequence[str], key: Sequence[str], order_by: Sequence[str]
+    ) -> int:
+        latest = staging.replace("_tmg_stage_", "_tmg_latest_", 1)
+        keys = self.names(key)
+        order = self._latest_first(order_by) or keys
+        version = sql.unused("_tmg_version", columns)
+        before = int(self.rows(f"SELECT COUNT(*) FROM {self.qualified(staging)}")[0][0])
+        self.run(
+            f"{self.create_verb(latest)} {self.qualified(latest)} AS"
+            f" SELECT {self.names(columns)} FROM"
+            f" (SELECT {self.names(columns)}, ROW_NUMBER() OVER"
+            f" (PARTITION BY {keys} ORDER BY {order}) AS {version}"
+            f" FROM {self.qualified(staging)}) AS versions WHERE {version} = 1"
+        )
+        after = int(self.rows(f"SELECT COUNT(*) FROM {self.qualified(latest)}")[0][0])
+        self.drop(staging)
+        self.rename(latest, staging)
+        return before - after
