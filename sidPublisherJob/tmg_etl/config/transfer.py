@@ -191,7 +191,7 @@ class Policy(strict.Strict):
     batch_rows: Annotated[int, Field(ge=1, le=1_000_000), BeforeValidator(rule.not_bool)] = Field(
         default=65_536,
         description="Most rows in one batch, 1 to 1000000; it has fewer of a table with more than "
-        "eight columns. Memory grows with it. Default 65536: a guess that keeps statements long "
+        "four columns. Memory grows with it. Default 65536: a guess that keeps statements long "
         "and memory small.",
     )
 

@@ -36,7 +36,8 @@ def hashes(data: memoryview, starts: np.ndarray, ends: np.ndarray) -> np.ndarray
         starts: where each begins, int64.
         ends: where each ends, not before it begins.
     """
-    padded = np.frombuffer(bytes(data) + bytes(_BLOCK), dtype=np.uint8)
+    padded = np.empty(len(data) + _BLOCK, dtype=np.uint8)
+    padded[: len(data)] = data
     # The blocks that begin at every byte, on top of each other.
     blocks = np.ndarray(len(padded) - _BLOCK + 1, f"V{_BLOCK}", padded, strides=(1,))
     found = np.empty(len(starts), dtype=np.uint64)
