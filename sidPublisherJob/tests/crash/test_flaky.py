@@ -97,7 +97,7 @@ def test_any_call_that_fails_is_told_by_the_exit_code(
         connections=["serving"],
         actions=[action],
     )
-    bench.faults += [fault.Fault(1 + number, fault.Action.RAISE) for number in range(count)]
+    bench.faults.extend(fault.Fault(number, fault.Action.RAISE) for number in range(count))
     assert count > 40
     assert bench.place.rows() == mode.new
 
