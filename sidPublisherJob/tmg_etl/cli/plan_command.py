@@ -35,7 +35,8 @@ def command(
 ) -> int:
     """Show what a run would do: rows, schema, rights, locks, disk, time; writes nothing.
 
-    The arguments may also be those of `pipeline`: EXECUTION_DATE TRANSFER WRITE_MODE [CONFIG].
+    TRANSFER may be a publish group. The arguments may also be those of `pipeline`: EXECUTION_DATE
+    TRANSFER WRITE_MODE [CONFIG].
     """
     asked = argument.asked(places, date, mode, delta_start_date)
     from tmg_etl.cli import execution, feedback
