@@ -86,9 +86,9 @@ def assert_fault_safe(
                 _judge(outcome, view.read(), before, after, what, _CODES[action])
                 again = attempt(view.config)
                 _require_success(again, f"{what}: the next run failed")
-                changed = state.difference(after, view.read())
-                assert view.read() == after, f"{what}: the next run made something else: {changed}"
-                view.require_no_leftovers(f"{what}, and run again")
+                found = view.read_clean(f"{what}, and run again")
+                changed = state.difference(after, found)
+                assert found == after, f"{what}: the next run made something else: {changed}"
                 injected += 1
     return injected
 

@@ -70,16 +70,24 @@ class View:
     def read(self) -> State:
         """Return all rows of the target."""
         with self.opened() as (_, target):
-            table = target.describe()
-            if table is None:
-                return None
-            return rows(target, [column.name for column in table.columns])
+            return _read(target)
 
-    def require_no_leftovers(self, what: str) -> None:
-        """Fail if a run left anything beside the target; `what` was done begins the message."""
+    def read_clean(self, what: str) -> State:
+        """Return all rows of the target, and fail if a run left anything beside it.
+
+        Args:
+            what: was done before, for the message.
+        """
         with self.opened() as (run, target), target.lock(run.id, 10):
             left = target.sweep(run.names)
+            found = _read(target)
         assert not left, f"{what}: left beside {target.table}: {', '.join(left)}"
+        return found
+
+
+def _read(target: base.Target) -> State:
+    table = target.describe()
+    return None if table is None else rows(target, [column.name for column in table.columns])
 
 
 def rows(target: base.Target, columns: list[str]) -> collections.Counter[tuple[object, ...]]:
