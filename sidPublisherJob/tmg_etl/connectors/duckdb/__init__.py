@@ -1,9 +1,9 @@
 """DuckDB: files (or the process's memory) as source and target, Arrow both ways.
 
 `database` opens a file once per process and hands out sessions on it; `failure` turns the driver's
-exceptions into ours; `datatype` maps types; `source`, `catalog`, `load` and `target` do the work.
-No other connector is imported here. `import duckdb` in these modules is the driver, not this
-package: imports are absolute.
+exceptions into ours; `datatype` maps types; `dialect` has the clauses of merges; `source`,
+`catalog`, `load` and `target` do the work. No other connector is imported here. `import duckdb` in
+these modules is the driver, not this package: imports are absolute.
 """
 
 from __future__ import annotations

@@ -12,7 +12,9 @@ here: another connector.
 - `source`: a consistent snapshot as record batches.
 - `load`, `refusal`: rows into a table, and the errors of those that the server does not take.
 - `definition`: the statements that create tables and indexes.
-- `lock`, `swap`: the advisory lock, the atomic exchange of two tables.
+- `lock`: the advisory lock.
+- `exchange`, `swap`: tables and their shadows change places, by one atomic RENAME.
+- `dialect`: the clauses of merges and proofs.
 - `target`: the above as a `base.Target`.
 - `error`: server error numbers as this product's errors.
 """

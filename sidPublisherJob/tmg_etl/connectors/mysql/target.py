@@ -5,14 +5,22 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import pyarrow as pa
 
 from tmg_etl import errors
 from tmg_etl import run as run_module
-from tmg_etl.connectors import base, merge, sql
-from tmg_etl.connectors.mysql import catalogue, definition, exchange, half, lane, load, readiness
+from tmg_etl.connectors import base
+from tmg_etl.connectors.mysql import (
+    catalogue,
+    definition,
+    dialect,
+    exchange,
+    half,
+    lane,
+    load,
+    readiness,
+)
 from tmg_etl.connectors.mysql import lock as lock_module
 from tmg_etl.connectors.mysql import session as session_module
 from tmg_etl.connectors.mysql import source as source_module
@@ -25,16 +33,13 @@ _SCAN_ROWS = 65536
 _LANE_ROWS = 50_000
 
 
-class MySQLTarget(merge.SqlTarget):
+class MySQLTarget(dialect.MySQLDialect):
     """One table of a database.
 
     Args:
         session: the main connection, closed with the target.
         table: one identifier, as the config has it.
     """
-
-    quote_mark = "`"
-    nulls_last = ""  # null is the smallest value
 
     capabilities = base.Capabilities(
         ingest=base.Ingest.TEXT,
@@ -59,11 +64,8 @@ class MySQLTarget(merge.SqlTarget):
     )
 
     def __init__(self, session: session_module.Session, table: str) -> None:
-        self.table = table
-        self._session = session
-        self._database = session.place.database
+        super().__init__(session, table)
         self._lock = lock_module.Lock(session, table)
-        self._entries: dict[str, catalogue.Entry | None] = {}
         self._lanes = lane.Lanes(session)
         self._loaders: dict[tuple[str, tuple[str, ...], int], load.Loader] = {}
         self._making_loaders = threading.Lock()
@@ -84,123 +86,6 @@ class MySQLTarget(merge.SqlTarget):
     def ingest_method(self) -> str:
         """Return how rows are loaded, for the plan."""
         return "LOAD DATA LOCAL" if self._is_local_infile else "INSERT, because local_infile is off"
-
-    # --- the driver -----------------------------------------------------------------------------
-
-    def run(self, sql: str, parameters: Sequence[Any] = ()) -> int:
-        """Execute a statement on the main connection; return the rows it touched."""
-        return self._session.run(sql, parameters, table=self.table)
-
-    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Return all rows of a query on the main connection; a stop signal ends it."""
-        with self._session.cancelling():
-            return self._session.rows(sql, parameters)
-
-    # --- clauses of the dialect -----------------------------------------------------------------
-
-    def qualified(self, name: str) -> str:
-        """Return a table's name with its database."""
-        return exchange.qualified(self._database, name)
-
-    def same(self, left: str, right: str) -> str:
-        """Return the null-safe equality."""
-        return f"{left} <=> {right}"
-
-    def differs(self, field: pa.Field, left: str, right: str) -> str:
-        """Return the condition that two cells differ in any byte, whatever the collation."""
-        if pa.types.is_string(field.type):
-            return f"NOT (CAST({left} AS BINARY) <=> CAST({right} AS BINARY))"
-        return f"NOT ({left} <=> {right})"
-
-    def row_identity(self, table: str, columns: Sequence[str]) -> str:
-        """Return a digest of the row's canonical text."""
-        return f"SHA2({self._row_text(table, self.quote(table), columns)}, 256)"
-
-    def row_hash(self, table: str, alias: str, columns: Sequence[str]) -> str:
-        """Return the number that a row adds to a fingerprint."""
-        return type_module.row_hash(self._row_text(table, alias, columns))
-
-    def hash_total(self, value: object) -> int:
-        """Return the sum of row hashes.
-
-        Raises:
-            errors.DataError: the text of a row exceeds the server's ``max_allowed_packet``, where
-                CONCAT_WS returns null instead of failing.
-        """
-        too_long, total = divmod(super().hash_total(value), type_module.TOO_LONG)
-        if too_long:
-            limit = self._session.value("SELECT @@max_allowed_packet")
-            raise errors.DataError(
-                f"{self.table}: {too_long} rows are longer as text than the server's"
-                f" max_allowed_packet of {limit} bytes and cannot be verified",
-                hint="raise max_allowed_packet on the server",
-            )
-        return total
-
-    def _row_text(self, table: str, alias: str, columns: Sequence[str]) -> str:
-        kinds = self._entry_of(table).kinds
-        return type_module.row_text(
-            [kinds[name] for name in columns],
-            [f"{alias}.{self.quote(name)}" for name in columns],
-            has_sequence=self._session.has_sequence,
-        )
-
-    def update_from(self, source: str, assignments: str, key_match: str, condition: str) -> str:
-        """Return the UPDATE by join."""
-        return (
-            f"UPDATE {self.qualified(self.table)} JOIN {source} AS {sql.STAGED} ON {key_match}"
-            f" SET {assignments} WHERE {condition}"
-        )
-
-    def assigned(self, name: str) -> str:
-        """Return the column with its table: both sides of the join have one of that name."""
-        return f"{self.quote(self.table)}.{self.quote(name)}"
-
-    def delete_keys(self, keys: str, key: Sequence[str]) -> str:
-        """Return the DELETE by join, which looks each key up; a subquery would scan the target."""
-        match = self.key_match(key)
-        target = self.qualified(self.table)
-        return f"DELETE {target} FROM {target} JOIN ({keys}) AS {sql.STAGED} ON {match}"
-
-    def _delete_superseded(self, staging: str, key: Sequence[str], order_by: Sequence[str]) -> int:
-        """Delete staged rows that the target has later; in a rehearsal without locking its rows.
-
-        A DELETE locks what it looks up in the target, against those who write there.
-        """
-        # By the isolation that avoids it, nothing can be written to a log of statements.
-        logged = self.rows("SHOW VARIABLES LIKE 'binlog_format'") if self.is_rehearsing else []
-        if not self.is_rehearsing or ("binlog_format", "STATEMENT") in logged:
-            return super()._delete_superseded(staging, key, order_by)
-        source = self.qualified(staging)
-        found = self.qualified(staging.replace("_tmg_stage_", "_tmg_latest_", 1))
-        superseded = self.superseded(staging, key, order_by)
-        # Of the next statement only.
-        self.run("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
-        self.run(
-            f"CREATE TEMPORARY TABLE {found} AS SELECT {self.names(key)} FROM {source}"
-            f" WHERE {superseded}"
-        )
-        keys = ", ".join(map(self.quote, key))
-        removed = self.run(f"DELETE {source} FROM {source} JOIN {found} USING ({keys})")
-        self.run(f"DROP TEMPORARY TABLE {found}")
-        return removed
-
-    def prepare_keys(self, staging: str, key: Sequence[str]) -> None:
-        """Index the key."""
-        entry = self._entry_of(staging)
-        line = definition.prefixed_index(entry.kinds, entry.native, key)
-        self.run(f"ALTER TABLE {self.qualified(staging)} ADD {line}")
-
-    def rename(self, old: str, new: str) -> None:
-        """Rename a temporary table."""
-        # RENAME TABLE knows no temporary ones.
-        self.run(f"ALTER TABLE {self.qualified(old)} RENAME TO {self.qualified(new)}")
-        for name in (old, new):
-            self._forget(name)
-
-    def zone_suffix(self) -> str:
-        """Return nothing: the session's zone is UTC."""
-        return ""
 
     # --- lock and leftovers ---------------------------------------------------------------------
 
@@ -230,7 +115,7 @@ class MySQLTarget(merge.SqlTarget):
         exchange.drop(self._session, name, self.table)
 
     def _forget(self, name: str) -> None:
-        self._entries.pop(name, None)
+        super()._forget(name)
         self._halves.forget(name)
         for place in [place for place in self._loaders if place[0] == name]:
             del self._loaders[place]
@@ -250,20 +135,6 @@ class MySQLTarget(merge.SqlTarget):
                 hint=f"ALTER TABLE … MODIFY {native[0]} LONGTEXT CHECK (json_valid({native[0]}))",
             )
         return entry.table
-
-    def _entry(self, name: str) -> catalogue.Entry | None:
-        if name not in self._entries:
-            if name in self.own_tables:
-                self._entries[name] = catalogue.own(self._session, self._database, name)
-            else:
-                self._entries[name] = catalogue.read(self._session, self._database, name)
-        return self._entries[name]
-
-    def _entry_of(self, name: str) -> catalogue.Entry:
-        entry = self._entry(name)
-        if entry is None:
-            raise errors.ConfigError(f"{self._session.place}: there is no table {name}")
-        return entry
 
     def planned(self, schema: pa.Schema, key: Sequence[str]) -> base.Table:
         """Return what `create` would make of `schema`."""

@@ -10,6 +10,7 @@ Belongs here: everything that knows psycopg, PostgreSQL's catalogue or its SQL. 
 * `catalog`: what the server knows of a table, and what forbids to replace it
 * `shadow`, `handover`, `swap`: a copy of a table, what it takes over, and the replacement
 * `lock`: who may write a table
+* `dialect`: the clauses of merges and proofs
 * `target`: the above behind `base.Target`
 
 ================= =================== ======================================================

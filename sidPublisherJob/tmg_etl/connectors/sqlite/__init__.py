@@ -1,8 +1,8 @@
 """SQLite: one file as source and target, by the standard library's driver.
 
 `database` opens files and turns the driver's exceptions into ours; `datatype` maps declared types
-and converts cells; `definition` reads CREATE statements, `catalog` describes tables; `source` and
-`target` do the work. No other connector is imported here.
+and converts cells; `definition` reads CREATE statements, `catalog` describes tables; `dialect` has
+the clauses of merges; `source` and `target` do the work. No other connector is imported here.
 """
 
 from __future__ import annotations

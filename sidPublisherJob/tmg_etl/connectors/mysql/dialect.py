@@ -1,0 +1,168 @@
+"""What MySQL and MariaDB say in a way of their own: the clauses of merges and proofs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from tmg_etl import errors
+from tmg_etl.connectors import merge, sql
+from tmg_etl.connectors.mysql import catalogue, definition, exchange
+from tmg_etl.connectors.mysql import session as session_module
+from tmg_etl.connectors.mysql import type as type_module
+
+
+class MySQLDialect(merge.SqlTarget):
+    """A target's driver, its clauses, and what is known of the tables that they name.
+
+    Args:
+        session: the main connection.
+        table: one identifier, as the config has it.
+    """
+
+    quote_mark = "`"
+    nulls_last = ""  # null is the smallest value
+
+    def __init__(self, session: session_module.Session, table: str) -> None:
+        self.table = table
+        self._session = session
+        self._database = session.place.database
+        self._entries: dict[str, catalogue.Entry | None] = {}
+
+    # --- the driver -----------------------------------------------------------------------------
+
+    def run(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        """Execute a statement on the main connection; return the rows it touched."""
+        return self._session.run(sql, parameters, table=self.table)
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return all rows of a query on the main connection; a stop signal ends it."""
+        with self._session.cancelling():
+            return self._session.rows(sql, parameters)
+
+    # --- clauses of the dialect -----------------------------------------------------------------
+
+    def qualified(self, name: str) -> str:
+        """Return a table's name with its database."""
+        return exchange.qualified(self._database, name)
+
+    def same(self, left: str, right: str) -> str:
+        """Return the null-safe equality."""
+        return f"{left} <=> {right}"
+
+    def differs(self, field: pa.Field, left: str, right: str) -> str:
+        """Return the condition that two cells differ in any byte, whatever the collation."""
+        if pa.types.is_string(field.type):
+            return f"NOT (CAST({left} AS BINARY) <=> CAST({right} AS BINARY))"
+        return f"NOT ({left} <=> {right})"
+
+    def row_identity(self, table: str, columns: Sequence[str]) -> str:
+        """Return a digest of the row's canonical text."""
+        return f"SHA2({self._row_text(table, self.quote(table), columns)}, 256)"
+
+    def row_hash(self, table: str, alias: str, columns: Sequence[str]) -> str:
+        """Return the number that a row adds to a fingerprint."""
+        return type_module.row_hash(self._row_text(table, alias, columns))
+
+    def hash_total(self, value: object) -> int:
+        """Return the sum of row hashes.
+
+        Raises:
+            errors.DataError: the text of a row exceeds the server's ``max_allowed_packet``, where
+                CONCAT_WS returns null instead of failing.
+        """
+        too_long, total = divmod(super().hash_total(value), type_module.TOO_LONG)
+        if too_long:
+            limit = self._session.value("SELECT @@max_allowed_packet")
+            raise errors.DataError(
+                f"{self.table}: {too_long} rows are longer as text than the server's"
+                f" max_allowed_packet of {limit} bytes and cannot be verified",
+                hint="raise max_allowed_packet on the server",
+            )
+        return total
+
+    def _row_text(self, table: str, alias: str, columns: Sequence[str]) -> str:
+        kinds = self._entry_of(table).kinds
+        return type_module.row_text(
+            [kinds[name] for name in columns],
+            [f"{alias}.{self.quote(name)}" for name in columns],
+            has_sequence=self._session.has_sequence,
+        )
+
+    def update_from(self, source: str, assignments: str, key_match: str, condition: str) -> str:
+        """Return the UPDATE by join."""
+        return (
+            f"UPDATE {self.qualified(self.table)} JOIN {source} AS {sql.STAGED} ON {key_match}"
+            f" SET {assignments} WHERE {condition}"
+        )
+
+    def assigned(self, name: str) -> str:
+        """Return the column with its table: both sides of the join have one of that name."""
+        return f"{self.quote(self.table)}.{self.quote(name)}"
+
+    def delete_keys(self, keys: str, key: Sequence[str]) -> str:
+        """Return the DELETE by join, which looks each key up; a subquery would scan the target."""
+        match = self.key_match(key)
+        target = self.qualified(self.table)
+        return f"DELETE {target} FROM {target} JOIN ({keys}) AS {sql.STAGED} ON {match}"
+
+    def _delete_superseded(self, staging: str, key: Sequence[str], order_by: Sequence[str]) -> int:
+        """Delete staged rows that the target has later; in a rehearsal without locking its rows.
+
+        A DELETE locks what it looks up in the target, against those who write there.
+        """
+        # By the isolation that avoids it, nothing can be written to a log of statements.
+        logged = self.rows("SHOW VARIABLES LIKE 'binlog_format'") if self.is_rehearsing else []
+        if not self.is_rehearsing or ("binlog_format", "STATEMENT") in logged:
+            return super()._delete_superseded(staging, key, order_by)
+        source = self.qualified(staging)
+        found = self.qualified(staging.replace("_tmg_stage_", "_tmg_latest_", 1))
+        superseded = self.superseded(staging, key, order_by)
+        # Of the next statement only.
+        self.run("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        self.run(
+            f"CREATE TEMPORARY TABLE {found} AS SELECT {self.names(key)} FROM {source}"
+            f" WHERE {superseded}"
+        )
+        keys = ", ".join(map(self.quote, key))
+        removed = self.run(f"DELETE {source} FROM {source} JOIN {found} USING ({keys})")
+        self.run(f"DROP TEMPORARY TABLE {found}")
+        return removed
+
+    def prepare_keys(self, staging: str, key: Sequence[str]) -> None:
+        """Index the key."""
+        entry = self._entry_of(staging)
+        line = definition.prefixed_index(entry.kinds, entry.native, key)
+        self.run(f"ALTER TABLE {self.qualified(staging)} ADD {line}")
+
+    def rename(self, old: str, new: str) -> None:
+        """Rename a temporary table."""
+        # RENAME TABLE knows no temporary ones.
+        self.run(f"ALTER TABLE {self.qualified(old)} RENAME TO {self.qualified(new)}")
+        for name in (old, new):
+            self._forget(name)
+
+    def zone_suffix(self) -> str:
+        """Return nothing: the session's zone is UTC."""
+        return ""
+
+    # --- what is known of tables ----------------------------------------------------------------
+
+    def _entry(self, name: str) -> catalogue.Entry | None:
+        if name not in self._entries:
+            if name in self.own_tables:
+                self._entries[name] = catalogue.own(self._session, self._database, name)
+            else:
+                self._entries[name] = catalogue.read(self._session, self._database, name)
+        return self._entries[name]
+
+    def _entry_of(self, name: str) -> catalogue.Entry:
+        entry = self._entry(name)
+        if entry is None:
+            raise errors.ConfigError(f"{self._session.place}: there is no table {name}")
+        return entry
+
+    def _forget(self, name: str) -> None:
+        self._entries.pop(name, None)

@@ -1,0 +1,155 @@
+"""What PostgreSQL says in a way of its own: the clauses of merges and proofs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from tmg_etl import errors
+from tmg_etl.connectors import base, merge
+from tmg_etl.connectors.postgres import catalog, kind, loader
+from tmg_etl.connectors.postgres import session as session_module
+
+#: Whether the server hashes the bytes that we do, and as we do: it would not on a big-endian
+#: processor, and hashes texts in its own encoding.
+_HAS_LOOKUP3 = (
+    "current_setting('server_encoding') = 'UTF8'"
+    " AND hashtextextended('tmg_etl', 0) = 2113161740275937766"
+)
+
+
+class PostgresDialect(merge.SqlTarget):
+    """A target's driver, its clauses, and what is known of the tables that they name.
+
+    Args:
+        session: the main connection.
+        schema: the connection's `schema`; None means the search path.
+        table: the table's name, as one identifier.
+    """
+
+    def __init__(self, session: session_module.Session, schema: str | None, table: str) -> None:
+        self.table = table
+        self._session = session
+        # Rows that row-level security hides would be missing without a word: an error instead.
+        if not session.value(f"SELECT {_HAS_LOOKUP3}; SET row_security = off"):
+            text = dataclasses.replace(self.capabilities.text, digest=base.Digest.SHA256)
+            self.capabilities = dataclasses.replace(self.capabilities, text=text)
+        self._schema = catalog.schema_of(session, schema, table)
+        self._loader = loader.Loader(session, table)
+        self._typed: dict[str, dict[str, kind.Typed]] = {}
+        self._described: base.Table | None = None
+        self._is_described = False
+        self._needs_override = False
+
+    # --- the driver -----------------------------------------------------------------------------
+
+    def run(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        """Execute a statement on the main connection; return the rows it touched."""
+        self._loader.finish()
+        return self._session.execute(sql, parameters).rowcount
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return all rows of a small query on the main connection."""
+        self._loader.finish()
+        return self._session.rows(sql, parameters)
+
+    # --- the dialect ----------------------------------------------------------------------------
+
+    def qualified(self, name: str) -> str:
+        """Return a table's name with its schema."""
+        schema = "pg_temp" if name in self.own_tables else self.quote(self._schema)
+        return f"{schema}.{self.quote(name)}"
+
+    def differs(self, field: pa.Field, left: str, right: str) -> str:
+        """Return the condition that two cells differ in any byte.
+
+        Equality is wider than that for -0.0, for text under some collations, for 1.5 and 1.50 in
+        JSON and in a numeric without scale; and ``json`` has none.
+        """
+        if base.is_json(field):
+            left, right = f"{left}::jsonb::text", f"{right}::jsonb::text"
+        elif pa.types.is_string(field.type):
+            left, right = f'{left}::text COLLATE "C"', f'{right}::text COLLATE "C"'
+        elif pa.types.is_float64(field.type):
+            left, right = f"float8send({left})", f"float8send({right})"
+        elif pa.types.is_float32(field.type):
+            left, right = f"float4send({left})", f"float4send({right})"
+        return f"{left} IS DISTINCT FROM {right}"
+
+    def row_identity(self, table: str, columns: Sequence[str]) -> str:
+        """Return the md5 of the row's canonical text."""
+        return f"md5({kind.row_text(self._typed_columns(table, columns))})"
+
+    def row_hash(self, table: str, alias: str, columns: Sequence[str]) -> str:
+        """Return the row's hash by the digest that this server can."""
+        typed = self._typed_columns(table, columns)
+        if self.capabilities.text.digest is base.Digest.LOOKUP3:
+            return kind.row_hash(typed, f"{alias}.")
+        text = kind.row_text(typed, f"{alias}.")
+        return f"substr(sha256(convert_to({text}, 'UTF8'))::text, 2, 16)::bit(60)::bigint"
+
+    def insert_clause(self, columns: Sequence[str]) -> str:
+        """Return the columns; an identity that is always generated takes values all the same."""
+        self.describe()
+        override = " OVERRIDING SYSTEM VALUE" if self._needs_override else ""
+        return f"({self.names(columns)}){override}"
+
+    def prepare_keys(self, staging: str, key: Sequence[str]) -> None:
+        """Let the planner know how many rows are staged; it then joins by hash without an index."""
+        self.run(f"ANALYZE {self.qualified(staging)}")
+
+    def _rewrite_latest(
+        self, staging: str, columns: Sequence[str], key: Sequence[str], order_by: Sequence[str]
+    ) -> int:
+        keys, table = self.names(key), self.qualified(staging)
+        order = self._latest_first(order_by) or keys
+        return self.run(
+            f"DELETE FROM {table} WHERE ctid IN (SELECT version FROM (SELECT ctid AS version,"
+            f" row_number() OVER (PARTITION BY {keys} ORDER BY {order}) AS _tmg_version"
+            f" FROM {table}) AS versions WHERE _tmg_version > 1)"
+        )
+
+    def _typed_columns(self, table: str, columns: Sequence[str]) -> list[kind.Typed]:
+        """Return how columns of a table beside the target, or of itself, travel."""
+        if table not in self._typed:
+            self._loader.finish()
+            found = catalog.result_columns(
+                self._session, self.qualified(table), nested_as_json=False
+            )
+            self._typed[table] = {column.name: column for column in found}
+        known = self._typed[table]
+        missing = [name for name in columns if name not in known]
+        if missing:
+            raise errors.ConfigError(f"{self.table} has no column {missing[0]!r}")
+        return [known[name] for name in columns]
+
+    # --- describing -----------------------------------------------------------------------------
+
+    def describe(self) -> base.Table | None:
+        """Return what the catalogue says of the target, or None."""
+        if not self._is_described:
+            relation = self._relation()
+            if relation is None:
+                self._described = None
+            else:
+                catalog.require_table(relation)
+                self._described = catalog.describe(self._session, relation)
+                self._needs_override = bool(
+                    self._session.rows(
+                        "SELECT 1 FROM pg_catalog.pg_attribute WHERE attidentity = 'a'"
+                        f" AND attrelid = {relation.oid} LIMIT 1"
+                    )
+                )
+            self._is_described = True
+        return self._described
+
+    def _relation(self) -> catalog.Relation | None:
+        self._loader.finish()
+        return catalog.find(self._session, self._schema, self.table)
+
+    def _forget(self) -> None:
+        self._is_described = False
+        self._typed.clear()
