@@ -5,6 +5,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -54,6 +55,34 @@ def test_stopped_server_refuses_connections(server: process.Server) -> None:
     with pytest.raises((psycopg.OperationalError, pymysql.err.OperationalError)):
         server.connect()
     server.start()
+
+
+def test_suspended_server_answers_nothing_until_it_resumes(server: process.Server) -> None:
+    answered = threading.Event()
+
+    def ask() -> None:
+        query(server, "SELECT 1")
+        answered.set()
+
+    server.suspend()
+    try:
+        asking = threading.Thread(target=ask, daemon=True)
+        asking.start()
+        assert not answered.wait(0.5)
+    finally:
+        server.resume()
+    assert answered.wait(30)
+    asking.join()
+
+
+def test_suspended_server_can_be_stopped(server: process.Server) -> None:
+    server.suspend()
+    server.restart()
+    assert query(server, "SELECT 1") == [(1,)]
+
+
+def test_memory_is_used_only_where_there_is_room() -> None:
+    assert process.memory(2**62) is None
 
 
 def test_database_is_dropped_under_an_open_transaction(server: process.Server) -> None:

@@ -55,6 +55,7 @@ class Server(abc.ABC):
         self.password = f"p@ss/{secrets.token_hex(8)}"
         self.port = 0
         self._durable = durable
+        self._is_suspended = False
         self._folder: pathlib.Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._watcher: subprocess.Popen[bytes] | None = None
@@ -156,11 +157,14 @@ class Server(abc.ABC):
 
         Connections stay open, and new ones are accepted by the kernel. `resume` ends it.
         """
+        self._is_suspended = True
         self._signal_all(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Have a suspended server go on where it was; harmless for any other."""
-        self._signal_all(signal.SIGCONT)
+        if self._is_suspended:
+            self._is_suspended = False
+            self._signal_all(signal.SIGCONT)
 
     def close(self) -> None:
         """Stop the server and remove its folder; it can be started afresh afterwards."""
@@ -246,6 +250,7 @@ class Server(abc.ABC):
                 os.kill(pid, number)
 
     def _end(self, how: signal.Signals) -> None:
+        self.resume()
         process, self._process = self._process, None
         watcher, self._watcher = self._watcher, None
         if watcher is not None:
@@ -254,7 +259,6 @@ class Server(abc.ABC):
         if process is None:
             return
         process.send_signal(how)
-        process.send_signal(signal.SIGCONT)
         try:
             process.wait(_STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
