@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import signal
 
 import pytest
 
@@ -206,3 +207,16 @@ def test_a_member_that_is_not_there_yet_is_not_in_the_way(shop: group_kit.Shop) 
     assert shop.call("rollback") == 0
     assert shop.ids("facts") == [1, 2]
     assert "dims" not in shop.place.tables()
+
+
+def test_a_stop_puts_nothing_back(shop: group_kit.Shop) -> None:
+    shop.fill(**SECOND)
+    shop.publish()
+    names = shop.kept()
+    rollback = group_undo.build(shop.config, group_kit.GROUP)
+    rollback.stop.set(signal.SIGTERM)
+    outcome = rollback.execute()
+    assert outcome.exit_code == 143
+    assert {member.exit_code for member in outcome.members.values()} == {143}
+    assert (shop.both(), shop.kept()) == (([1, 3], [12, 13]), names)
+    assert {str(shop.runs(name)[0].status) for name in group_kit.MEMBERS} == {"stopped"}
