@@ -20,7 +20,7 @@ from google.cloud import bigquery
 from tests.bigquery import call as call_module
 from tests.bigquery import emulator, wire
 from tests.crash import crash_kit, crash_place
-from tmg_etl.testing import fork
+from tmg_etl.testing import fault, fork
 
 pytestmark = pytest.mark.slow
 
@@ -183,6 +183,7 @@ def test_killed_run_leaves_old_or_new_state(
         proxy.interrupt(number, functools.partial(_kill, victim), changes)
         child = bench.start(mode)
         victim.append(child.pid)
+        bench.faults.append(fault.Fault(number, fault.Action.KILL))
         ended = bench.server.wait(child)
         what = f"call {number} of {len(names)}, {name}"
         assert ended.code == -signal.SIGKILL, f"{what}: {ended.log}"

@@ -84,7 +84,8 @@ def test_killed_rollback_loses_nothing(
     seen = set()
     for point in undo_kit.points_of(whole.points):
         prepare()
-        ended = people.run(arguments, apart, fault.Fault(point.number, fault.Action.KILL))
+        bench.faults.append(fault.Fault(point.number, fault.Action.KILL))
+        ended = people.run(arguments, apart, bench.faults[-1])
         assert ended.code == -9, f"{point}: {ended.log}"
         bench.place.settle()
         found = states(bench)
