@@ -71,6 +71,20 @@ def test_the_row_of_who_did_not_fail_says_who_did(shop: group_kit.Shop) -> None:
     assert shop.leftovers() == []
 
 
+def test_a_member_may_be_read_by_another_one(shop: group_kit.Shop) -> None:
+    """It is read as it was before the step, and does not keep it from being replaced."""
+    text = shop.path.read_text()
+    declared = "{connection: lake, table: dims}"
+    assert declared in text
+    query = '{connection: serving, query: "SELECT * FROM facts"}'
+    shop.path.write_text(text.replace(declared, query))
+    shop.fill(**SECOND)
+    shop.publish()
+    assert shop.both() == ([1, 3], [1, 2])
+    shop.publish()
+    assert shop.both() == ([1, 3], [1, 3])
+
+
 def test_who_never_began_has_a_row_too(local: group_kit.Shop) -> None:
     config = local.config
     serving = connectors.connect(config.connections["serving"], config.folder)

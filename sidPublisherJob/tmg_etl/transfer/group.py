@@ -83,6 +83,8 @@ class Group(nest.Nest[pipeline.TransferPipeline]):
                     with contextlib.suppress(Exception):
                         member.drop_tables()
                     raise
+            # Its snapshot may lock a table that is about to be replaced.
+            member.source.close()
             if step is not None:
                 steps[member.run.transfer_name] = step
             member.run.stop.check()
