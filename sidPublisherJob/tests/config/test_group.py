@@ -98,8 +98,14 @@ def test_tables_that_differ_in_case_are_two_where_the_database_says_so(load):
         pytest.param(
             [transfer("a", group='" "')],
             "transfers.a.publish_group",
-            ["found an empty text", "expected a name"],
+            ["outer spaces", "choose another name"],
             id="no name",
+        ),
+        pytest.param(
+            [transfer("a", group="x" * 201)],
+            "transfers.a.publish_group",
+            ["201 characters, expected 1 to 200"],
+            id="long name",
         ),
         pytest.param(
             [transfer(f"t{number}") for number in range(51)],

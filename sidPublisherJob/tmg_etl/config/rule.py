@@ -122,15 +122,24 @@ def distinct(value: Any) -> Any:
 def named(value: Any) -> Any:
     """Refuse names of connections and transfers that no command line or table could hold."""
     for key in value if isinstance(value, dict) else ():
-        if not isinstance(key, str) or not 1 <= len(key) <= _NAME_LENGTH:
-            message = f"found a name of {len(str(key))} characters, expected 1 to {_NAME_LENGTH}"
-            raise fault(message, "choose another name", at=(key,))
-        if not key.isprintable() or key != key.strip():
-            message = (
-                "found a name with invisible characters or outer spaces, expected visible ones"
-            )
-            raise fault(message, "choose another name", at=(key,))
+        _require_name(key, at=(key,))
     return empty(value)
+
+
+def group(value: Any) -> Any:
+    """Refuse a name of a group that no transfer could have: it stands where theirs do."""
+    if isinstance(value, str):
+        _require_name(value, at=())
+    return value
+
+
+def _require_name(key: object, at: problem.Path) -> None:
+    if not isinstance(key, str) or not 1 <= len(key) <= _NAME_LENGTH:
+        message = f"found a name of {len(str(key))} characters, expected 1 to {_NAME_LENGTH}"
+        raise fault(message, "choose another name", at=at)
+    if not key.isprintable() or key != key.strip():
+        message = "found a name with invisible characters or outer spaces, expected visible ones"
+        raise fault(message, "choose another name", at=at)
 
 
 def character(value: Any) -> Any:

@@ -234,7 +234,7 @@ class Transfer(Policy):
         description="Five cron fields (minute hour day month weekday, UTC) for the CronJob. None "
         "(default): runs on demand only.",
     )
-    publish_group: strict.Name | None = Field(
+    publish_group: Annotated[str, BeforeValidator(rule.group)] | None = Field(
         default=None,
         description="Group that this transfer is published with: all transfers of one group become "
         "visible in one step, and are run by the group's name. None (default): it is published "
