@@ -1,0 +1,143 @@
+"""A group of two tables, broken at every point in turn: both are old or both are new."""
+
+from __future__ import annotations
+
+import itertools
+import pathlib
+from collections.abc import Iterator
+
+import pytest
+
+from tests.crash import conftest, crash_kit, group_kit
+from tmg_etl.testing import fault, fork
+
+pytestmark = pytest.mark.slow
+
+_PUBLISHING = ("COMMIT", "RENAME TABLE")
+_WRITING = ("INSERT", "UPDATE", "commit")
+
+
+@pytest.fixture
+def bench(
+    place_kind: str,
+    tmp_path: pathlib.Path,
+    request: pytest.FixtureRequest,
+    fork_server: fork.ForkServer,
+) -> Iterator[group_kit.Bench]:
+    with crash_kit.opened(group_kit.make_place(place_kind, tmp_path, request)) as place:
+        made = group_kit.Bench(place, fork_server, tmp_path)
+        made.write_config()
+        yield made
+
+
+def statements(points: list[fault.Point]) -> list[fault.Point]:
+    """Return the moments before something that differ from each other.
+
+    Packets follow their statements, and of the ledger only what it writes makes a difference.
+    """
+    return [
+        point
+        for point in points
+        if not point.is_after
+        and not point.statement.startswith("packet of")
+        and point.system != "hook"
+        and (not point.is_ledger or point.statement.startswith(_WRITING))
+    ]
+
+
+def moments(points: list[fault.Point]) -> list[fault.Point]:
+    """Return those statements that find the databases in another state than the one before them.
+
+    Whoever is killed after a query has left what one who is killed before it leaves.
+    """
+    found = statements(points)
+    return [
+        found[0],
+        *(point for before, point in itertools.pairwise(found) if not _is_query(before.statement)),
+    ]
+
+
+def _is_query(statement: str) -> bool:
+    words = statement.upper()
+    return words.startswith(("SELECT", "SHOW")) and "LOCK" not in words
+
+
+@pytest.mark.parametrize("mode", group_kit.MODES.values(), ids=group_kit.MODES)
+@pytest.mark.parametrize("place_kind", conftest.PLACES)
+def test_killed_group_leaves_all_tables_old_or_all_new(
+    bench: group_kit.Bench, mode: crash_kit.Mode
+) -> None:
+    states = set()
+    for point in moments(bench.count_points(mode)):
+        bench.place.reset(group_kit.OLD)
+        ended = bench.run(mode, fault.Fault(point.number, fault.Action.KILL))
+        assert ended.code == -9, f"{point}: {ended.error}"
+        bench.place.settle()
+        found = bench.place.rows()
+        assert found in (group_kit.OLD, mode.new), point
+        states.add(found == mode.new)
+        bench.require_rerun(mode, point)
+    assert states == {False, True}
+
+
+@pytest.mark.parametrize("mode", group_kit.MODES.values(), ids=group_kit.MODES)
+@pytest.mark.parametrize("place_kind", conftest.PLACES)
+def test_error_at_any_point_of_a_group_leaves_all_old_or_all_new(
+    bench: group_kit.Bench, mode: crash_kit.Mode
+) -> None:
+    for point in statements(bench.count_points(mode)):
+        bench.place.reset(group_kit.OLD)
+        ended = bench.run(mode, fault.Fault(point.number, fault.Action.RAISE))
+        found = bench.place.rows()
+        assert ended.code in (0, 70, 75), f"{point}: {ended.error}"
+        if ended.code == 0:
+            # The ledger, the cleanup, the release of locks: nothing of it undoes a publish.
+            assert found == mode.new, f"{point}: {ended.error}"
+        assert found in (group_kit.OLD, mode.new), point
+        is_clean = bench.is_clean()
+        # An error of what cleans up leaves work to the next run.
+        is_cleanup = point.system == "lock" or point.statement.startswith("DROP TABLE IF EXISTS")
+        if "the cleanup failed" not in ended.log and not is_cleanup:
+            assert is_clean or point.is_ledger, f"{point}: {bench.place.leftovers()} {ended.error}"
+        if not is_clean:
+            bench.require_rerun(mode, point)
+    bench.require_rerun(mode, "all of them")
+
+
+@pytest.mark.parametrize("mode", group_kit.MODES.values(), ids=group_kit.MODES)
+@pytest.mark.parametrize("place_kind", conftest.PLACES[:2])
+def test_group_that_loses_its_connection_at_the_publish_finds_out_for_all(
+    bench: group_kit.Bench, mode: crash_kit.Mode
+) -> None:
+    points = [
+        point
+        for point in bench.count_points(mode)
+        if point.system in ("postgres", "mysql")
+        and any(word in point.statement for word in _PUBLISHING)
+        and not point.statement.startswith("packet of")
+    ]
+    for point in points:
+        bench.place.reset(group_kit.OLD)
+        ended = bench.run(mode, fault.Fault(point.number, fault.Action.CUT))
+        found = bench.place.rows()
+        assert found in (group_kit.OLD, mode.new), point
+        assert ended.code == (0 if found == mode.new else 75), f"{point}: {ended.error}"
+        if not bench.is_clean():
+            bench.require_rerun(mode, point)
+    bench.require_rerun(mode, "all of them")
+
+
+@pytest.mark.parametrize("place_kind", conftest.PLACES)
+def test_terminated_group_changes_nothing_or_has_published(bench: group_kit.Bench) -> None:
+    mode = group_kit.MODES["in_place"]
+    codes = set()
+    for point in statements(bench.count_points(mode))[::3]:
+        bench.place.reset(group_kit.OLD)
+        ended = bench.run(mode, fault.Fault(point.number, fault.Action.TERMINATE))
+        assert ended.code in (0, 143), f"{point}: {ended.error}"
+        expected = group_kit.OLD if ended.code else mode.new
+        assert bench.place.rows() == expected, f"{point}: {ended.error}"
+        bench.require_clean(f"{point}: {ended.error}")
+        codes.add(ended.code)
+    assert codes == {0, 143}
+    bench.require_rerun(mode, "all of them")
