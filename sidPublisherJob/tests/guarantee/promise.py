@@ -176,6 +176,42 @@ PROMISES: dict[str, list[Promise]] = {
             ),
         )
     ],
+    "Several tables at once": [
+        Promise(
+            "The tables of a group are all old or all new; the next run cleans up and succeeds",
+            "`kill -9`, an error, SIGTERM before the statements of a group's run, and the"
+            " connection cut at its publish, in turn",
+            _in(
+                _CRASH,
+                test_group="test_killed_group_leaves_all_tables_old_or_all_new"
+                " test_error_at_any_point_of_a_group_leaves_all_old_or_all_new"
+                " test_terminated_group_changes_nothing_or_has_published"
+                " test_group_that_loses_its_connection_at_the_publish_finds_out_for_all",
+            ),
+        ),
+        Promise(
+            "Where one of them fails, none is published",
+            "keys that occur twice, an empty source, a lock that is held, a stop, a row without the"
+            " one that it refers to",
+            _in(
+                _SUITE,
+                group="test_a_key_twice_in_one_keeps_all_as_they_were"
+                " test_an_empty_source_keeps_all_as_they_were"
+                " test_a_busy_member_keeps_all_as_they_were"
+                " test_a_stop_keeps_all_as_they_were"
+                " test_a_child_without_its_parent_keeps_all_as_they_were",
+            ),
+        ),
+        Promise(
+            "Who joins them never sees two days",
+            "readers in a loop while a group is published",
+            _in(
+                "tests/conformance/",
+                test_group_reader="test_readers_that_join_tables_of_a_group_see_one_day"
+                " test_a_transaction_sees_one_day_of_a_group_that_is_published_in_place",
+            ),
+        ),
+    ],
     "Exclusive": [
         Promise(
             "Two runs on one target take turns, or the second stops with 75",
