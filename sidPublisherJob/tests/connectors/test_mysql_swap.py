@@ -191,6 +191,60 @@ def _count_in_a_loop(
     found.put((counts, slowest))
 
 
+def exchanges_of(target: base.Target, *tables: str) -> list[base.Exchange]:
+    """Tables over one session, each with a shadow of two new rows."""
+    exchanges = []
+    for table in tables:
+        one = target if table == target.table else target.beside(table)
+        shadow = NAMES.table("shadow", table)
+        one.create_shadow(shadow, [])
+        mysql_kit.send(one, shadow, mysql_kit.keyed([1, 2], ["new", "new"]), ["id"])
+        one.finish_load(shadow, ["id"])
+        exchanges.append(base.Exchange(one, shadow))
+    return exchanges
+
+
+def create_pair_with_a_hidden_child(url: str) -> None:
+    mysql_kit.run_sql(
+        url,
+        "CREATE TABLE t (id int PRIMARY KEY, v text)",
+        "INSERT INTO t VALUES (1, 'old')",
+        "CREATE TABLE u LIKE t",
+        "INSERT INTO u SELECT * FROM t",
+        "CREATE TABLE child (id int, CONSTRAINT down FOREIGN KEY (id) REFERENCES t (id))",
+    )
+
+
+def test_a_swap_of_several_is_undone_as_a_whole(mariadb_url: str) -> None:
+    create_pair_with_a_hidden_child(mariadb_url)
+    with mysql_kit.opened(mariadb_url) as target:
+        exchanges = exchanges_of(target, "t", "u")
+        with pytest.raises(errors.ConfigError, match="t: a foreign key of another table"):
+            target.swap_together(exchanges, NAMES)
+        for one in exchanges:
+            one.target.drop(one.shadow)
+
+    for table in ("t", "u"):
+        assert mysql_kit.rows_of(mariadb_url, f"SELECT * FROM {table}") == [(1, "old")]
+    assert mysql_kit.tables(mariadb_url) == {"t", "u", "child"}
+
+
+def test_half_of_a_swap_of_several_is_never_undone(
+    mariadb_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The replaced rows of one are gone when those of the other turn out to be referred to."""
+    create_pair_with_a_hidden_child(mariadb_url)
+    with mysql_kit.opened(mariadb_url) as target:
+        assert target.swap_together(exchanges_of(target, "u", "t"), NAMES) == [1, 1]
+
+    for table in ("t", "u"):
+        rows = mysql_kit.rows_of(mariadb_url, f"SELECT * FROM {table} ORDER BY id")
+        assert rows == [(1, "new"), (2, "new")]
+    left = NAMES.table("old", "t")
+    assert mysql_kit.tables(mariadb_url) == {"t", "u", "child", left}
+    assert f"its replaced rows are still there as {left}" in caplog.text
+
+
 def test_readers_see_old_or_new_and_never_wait_a_second(url: str) -> None:
     """Also while somebody keeps the table in an open transaction for a while."""
     context = multiprocessing.get_context("spawn")
