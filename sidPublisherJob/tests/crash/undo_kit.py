@@ -75,15 +75,14 @@ def points_of(points: list[fault.Point]) -> list[fault.Point]:
 
 
 def moments_of(points: list[fault.Point]) -> list[fault.Point]:
-    """The points of `points_of` between which something was written, or could have been.
+    """The points of `points_of` that find the database in another state than the one before them.
 
-    A table has hundreds of questions asked about it; whoever is killed among them is killed at the
-    moment before the first.
+    Hundreds of questions are asked about a table; whoever is killed after one has left what one who
+    is killed before it leaves.
     """
     found, has_written = [], True
     for point in points_of(points):
-        writes = not point.statement.startswith(_READING)
-        if writes or has_written:
+        if has_written:
             found.append(point)
-        has_written = writes
+        has_written = not point.statement.startswith(_READING)
     return found
