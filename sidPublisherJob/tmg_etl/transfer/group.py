@@ -73,7 +73,7 @@ class Group(nest.Nest[pipeline.TransferPipeline]):
     def _staged(self) -> dict[str, publish.Step]:
         """Load all members in turn; return what is to be published, by transfer."""
         steps: dict[str, publish.Step] = {}
-        for member in self.members:
+        for number, member in enumerate(self.members, 1):
             with self.blaming(member):
                 try:
                     step = member.stage()
@@ -85,8 +85,10 @@ class Group(nest.Nest[pipeline.TransferPipeline]):
                     raise
             # Its snapshot may lock a table that is about to be replaced.
             member.source.close()
+            name = member.run.transfer_name
             if step is not None:
-                steps[member.run.transfer_name] = step
+                member.logger.info("loaded %s, %d of %d", name, number, len(self.members))
+                steps[name] = step
             member.run.stop.check()
         return steps
 

@@ -18,7 +18,7 @@ database driver is imported here.
     class TestRows(conformance.RowConformance):
         profile = MyPlace
 
-    ...  # and one class for each of conformance.TARGET, and of conformance.DELTA
+    ...  # and one class for each of conformance.TARGET, of DELTA, and of GROUP
 """
 
 import pytest
