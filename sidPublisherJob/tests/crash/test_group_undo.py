@@ -57,7 +57,9 @@ def test_killed_rollback_of_a_group_never_mixes_days(
     seen = set()
     # Each rollback takes the last one back: the next one begins with what it ends with.
     for point in undo_kit.moments_of(whole.points):
-        ended = people.run(arguments, apart, fault.Fault(point.number, fault.Action.KILL))
+        injected = fault.Fault(point.number, fault.Action.KILL)
+        bench.faults.append(injected)
+        ended = people.run(arguments, apart, injected)
         assert ended.code == -9, f"{point}: {ended.log}"
         bench.place.settle()
         found = state(bench)

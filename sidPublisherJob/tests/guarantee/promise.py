@@ -203,6 +203,18 @@ PROMISES: dict[str, list[Promise]] = {
             ),
         ),
         Promise(
+            "A rollback puts back all that a step replaced, or nothing of it",
+            "`kill -9` at every moment of the rollback, a kept table that somebody changed, a lock"
+            " that is held, a stop",
+            _in(_CRASH, test_group_undo="test_killed_rollback_of_a_group_never_mixes_days")
+            + _in(
+                "tests/e2e/",
+                test_group_undo="test_one_table_that_was_changed_keeps_all_from_being_put_back"
+                " test_no_member_is_put_back_while_another_run_holds_one"
+                " test_a_stop_puts_nothing_back",
+            ),
+        ),
+        Promise(
             "Who joins them never sees two days",
             "readers in a loop while a group is published",
             _in(
