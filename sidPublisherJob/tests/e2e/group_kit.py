@@ -33,7 +33,7 @@ TRANSFER = """\
   {name}:
     publish_group: nightly
     source: {{connection: lake, table: {name}}}
-    target: {{connection: serving, table: {name}}}
+    target: {{connection: serving, table: "{table}"}}
     key: [id]
     {more}
 """
@@ -53,6 +53,8 @@ class Shop:
     ) -> None:
         self.folder, self.place = folder, place
         self.path = folder / "config.yaml"
+        #: Names of the targets, by member.
+        self.tables = {name: name for name in MEMBERS}
         (folder / "lake").mkdir(parents=True)
         (folder / "ledger.db").write_bytes(ledger.read_bytes())
 
@@ -60,7 +62,7 @@ class Shop:
         """Write the config; further lines of each member, as YAML."""
         text = CONFIG.format(connection=self.place.connection, folder=self.folder)
         for name, more in zip(MEMBERS, (facts, dims), strict=True):
-            text += TRANSFER.format(name=name, more=more)
+            text += TRANSFER.format(name=name, table=self.tables[name], more=more)
         self.path.write_text(text, encoding="utf-8")
 
     @property
@@ -105,7 +107,7 @@ class Shop:
 
     def ids(self, name: str) -> list[int]:
         """The keys of a target's rows."""
-        return sorted(int(found[0]) for found in self.place.rows(name))
+        return sorted(int(found[0]) for found in self.place.rows(self.tables[name]))
 
     def both(self) -> tuple[list[int], list[int]]:
         """The keys of both targets."""

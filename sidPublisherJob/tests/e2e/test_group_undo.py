@@ -11,6 +11,7 @@ import pytest
 from tests.e2e import group_kit
 from tests.e2e import place as place_module
 from tests.e2e.plan_kit import row
+from tmg_etl.cli import people
 from tmg_etl.connectors import base
 from tmg_etl.transfer import group_undo, undo
 
@@ -220,3 +221,33 @@ def test_a_stop_puts_nothing_back(shop: group_kit.Shop) -> None:
     assert {member.exit_code for member in outcome.members.values()} == {143}
     assert (shop.both(), shop.kept()) == (([1, 3], [12, 13]), names)
     assert {str(shop.runs(name)[0].status) for name in group_kit.MEMBERS} == {"stopped"}
+
+
+def test_tables_may_have_any_name(shop: group_kit.Shop) -> None:
+    shop.tables = {"facts": "we'ird; DROP TABLE dims; --", "dims": "Ünï select " + "x" * 40}
+    shop.declare(KEEP, KEEP)
+    shop.fill(**FIRST)
+    shop.publish()
+    shop.fill(**SECOND)
+    shop.publish()
+    assert shop.call("rollback") == 0
+    assert shop.both() == ([1, 2], [11])
+    assert shop.call("verify") == 65
+    assert shop.call("plan") == 0
+    assert shop.leftovers() == []
+    assert {"facts", "dims"} <= shop.place.tables()
+
+
+def test_runs_of_a_group_are_those_of_its_members(
+    tmp_path: pathlib.Path, empty_ledger: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = group_kit.Shop(tmp_path / "shop", place_module.SQLite(tmp_path), empty_ledger)
+    made.declare()
+    made.fill(**FIRST)
+    made.publish()
+    capsys.readouterr()
+    assert people.main(["runs", str(made.path), "--transfer", "nightly", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert sorted(run["transfer"] for run in found) == ["dims", "facts"]
+    assert people.main(["runs", str(made.path), "--transfer", "nightley"]) == 78
+    assert "did you mean `nightly`?" in capsys.readouterr().err
