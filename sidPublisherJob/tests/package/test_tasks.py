@@ -78,8 +78,8 @@ def test_engine_base_and_own_options_can_be_chosen(checkout: task_kit.Checkout) 
 def test_a_dry_run_prints_the_command_and_runs_nothing(checkout: task_kit.Checkout) -> None:
     checkout.fake("docker", "helm", "gcloud", "kubectl")
     for task in ("make-docker-image", "test-docker-local", "local-deploy-gke", "lint", "test",
-                 "check-release", "deploy-docker-image", "delete-failed-container-image", "versions",
-                 "render", "status", "logs"):  # fmt: skip
+                 "check-release", "deploy-docker-image", "delete-failed-container-image",
+                 "versions", "render", "status", "logs"):  # fmt: skip
         done = checkout.invoke(task, "--dry-run")
         assert done.returncode == 0, f"{task}: {done.stderr}"
         assert done.stdout.strip(), task
