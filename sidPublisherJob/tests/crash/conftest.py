@@ -18,34 +18,30 @@ PLACES = [
 ]
 
 
+def patience(seconds: float) -> dict[str, object]:
+    """Return constants of the product: how long runs wait for other sessions of a database.
+
+    How long they are patient is no subject here, and a test should not be.
+    """
+    whole = max(1, round(seconds))
+    return {
+        "tmg_etl.connectors.postgres.session:LOCK_PATIENCE_S": seconds,
+        "tmg_etl.connectors.postgres.session:_SETTINGS": {
+            "lock_timeout": f"{seconds * 1000:.0f}ms"
+        },
+        "tmg_etl.connectors.postgres.target:_WRITERS_WAIT_MS": round(seconds * 1000),
+        "tmg_etl.connectors.mysql.session:_SETTINGS": {
+            "lock_wait_timeout": whole,
+            "innodb_lock_wait_timeout": whole,
+        },
+        "tmg_etl.connectors.mysql.swap:_PATIENCE_S": seconds,
+        "tmg_etl.connectors.sqlite.database:_BUSY_S": seconds,
+    }
+
+
 @pytest.fixture(scope="session")
 def fork_server() -> Iterator[fork.ForkServer]:
-    # How long runs are patient is no subject here, and a test should not be.
-    constants = {
-        "tmg_etl.connectors.postgres.session:LOCK_PATIENCE_S": 1.0,
-        "tmg_etl.connectors.postgres.session:_SETTINGS": {"lock_timeout": "1s"},
-        "tmg_etl.connectors.postgres.target:_WRITERS_WAIT_MS": 1000,
-        "tmg_etl.connectors.mysql.session:_SETTINGS": {
-            "lock_wait_timeout": 1,
-            "innodb_lock_wait_timeout": 1,
-        },
-        "tmg_etl.connectors.mysql.swap:_PATIENCE_S": 1.0,
-        "tmg_etl.connectors.sqlite.database:_BUSY_S": 1.0,
-    }
-    with fork.ForkServer(constants) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def people() -> Iterator[fork.ForkServer]:
-    """Runs of the command `tmg-etl`."""
-    constants = {
-        "tmg_etl.testing.fork:_COMMAND": "tmg_etl.cli.people",
-        "tmg_etl.connectors.postgres.session:LOCK_PATIENCE_S": 1.0,
-        "tmg_etl.connectors.mysql.swap:_PATIENCE_S": 1.0,
-        "tmg_etl.connectors.sqlite.database:_BUSY_S": 1.0,
-    }
-    with fork.ForkServer(constants) as server:
+    with fork.ForkServer(patience(1.0)) as server:
         yield server
 
 

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 
 from tests.crash import conftest, crash_kit
-from tmg_etl.testing import fault
+from tmg_etl.testing import fault, fork
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def fork_server() -> Iterator[fork.ForkServer]:
+    """Runs that do not wait long for the one that is suspended, which will not move."""
+    with fork.ForkServer(conftest.patience(0.2)) as server:
+        yield server
 
 
 def _while_locked(points: list[fault.Point]) -> list[fault.Point]:
