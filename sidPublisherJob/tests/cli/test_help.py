@@ -87,11 +87,12 @@ Commands:
 """
 
 RUNS_HELP = """\
-Usage: tmg-etl runs [OPTIONS] [CONFIG] [RUN_ID]
+Usage: tmg-etl runs [OPTIONS] [CONFIG] [RUN_ID|NAME]
 
   List what ran, the latest first; with RUN_ID, show one run in full.
 
-  RUN_ID may be cut to its beginning.
+  RUN_ID may be cut to its beginning. NAME is that of a transfer or publish
+  group, as --transfer.
 
 Options:
   --transfer NAME                 Only runs of this transfer or publish group.
@@ -269,7 +270,8 @@ def test_wrong_arguments_are_one_line_and_exit_64(
         ),
         (
             ("runs", "a", "b", "c"),
-            "found 3 arguments, expected at most CONFIG and RUN_ID; see `tmg-etl runs --help`",
+            "found 3 arguments, expected at most CONFIG and RUN_ID or NAME;"
+            " see `tmg-etl runs --help`",
         ),
         (
             ("plan", "20130131", "dim", "both"),

@@ -108,6 +108,9 @@ def test_runs_are_filtered(
 ) -> None:
     pipeline_here("20130101", "sample", "truncate", config)
     assert len(people("runs", config, "--transfer", "sample").out.splitlines()) == 2
+    for words in ((config, "sample"), ("sample", config)):
+        assert len(people("runs", *words).out.splitlines()) == 2
+    assert len(people("runs", "sample", cwd=config.parent).out.splitlines()) == 2
     assert people("runs", config, "--transfer", "dim").out == "no runs\n"
     assert people("runs", config, "--status", "failed").out == "no runs\n"
     done = people("runs", config, "--transfer", "sampel")

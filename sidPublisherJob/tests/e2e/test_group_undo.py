@@ -246,7 +246,7 @@ def test_runs_of_a_group_are_those_of_its_members(
     made.fill(**FIRST)
     made.publish()
     capsys.readouterr()
-    assert people.main(["runs", str(made.path), "--transfer", "nightly", "--json"]) == 0
+    assert people.main(["runs", "nightly", str(made.path), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert sorted(run["transfer"] for run in found) == ["dims", "facts"]
     assert people.main(["runs", str(made.path), "--transfer", "nightley"]) == 78

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pathlib
 import re
@@ -16,10 +17,12 @@ from tmg_etl.ledger import record
 
 # A run id or the beginning of one: the second it started in, then letters of chance.
 _RUN_ID = re.compile(r"[0-9]{4,14}|[0-9]{14}[0-9a-f]{1,12}")
+# What locations of configs have, and names of transfers seldom.
+_OF_PLACES = re.compile(r"[/\\.:]")
 
 
 @click.command("runs", options_metavar="[OPTIONS]")
-@click.argument("places", nargs=-1, metavar="[CONFIG] [RUN_ID]")
+@click.argument("places", nargs=-1, metavar="[CONFIG] [RUN_ID|NAME]")
 @click.option("--transfer", metavar="NAME", help="Only runs of this transfer or publish group.")
 @click.option(
     "--status",
@@ -45,9 +48,14 @@ def command(
 ) -> int:
     """List what ran, the latest first; with RUN_ID, show one run in full.
 
-    RUN_ID may be cut to its beginning.
+    RUN_ID may be cut to its beginning. NAME is that of a transfer or publish group, as --transfer.
     """
-    config_location, run_id = split(places)
+    asked = split(places)
+    if asked.name is not None and transfer is not None:
+        raise errors.UsageError(
+            f"found {errors.shorten(asked.name, 40)} and --transfer", hint="give one of them"
+        )
+    config_location, run_id, transfer = asked.config, asked.run_id, asked.name or transfer
     from tmg_etl.config import loader
     from tmg_etl.ledger import store
 
@@ -70,10 +78,26 @@ def command(
     return errors.EXIT_OK
 
 
-def split(places: tuple[str, ...]) -> tuple[str, str | None]:
-    """Return the config's location and the run id, None for all runs.
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What the words of the command line mean.
 
-    A single word is a run id if it looks like one and no such file exists.
+    Attributes:
+        config: location of the config.
+        run_id: beginning of a run's id; None: many runs are listed.
+        name: of a transfer or publish group; None: of all.
+    """
+
+    config: str
+    run_id: str | None = None
+    name: str | None = None
+
+
+def split(places: tuple[str, ...]) -> Asked:
+    """Return what the words mean; a name may also stand before the config, as in other commands.
+
+    A single word is a run id if it looks like one, else a config if it looks like a location, and
+    a config in any case if there is such a file.
 
     Raises:
         errors.UsageError: more than two words.
@@ -81,16 +105,25 @@ def split(places: tuple[str, ...]) -> tuple[str, str | None]:
     default = os.environ.get(argument.CONFIG_VARIABLE) or argument.DEFAULT_CONFIG
     match places:
         case ():
-            return default, None
+            return Asked(default)
         case (one,):
-            is_run_id = _RUN_ID.fullmatch(one) and not pathlib.Path(one).exists()
-            return (default, one) if is_run_id else (one, None)
-        case (config, run_id):
-            return config, run_id
+            return Asked(one) if _is_place(one) else _narrowed(default, one)
+        case (name, config) if not _is_place(name) and _is_place(config):
+            return _narrowed(config, name)
+        case (config, word):
+            return _narrowed(config, word)
     raise errors.UsageError(
-        f"found {len(places)} arguments, expected at most CONFIG and RUN_ID",
+        f"found {len(places)} arguments, expected at most CONFIG and RUN_ID or NAME",
         hint="see `tmg-etl runs --help`",
     )
+
+
+def _narrowed(config: str, word: str) -> Asked:
+    return Asked(config, run_id=word) if _RUN_ID.fullmatch(word) else Asked(config, name=word)
+
+
+def _is_place(word: str) -> bool:
+    return _OF_PLACES.search(word) is not None or pathlib.Path(word).exists()
 
 
 def _width() -> int | None:
