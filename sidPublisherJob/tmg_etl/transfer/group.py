@@ -59,8 +59,7 @@ class Group(nest.Nest[pipeline.TransferPipeline]):
             active, group_choice.choose(candidates, self._write_mode), strict=True
         ):
             one.choose(choice)
-        kinds = [one.choice.kind for one in active]
-        if publish.Kind.SWAP in kinds or not active:
+        if not active or active[0].choice.kind is publish.Kind.SWAP:
             return []
         tables = [one.target.table for one in active]
         references = {
@@ -68,7 +67,8 @@ class Group(nest.Nest[pipeline.TransferPipeline]):
             for one, candidate in zip(active, candidates, strict=True)
             if candidate.table is not None
         }
-        return group_choice.order(tables, kinds, references)
+        keyless = [one.target.table for one in active if not one.run.transfer.key]
+        return group_choice.order(tables, keyless, references)
 
     def _staged(self) -> dict[str, publish.Step]:
         """Load all members in turn; return what is to be published, by transfer."""

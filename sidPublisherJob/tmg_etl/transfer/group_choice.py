@@ -6,7 +6,7 @@ Pure: takes what the targets say of themselves.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tmg_etl import errors
@@ -127,7 +127,7 @@ def _in_place(one: Candidate, reason: str, write_mode: run_module.WriteMode) -> 
 
 def order(
     tables: Sequence[str],
-    kinds: Sequence[publish.Kind],
+    keyless: Collection[str],
     references: Mapping[str, frozenset[str]],
 ) -> list[tuple[int, base.Part]]:
     """Return in which order tables are written in place so that their foreign keys always hold.
@@ -136,7 +136,7 @@ def order(
 
     Args:
         tables: of the members.
-        kinds: how each is published.
+        keyless: those whose rows are all deleted and inserted, because no key tells them apart.
         references: by table, the tables that its foreign keys refer to.
 
     Returns:
@@ -156,7 +156,7 @@ def order(
     }
     referenced = set().union(*parents.values())
     for place in sorted(referenced):
-        if kinds[place] is publish.Kind.REPLACE:
+        if tables[place] in keyless:
             child = next(tables[other] for other in parents if place in parents[other])
             raise errors.ConfigError(
                 f"{tables[place]} has no `key:`, so that all its rows would be deleted, and a"

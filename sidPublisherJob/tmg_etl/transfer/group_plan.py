@@ -131,10 +131,10 @@ class _Asked:
                 if found is not None:
                     references[target.table] = target.references()
         choices = group_choice.choose(candidates, self.write_mode)
-        kinds = [choice.kind for choice in choices]
-        if publish.Kind.SWAP not in kinds:
+        if all(choice.kind is not publish.Kind.SWAP for choice in choices):
             tables = [one.transfer.target.table for one in candidates]
-            group_choice.order(tables, kinds, references)
+            keyless = [one.transfer.target.table for one in candidates if not one.transfer.key]
+            group_choice.order(tables, keyless, references)
         names = [one.transfer.name for one in candidates]
         return dict(zip(names, choices, strict=True))
 

@@ -395,11 +395,13 @@ class GroupConformance:
         orphan = rows_of((10, 99, "x"))
         pair.refuse(NEW_PARENT, orphan, errors.DataError)
 
-    def test_a_parent_without_a_key_is_refused_before_the_load(self, pair: Pair) -> None:
+    @pytest.mark.parametrize("mode", ["truncate", "delta"])
+    def test_a_parent_without_a_key_is_refused_before_the_load(self, pair: Pair, mode: str) -> None:
         pair.create_bound()
         pair.publish(OLD_PARENT, OLD_CHILD)
+        keyless = {"key": [], "delta": _DELTA | {"strategy": "replace_window"}}
         outcome = pair.refuse(
-            NEW_PARENT, NEW_CHILD, errors.ConfigError, settings={"parent": {"key": []}}
+            NEW_PARENT, NEW_CHILD, errors.ConfigError, mode=mode, settings={"parent": keyless}
         )
         assert f"declare the `key:` of {pair.parent}" in str(outcome.error)
         assert {one.result.rows_read for one in outcome.members.values()} == {None}
