@@ -11,19 +11,19 @@ import pytest
 
 from tests.conformance import mysql_place, postgres_place
 from tmg_etl.testing import servers
-from tmg_etl.testing.conformance import group
+from tmg_etl.testing.conformance import pair as pair_module
 
 _RUNS = 6
 _ROWS = 40
 
-Reading = tuple[group.Pair, Callable[[], Any]]
+Reading = tuple[pair_module.Pair, Callable[[], Any]]
 
 
 @pytest.fixture
 def postgres(postgres_server: servers.PostgresServer) -> Iterator[Reading]:
     name = f"readers_{secrets.token_hex(4)}"
     place = postgres_place.PostgresPlace(postgres_server.create_database(name))
-    yield group.Pair(place), lambda: postgres_server.connect(name)
+    yield pair_module.Pair(place), lambda: postgres_server.connect(name)
     place.close()
     postgres_server.drop_database(name)
 
@@ -32,7 +32,7 @@ def postgres(postgres_server: servers.PostgresServer) -> Iterator[Reading]:
 def mariadb(mariadb_server: servers.MariaDBServer) -> Iterator[Reading]:
     name = f"readers_{secrets.token_hex(4)}"
     place = mysql_place.MySQLPlace(mariadb_server, name)
-    yield group.Pair(place), lambda: mariadb_server.connect(name)
+    yield pair_module.Pair(place), lambda: mariadb_server.connect(name)
     place.close()
     mariadb_server.drop_database(name)
 
@@ -51,7 +51,7 @@ def test_a_transaction_sees_one_day_of_a_group_that_is_published_in_place(
     server: str, request: pytest.FixtureRequest
 ) -> None:
     pair, connect = request.getfixturevalue(server)
-    pair.publish(group.OLD_PARENT, group.OLD_CHILD)
+    pair.publish(pair_module.OLD_PARENT, pair_module.OLD_CHILD)
     with connect() as raw, raw.cursor() as cursor:
         cursor.execute(
             "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ"
@@ -61,7 +61,11 @@ def test_a_transaction_sees_one_day_of_a_group_that_is_published_in_place(
         cursor.execute("START TRANSACTION")
         cursor.execute(f"SELECT count(*) FROM {pair.parent} WHERE id = 1")
         assert cursor.fetchall()[0][0] == 1
-        pair.publish(group.NEW_PARENT, group.NEW_CHILD, settings=group.settings(publish="diff"))
+        pair.publish(
+            pair_module.NEW_PARENT,
+            pair_module.NEW_CHILD,
+            settings=pair_module.settings(publish="diff"),
+        )
         cursor.execute(f"SELECT id FROM {pair.child} ORDER BY id")
         assert [number for (number,) in cursor.fetchall()] == [10, 11, 12]
         cursor.execute("COMMIT")
@@ -75,10 +79,10 @@ def test_readers_that_join_tables_of_a_group_see_one_day(
     server: str, publish: str, request: pytest.FixtureRequest
 ) -> None:
     pair, connect = request.getfixturevalue(server)
-    settings = group.settings(publish=publish)
+    settings = pair_module.settings(publish=publish)
 
     def publish_day(day: int) -> None:
-        rows = group.rows_of(*((number, day, f"day {day}") for number in range(_ROWS)))
+        rows = pair_module.rows_of(*((number, day, f"day {day}") for number in range(_ROWS)))
         pair.publish(rows, rows, settings=settings)
 
     publish_day(0)

@@ -27,6 +27,7 @@ _SUITES = (
     "delta",
     "failure",
     "group",
+    "pair",
     "publication",
     "replace",
     "row",
