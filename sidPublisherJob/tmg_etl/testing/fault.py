@@ -106,6 +106,9 @@ class Tap:
         self._fault = fault
         self._count = 0
         self._guard = threading.Lock()
+        if fault is not None and fault.action is Action.FULL:
+            # Only here: the point may be reached in any thread.
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
     def around(
         self,
@@ -194,7 +197,6 @@ def _stop_growth() -> None:
     """Let writes fail as on a full disk; what fits into a file's present blocks still succeeds."""
     import resource
 
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
 
