@@ -103,6 +103,27 @@ def test_before_an_earlier_step_is_what_all_members_held_then(shop: group_kit.Sh
     assert shop.both() == ([1, 2], [11])
 
 
+def test_a_step_of_which_a_table_is_gone_is_not_put_back_in_part(
+    shop: group_kit.Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.fill(**THIRD)
+    shop.publish()
+    earlier = shop.runs("facts")[0].id
+    shop.fill(**SECOND)
+    shop.publish()
+    later = shop.runs("facts")[0].id
+    assert shop.call("rollback", "--to", earlier) == 0
+    # What the later step replaced of the dims is back already; of the facts it is still kept.
+    names = shop.kept()
+    assert any(name.endswith(later) for name in names)
+    capsys.readouterr()
+    assert shop.call("rollback", "--to", later) == 78
+    assert f"the table of dims that the run {later} replaced" in capsys.readouterr().err
+    assert (shop.both(), shop.kept()) == (([1, 2], [11]), names)
+    assert shop.call("rollback") == 0
+    assert shop.both() == ([1, 3], [12, 13])
+
+
 @pytest.mark.parametrize("changed", ["facts", "dims"])
 def test_one_table_that_was_changed_keeps_all_from_being_put_back(
     shop: group_kit.Shop, changed: str, capsys: pytest.CaptureFixture[str]

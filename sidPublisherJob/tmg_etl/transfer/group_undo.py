@@ -8,6 +8,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from tmg_etl import errors
 from tmg_etl import run as run_module
 from tmg_etl.connectors import base
 from tmg_etl.transfer import nest, undo
@@ -79,11 +80,13 @@ class GroupRollback(nest.Nest[MemberRollback]):
 
     def work(self) -> None:
         """Prove all kept tables, and swap them with the targets in one step."""
-        chosen = choose(
+        step = choose(
             {member.run.transfer_name: member.kept() for member in self.members},
             self._wanted,
             self.name,
         )
+        self._refuse_lost(step)
+        chosen = step.tables
         concerned = [member for member in self.members if member.run.transfer_name in chosen]
         for member in concerned:
             with self.blaming(member):
@@ -105,10 +108,21 @@ class GroupRollback(nest.Nest[MemberRollback]):
             if member not in concerned:
                 member.leave()
 
+    def _refuse_lost(self, step: Step) -> None:
+        """Refuse a step of which a table is gone: what a later one replaced is of another day."""
+        for member in self.members:
+            name = member.run.transfer_name
+            table = step.tables.get(name)
+            if (table is None or table.run_id != step.id) and member.has_lost(step.id):
+                with self.blaming(member):
+                    raise errors.ConfigError(
+                        f"the table of {name} that the run {step.id} replaced is kept no more, so"
+                        " that the group cannot be put back as it was",
+                        hint="`--list` shows what is kept; choose another step with `--to`",
+                    )
 
-def choose(
-    kept: Mapping[str, Sequence[undo.Kept]], wanted: str | None, group: str
-) -> dict[str, undo.Kept]:
+
+def choose(kept: Mapping[str, Sequence[undo.Kept]], wanted: str | None, group: str) -> Step:
     """Return the table of each member that stood before a step; members without one are left out.
 
     That is the one that the step replaced, or, where it left the member alone, the one that the
@@ -132,7 +146,7 @@ def choose(
         chosen |= step.tables
         if step.id == step_id:
             break
-    return chosen
+    return Step(step_id, chosen)
 
 
 def steps(kept: Mapping[str, Sequence[undo.Kept]]) -> list[Step]:

@@ -125,6 +125,11 @@ class RollbackPipeline(etl.TMGETL):
         """Return what is kept beside the target, the latest first."""
         return kept(self.run, self.target, self._ledger_url)
 
+    def has_lost(self, step_id: str) -> bool:
+        """Return whether the ledger knows that a step kept a table of this one; it is not there."""
+        name = run_module.TemporaryNames(step_id).table("prev", self.run.transfer.target.table)
+        return bool(_keepers(self._ledger_url, [name]))
+
     def make_ready(self, chosen: Kept) -> None:
         """Prove a kept table, and have it ready to be swapped in.
 
