@@ -45,6 +45,14 @@ def fork_server() -> Iterator[fork.ForkServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def people() -> Iterator[fork.ForkServer]:
+    """Runs of the command `tmg-etl`."""
+    command = {"tmg_etl.testing.fork:_COMMAND": "tmg_etl.cli.people"}
+    with fork.ForkServer(patience(1.0) | command) as server:
+        yield server
+
+
 def make_place(
     kind: str, folder: pathlib.Path, request: pytest.FixtureRequest
 ) -> crash_place.Place:
