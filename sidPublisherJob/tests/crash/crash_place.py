@@ -160,11 +160,12 @@ class PostgresPlace(ServerPlace):
         with self._raw() as raw:
             raw.execute("SET lock_timeout = '200ms'")
             try:
-                return self.rows()
+                found: list[Row] = raw.execute("SELECT * FROM t ORDER BY id").fetchall()
             except psycopg.errors.LockNotAvailable:
                 return None
             finally:
                 raw.execute("RESET lock_timeout")
+        return found
 
     def leftovers(self) -> list[str]:
         found = self._rows(
