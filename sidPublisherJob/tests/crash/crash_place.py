@@ -338,6 +338,9 @@ class DuckDBPlace(_FilePlace):
             return [self._raw.execute(query).fetchall() for query in queries]
         finally:
             self._raw.execute("USE memory").fetchall()
+            # As closing it would do; detaching it leaves the log as it is.
+            if self.path.with_name(f"{self.path.name}.wal").exists():
+                self._raw.execute("CHECKPOINT looked_at").fetchall()
             self._raw.execute("DETACH looked_at").fetchall()
 
     def close(self) -> None:
