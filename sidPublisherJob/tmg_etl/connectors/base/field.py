@@ -1,0 +1,61 @@
+"""Marks on Arrow fields: what a string holds, and where a column comes from. Pure: no I/O."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+_JSON = {b"tmg_etl": b"json"}
+_UNSEEN = {b"tmg_etl": b"unseen"}
+_HIDDEN = {b"tmg_etl": b"hidden"}
+_UUID = {b"tmg_etl": b"uuid"}
+_PADDED = {b"tmg_etl": b"padded"}
+
+
+def json_field(name: str, nullable: bool = True) -> pa.Field:
+    """Return a string field whose values are JSON documents."""
+    return pa.field(name, pa.string(), nullable=nullable, metadata=_JSON)
+
+
+def is_json(field: pa.Field) -> bool:
+    """Return whether a string field holds JSON documents."""
+    return bool(field.metadata) and field.metadata.get(b"tmg_etl") == b"json"
+
+
+def uuid_field(name: str, nullable: bool = True) -> pa.Field:
+    """Return a string field of a column that writes a UUID in one way, however it was given."""
+    return pa.field(name, pa.string(), nullable=nullable, metadata=_UUID)
+
+
+def is_uuid(field: pa.Field) -> bool:
+    """Return whether a string field writes UUIDs with lower-case digits and four hyphens."""
+    return bool(field.metadata) and field.metadata.get(b"tmg_etl") == b"uuid"
+
+
+def padded_field(name: str, nullable: bool = True) -> pa.Field:
+    """Return a string field of a column of fixed length, in which blanks at the end are padding."""
+    return pa.field(name, pa.string(), nullable=nullable, metadata=_PADDED)
+
+
+def is_padded(field: pa.Field) -> bool:
+    """Return whether a string field keeps no blanks at the end, as SQL has it for ``CHAR(n)``."""
+    return bool(field.metadata) and field.metadata.get(b"tmg_etl") == b"padded"
+
+
+def hidden_field(name: str, kind: pa.DataType) -> pa.Field:
+    """Return a field that windows and `order_by` may name and that is never published."""
+    return pa.field(name, kind, metadata=_HIDDEN)
+
+
+def is_hidden(field: pa.Field) -> bool:
+    """Return whether a field is beside its table's columns, as a time of ingestion is."""
+    return bool(field.metadata) and field.metadata.get(b"tmg_etl") == b"hidden"
+
+
+def unseen_field(name: str, nullable: bool = True) -> pa.Field:
+    """Return a string field that had no value to tell its type by: nulls fit every column."""
+    return pa.field(name, pa.string(), nullable=nullable, metadata=_UNSEEN)
+
+
+def is_unseen(field: pa.Field) -> bool:
+    """Return whether a string field had no value to tell its type by."""
+    return bool(field.metadata) and field.metadata.get(b"tmg_etl") == b"unseen"

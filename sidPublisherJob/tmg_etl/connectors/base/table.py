@@ -1,0 +1,99 @@
+"""What is known of a table, and rows on their way into it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """One column of an existing table.
+
+    Attributes:
+        field: name, Arrow type that carries its values without loss, nullability, JSON mark.
+        native: type as its database writes it.
+        has_default: an insert may leave it out (default, identity, auto-increment).
+        is_generated: the database computes it; it cannot be written.
+    """
+
+    field: pa.Field
+    native: str
+    has_default: bool = False
+    is_generated: bool = False
+
+    @property
+    def name(self) -> str:
+        """Return the column's name."""
+        name: str = self.field.name
+        return name
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """What is known of an existing table.
+
+    Attributes:
+        columns: in the table's order.
+        primary_key: column names; empty when there is none.
+        unique_keys: column names of every other unique constraint or index.
+        indexes: names of the secondary indexes.
+        row_estimate: rows, as the statistics have it; None when unknown.
+        swap_blockers: why replacing the table by a rename would lose or break something, one
+            phrase each ("referenced by foreign key a of table b"); empty when it would not.
+    """
+
+    columns: tuple[Column, ...]
+    primary_key: tuple[str, ...] = ()
+    unique_keys: tuple[tuple[str, ...], ...] = ()
+    indexes: tuple[str, ...] = ()
+    row_estimate: int | None = None
+    swap_blockers: tuple[str, ...] = ()
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Return the Arrow schema of all columns."""
+        return pa.schema([column.field for column in self.columns])
+
+    def column(self, name: str) -> Column | None:
+        """Return the column of that name, or None."""
+        return next((column for column in self.columns if column.name == name), None)
+
+    def is_unique_over(self, key: Sequence[str]) -> bool:
+        """Return whether the database itself refuses two rows with one `key`."""
+        candidates = [self.primary_key, *self.unique_keys]
+        return any(unique and set(unique) <= set(key) for unique in candidates)
+
+
+@dataclasses.dataclass(frozen=True)
+class Index:
+    """A secondary index to create."""
+
+    name: str
+    columns: tuple[str, ...]
+    unique: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Rows on their way into a table.
+
+    Attributes:
+        arrow: the rows, cast to the table's column types, in the order of the loaded columns.
+        text: the same rows as text (`TextFormat`), one line each, ended by a newline; None when
+            the target's `ingest` is Arrow.
+        first_row: number of rows loaded before this batch.
+    """
+
+    arrow: pa.RecordBatch
+    text: bytes | memoryview | None
+    first_row: int
+
+    def key_of(self, row: int, key: Sequence[str]) -> dict[str, object]:
+        """Return the key of the row at index `row` of this batch; the whole row without a key."""
+        names = [name for name in key if name in self.arrow.schema.names]
+        return {
+            name: self.arrow.column(name)[row].as_py() for name in names or self.arrow.schema.names
+        }
