@@ -123,7 +123,7 @@ CASES = {
     "a column twice but for its case": _case(
         _written(pa.table([pa.array([1]), pa.array([2])], names=["id", "ID"])),
         78,
-        "t: the target lacks the column 'ID'",
+        "t: the columns 'id' and 'ID' differ only by case",
     ),
     "an empty name": _case(_cell("", pa.array([1])), 78, "t: the target lacks the column ''"),
     "a name of quotes and semicolons": _case(

@@ -122,9 +122,10 @@ class ServerConformance(suite.TargetSuite):
         assert counts == sorted(counts, reverse=True)
         assert during > before
         assert max(one_row_s for one_row_s, _, _ in turns) < 1
-        # Counting a million rows is work of its own, which a busy machine makes longer.
+        # Counting a million rows is work of its own, which the load beside it makes longer; who
+        # waited for the load would wait for all of it.
         undisturbed_s = max(count_s for _, _, count_s in turns[:before])
-        assert max(count_s for _, _, count_s in turns) < max(1, 4 * undisturbed_s)
+        assert max(count_s for _, _, count_s in turns) < max(3, 4 * undisturbed_s)
 
 
 def _facts(place: ServerPlace, query: str) -> list[str]:
