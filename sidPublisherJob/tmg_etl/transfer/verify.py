@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Literal
 
 import pyarrow as pa
 
 from tmg_etl import errors
 from tmg_etl.connectors import base
-from tmg_etl.transfer import encode, flow
+from tmg_etl.transfer import encode
 
 Level = Literal["fingerprint", "count", "off"]
 
@@ -34,10 +33,9 @@ def prove(
     if not hashes or target.capabilities.proof is base.Proof.DATABASE:
         return target.fingerprint(name, schema.names, selection, hashes=hashes)
     encoder = encode.Encoder(schema, target.capabilities.text, hashes=True)
-    # Reading and hashing overlap.
-    with contextlib.closing(flow.prefetched(target.scan(name, schema.names, selection))) as rows:
-        for batch in rows:
-            encoder.add(batch)
+    # Not ahead, in another thread: a stop would cancel what the cleanup does on the same session.
+    for batch in target.scan(name, schema.names, selection):
+        encoder.add(batch)
     return encoder.fingerprint
 
 
