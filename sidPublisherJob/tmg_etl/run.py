@@ -86,6 +86,8 @@ class StopFlag:
     def __init__(self) -> None:
         self.signal_number: int | None = None
         self._cancellers: list[Callable[[], None]] = []
+        # Of the same thread again: what cancels may send a statement of its own.
+        self._guard = threading.RLock()
 
     @property
     def is_set(self) -> bool:
@@ -103,20 +105,27 @@ class StopFlag:
             threading.Thread(target=self._cancel, name="tmg-etl-cancel", daemon=True).start()
 
     def _cancel(self) -> None:
-        for cancel in list(self._cancellers):
-            # A statement that ended meanwhile cannot be cancelled; the flag still stops the run.
-            with contextlib.suppress(Exception):
-                cancel()
+        with self._guard:
+            for cancel in list(self._cancellers):
+                # A statement that ended meanwhile cannot be cancelled; the flag still stops the
+                # run.
+                with contextlib.suppress(Exception):
+                    cancel()
 
     @contextlib.contextmanager
     def cancelling(self, cancel: Callable[[], None]) -> Iterator[None]:
-        """Have `cancel` called, from another thread, if the stop comes within the block."""
+        """Have `cancel` called, from another thread, if the stop comes within the block.
+
+        It is not called after the block: where it is under way at its end, that is waited for. A
+        late one would hit the next statement on the same connection, which is the cleanup's.
+        """
         self.check()
         self._cancellers.append(cancel)
         try:
             yield
         finally:
-            self._cancellers.remove(cancel)
+            with self._guard:
+                self._cancellers.remove(cancel)
 
     def check(self) -> None:
         """Raise `errors.Stopped` if a signal has asked to stop."""

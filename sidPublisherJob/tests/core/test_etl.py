@@ -199,6 +199,26 @@ def test_a_signal_cancels_what_is_under_way() -> None:
     assert isinstance(outcome.error.__cause__, ConnectionError)
 
 
+def test_what_cancels_a_statement_does_not_come_late() -> None:
+    """Else it would hit the next statement, which is one of the cleanup."""
+    began, ended = threading.Event(), threading.Event()
+
+    def cancel() -> None:
+        began.set()
+        time.sleep(0.2)
+        ended.set()
+
+    stop = run_module.StopFlag()
+    with stop.cancelling(cancel):
+        stop.set(signal.SIGTERM)
+        assert began.wait(5)
+    assert ended.is_set()
+    later = threading.Event()
+    with pytest.raises(errors.Stopped), stop.cancelling(later.set):
+        pass
+    assert not later.wait(0.05)
+
+
 def test_execute_works_outside_the_main_thread() -> None:
     outcomes = []
     thread = threading.Thread(target=lambda: outcomes.append(Recorded().execute()))
