@@ -24,6 +24,14 @@ TOOLS = {
 }
 
 
+#: Seconds after which a tool is ended; it is then known to be no better than that.
+PATIENCE_S = 75
+
+
+class TooSlowError(Exception):
+    """A tool that was ended."""
+
+
 def python(name: str) -> pathlib.Path:
     """Return the interpreter of an environment; it is made the first time."""
     folder = CACHE / name
@@ -50,7 +58,11 @@ def version(name: str, package: str) -> str:
 
 
 def call(tool: str, target: database.Database, parquet: pathlib.Path) -> measure.Sample:
-    """Have a tool publish a file of orders into a table of its own."""
+    """Have a tool publish a file of orders into a table of its own.
+
+    Raises:
+        TooSlowError: it took longer than `PATIENCE_S`.
+    """
     environment = python(TOOLS[target.kind][tool])
     target.client("DROP TABLE IF EXISTS peer_orders")
     if tool == "sling":
@@ -58,7 +70,7 @@ def call(tool: str, target: database.Database, parquet: pathlib.Path) -> measure
         rows = data.export(f"FROM '{parquet}'", parquet.with_suffix(".csv"), "FORMAT csv, HEADER")
         query = "?sslmode=disable" if target.kind == "postgres" else ""
         (program,) = environment.parents[1].glob("lib/*/site-packages/sling_linux_*/bin/sling-*")
-        return measure.run(
+        return _run(
             [str(program), "run", "--src-stream", f"file://{rows}",
              "--tgt-conn", "TARGET", "--tgt-object",
              f"{'bench' if target.kind == 'mysql' else 'public'}.peer_orders",
@@ -67,7 +79,7 @@ def call(tool: str, target: database.Database, parquet: pathlib.Path) -> measure
         )  # fmt: skip
     if tool == "dlt":
         state = target.folder / "dlt"
-        return measure.run(
+        return _run(
             [str(environment), str(HERE / "run_dlt.py"), target.kind, target.url, str(parquet),
              str(state)],
             environment={
@@ -76,6 +88,18 @@ def call(tool: str, target: database.Database, parquet: pathlib.Path) -> measure
             },
         )  # fmt: skip
     word = {"pandas to_sql": "pandas", "ADBC ingest": "adbc"}.get(tool, tool.partition(",")[0])
-    return measure.run(
+    return _run(
         [str(environment), str(HERE / "run_frames.py"), word, target.kind, target.url, str(parquet)]
     )
+
+
+def _run(command: list[str], environment: dict[str, str] | None = None) -> measure.Sample:
+    try:
+        return measure.run(
+            ["timeout", "--signal=KILL", str(PATIENCE_S), *command], environment=environment
+        )
+    except RuntimeError as failure:
+        # `timeout` ends by the signal that it sends, SIGKILL, of which a process makes this code.
+        if str(failure).startswith("timeout ended with 247"):
+            raise TooSlowError(f"ended after {PATIENCE_S} s") from failure
+        raise

@@ -66,7 +66,7 @@ def measured(options: argparse.Namespace, folder: pathlib.Path) -> dict[str, Any
 
 
 def write(found: dict[str, Any]) -> None:
-    """Put the parts in the place of those that RESULTS.json has, and make page and picture."""
+    """Put the parts in the place of those that RESULTS.json has; make page, picture, headline."""
     path = HERE / "RESULTS.json"
     known = json.loads(path.read_text())["parts"] if path.exists() else {}
     known |= found["parts"]
@@ -74,6 +74,9 @@ def write(found: dict[str, Any]) -> None:
     path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     (HERE / "RESULTS.md").write_text(report.page(results))
     (HERE / "RESULTS.svg").write_text(report.picture(results))
+    if {"mysql", "postgres"} <= results["parts"].keys():
+        readme = HERE.parents[1] / "README.md"
+        readme.write_text(report.with_headline(readme.read_text(), results))
 
 
 def main() -> None:

@@ -8,6 +8,9 @@ from typing import Any
 
 #: What makes a ratio worse than the recorded one.
 TOLERANCE = 1.2
+#: Multiples of the raw load up to which bars are drawn as long as they are.
+_LONGEST = 12.0
+_BEGIN, _END = "<!-- speed: made by script/benchmark -->", "<!-- /speed -->"
 _COLOURS = {"limit": "#5f6b7a", "ours": "#0b7a75", "peer": "#c2c8cf", "other": "#8a95a3"}
 
 
@@ -33,11 +36,59 @@ def page(results: Mapping[str, Any]) -> str:
         "![Time by tool, as a multiple of the server's own raw load](RESULTS.svg)",
         "",
     ]
+    lines += _aims(results)
     for part in results["parts"].values():
         for section in part["sections"]:
             lines += _section(section)
         lines += [f"Measured by `{part['command']}` on {part['machine']}.", ""]
     return "\n".join(lines)
+
+
+#: What was aimed at: work, then title and row that it is measured by, then the ratio.
+_AIMS = (
+    *(
+        (f"{table}, Parquet to {server}, {level}", f"{table}, Parquet to {server}, truncate",
+         f"pipeline, verify {level}", aim)
+        for server, levels in (("MariaDB", {"off": 1.15, "fingerprint": 1.5}),
+                               ("PostgreSQL", {"off": 1.15, "fingerprint": 1.6}))
+        for table in ("orders", "lineitem")
+        for level, aim in levels.items()
+    ),
+    ("orders, PostgreSQL to Parquet", "orders, PostgreSQL to Parquet",
+     "PostgreSQL to Parquet, fingerprint", 1.2),
+    ("orders, PostgreSQL to MariaDB", "orders, PostgreSQL to MariaDB",
+     "PostgreSQL to MariaDB, off", 1.2),
+    *(
+        (f"delta of 10,000 rows, Parquet to {server}, into {rows:,}",
+         f"A delta of 10,000 rows, Parquet to {server}",
+         f"pipeline, verify fingerprint, into {rows:,} rows", 2.0)
+        for server in ("MariaDB", "PostgreSQL")
+        for rows in (1_000_000, 6_000_000)
+    ),
+)  # fmt: skip
+
+
+def _aims(results: Mapping[str, Any]) -> list[str]:
+    """Return a table of what was aimed at and what is reached."""
+    known = {(title, row["name"]): row["ratio"] for title, row in rows_of(results)}
+    rows = [
+        f"| {work} | {aim:.2f} | {known[title, name]:.2f} |"
+        for work, title, name, aim in _AIMS
+        if known.get((title, name)) is not None
+    ]
+    if not rows:
+        return []
+    return [
+        "## Aims",
+        "",
+        "Ratios to the limit: the least that was aimed at, and what is reached. Why some are missed"
+        " is told in [decision 11](../../docs/decisions/0011-speed.md).",
+        "",
+        "| work | aim | reached |",
+        "| --- | --- | --- |",
+        *rows,
+        "",
+    ]
 
 
 def _section(section: Mapping[str, Any]) -> list[str]:
@@ -59,6 +110,39 @@ def _section(section: Mapping[str, Any]) -> list[str]:
     return [*lines, ""]
 
 
+def headline(results: Mapping[str, Any]) -> str:
+    """Return the few ratios that README shows: a table, from the parts `mysql` and `postgres`."""
+    lines = [
+        "| TPC-H, Parquet to | unproved | proved | the best other tool, unproved |",
+        "| --- | --- | --- | --- |",
+    ]
+    for part in ("mysql", "postgres"):
+        for section in results["parts"][part]["sections"]:
+            table, _, rest = section["title"].partition(", Parquet to ")
+            ours = {row["name"]: row["ratio"] for row in section["rows"] if row["kind"] == "ours"}
+            off, proved = ours["pipeline, verify off"], ours["pipeline, verify fingerprint"]
+            peers = [row for row in section["rows"] if row["kind"] == "peer"]
+            best = min(peers, key=lambda row: row["ratio"], default=None)
+            lines.append(
+                f"| {rest.removesuffix(', truncate')}, {table}"
+                f" | {off:.2f} | {proved:.2f} | {_named(best)} |"
+            )
+    return "\n".join(lines)
+
+
+def _named(row: Mapping[str, Any] | None) -> str:
+    return "" if row is None else f"{row['ratio']:.1f} ({row['name']})"
+
+
+def with_headline(text: str, results: Mapping[str, Any]) -> str:
+    """Return README with the headline in its place, between two comments."""
+    before, begin, rest = text.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not begin or not end:
+        raise ValueError(f"README has no {_BEGIN} and {_END}")
+    return f"{before}{begin}\n{headline(results)}\n{end}{after}"
+
+
 def slower(recorded: Mapping[str, Any], measured: Mapping[str, Any]) -> list[str]:
     """Return one line for each ratio of ours that is a fifth worse than the recorded one."""
     known = {(title, row["name"]): row["ratio"] for title, row in rows_of(recorded)}
@@ -78,6 +162,8 @@ def picture(results: Mapping[str, Any]) -> str:
     longest = max(
         (row["ratio"] or 0 for section in sections for row in section["rows"]), default=1.0
     )
+    # The slowest tools would leave a pixel to the others.
+    longest = min(longest, _LONGEST)
     mark, body = left + width / longest, []
     for section in sections:
         body.append(_text(20, y, section["title"], weight="bold", size=14))
@@ -90,10 +176,16 @@ def picture(results: Mapping[str, Any]) -> str:
         )
         for row in section["rows"]:
             ratio = row["ratio"] or 0.0
-            bar = max(2.0, ratio / longest * width)
+            bar = max(2.0, min(ratio, longest) / longest * width)
             colour = _COLOURS[row["kind"]]
             body.append(_text(left - 10, y + 12, row["name"], anchor="end"))
             body.append(f'<rect x="{left}" y="{y}" width="{bar:.1f}" height="16" fill="{colour}"/>')
+            if ratio > longest:
+                cut = left + bar - 24
+                body.append(
+                    f'<path d="M{cut} {y - 1} l6 9 l-6 9" fill="none" stroke="#ffffff"'
+                    ' stroke-width="5"/>'
+                )
             shown = f"{ratio:.2f} x" if ratio < 10 else f"{ratio:.0f} x"
             body.append(
                 _text(max(left + bar, mark) + 8, y + 12, f"{shown}  ({row['median_s']:.1f} s)")

@@ -89,6 +89,9 @@ def _peers(server: database.Database, parquet: pathlib.Path) -> list[measure.Ser
         try:
             peers.python(name)
             series.samples.append(peers.call(tool, server, parquet))
+        except peers.TooSlowError as slow:
+            series.note += f", {slow}"
+            series.samples.append(measure.Sample(peers.PATIENCE_S, 0.0, 0))
         except (RuntimeError, OSError, subprocess.CalledProcessError) as failure:
             measure.say(f"{tool}: {str(failure)[-500:]}")
             continue

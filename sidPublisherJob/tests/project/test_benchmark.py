@@ -1,6 +1,7 @@
 """The report of the benchmark: its page, its picture, and what counts as slower."""
 
 import copy
+import json
 import xml.etree.ElementTree as ET
 from typing import Any
 
@@ -44,6 +45,24 @@ def test_the_picture_is_well_formed_and_has_a_bar_for_each_row() -> None:
     picture = ET.fromstring(report.picture(results(0.5)))
     bars = [item for item in picture.iter() if item.tag.endswith("rect") and item.get("x")]
     assert [float(str(bar.get("width"))) for bar in bars] == [56.0, 28.0, 560.0]
+
+
+def test_a_bar_that_would_hide_the_others_is_cut() -> None:
+    slow = results(1.0)
+    slow["parts"]["mysql"]["sections"][0]["rows"][2]["ratio"] = 60.0
+    picture = ET.fromstring(report.picture(slow))
+    bars = [item for item in picture.iter() if item.tag.endswith("rect") and item.get("x")]
+    assert [round(float(str(bar.get("width")))) for bar in bars] == [47, 47, 560]
+    assert [item for item in picture.iter() if item.tag.endswith("path")]
+    assert "60 x" in ET.tostring(picture, encoding="unicode")
+
+
+def test_readme_shows_the_ratios_that_were_measured() -> None:
+    recorded = json.loads((publish.HERE / "RESULTS.json").read_text())
+    readme = (publish.HERE.parents[1] / "README.md").read_text()
+    assert report.with_headline(readme, recorded) == readme
+    assert (publish.HERE / "RESULTS.md").read_text() == report.page(recorded)
+    assert (publish.HERE / "RESULTS.svg").read_text() == report.picture(recorded)
 
 
 def test_every_part_can_be_chosen() -> None:
