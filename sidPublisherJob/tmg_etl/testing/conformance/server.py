@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import json
 import re
+import statistics
 import subprocess
 import sys
 import time
@@ -120,12 +121,13 @@ class ServerConformance(suite.TargetSuite):
         counts = [rows for _, rows, _ in turns]
         assert set(counts) == {_MILLION, _MILLION - 1000}
         assert counts == sorted(counts, reverse=True)
-        assert during > before
+        assert during >= before + 3
         assert max(one_row_s for one_row_s, _, _ in turns) < 1
-        # Counting a million rows is work of its own, which the load beside it makes longer; who
-        # waited for the load would wait for all of it.
+        # Counting a million rows is work of its own, which a busy machine makes longer: every time,
+        # and not once as waiting does.
         undisturbed_s = max(count_s for _, _, count_s in turns[:before])
-        assert max(count_s for _, _, count_s in turns) < max(3, 4 * undisturbed_s)
+        usual_s = statistics.median(count_s for _, _, count_s in turns[before:during])
+        assert max(count_s for _, _, count_s in turns) < max(1, 4 * undisturbed_s, 4 * usual_s)
 
 
 def _facts(place: ServerPlace, query: str) -> list[str]:
