@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import pytest
 
-from tests.conformance import files_place
+from tests.conformance import files_place, flaky_place
 from tmg_etl.testing import conformance
 
 
-class FlakyOrigin(files_place.FilesOrigin):
+class FlakyOrigin(flaky_place.Behind, files_place.FilesOrigin):
     """Files behind a connection that does not fail."""
-
-    @property
-    def connection(self) -> Mapping[str, Any]:
-        return {"type": "flaky", "of": "behind"}
-
-    @property
-    def others(self) -> Mapping[str, Mapping[str, Any]]:
-        return {"behind": super().connection}
 
 
 @pytest.fixture(scope="module")

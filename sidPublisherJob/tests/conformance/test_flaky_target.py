@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import pytest
 
-from tests.conformance import sqlite_place
+from tests.conformance import flaky_place, sqlite_place
 from tmg_etl.testing import conformance
 
 
-class FlakyPlace(sqlite_place.SQLitePlace):
+class FlakyPlace(flaky_place.Behind, sqlite_place.SQLitePlace):
     """A file behind a connection that does not fail."""
-
-    @property
-    def connection(self) -> Mapping[str, Any]:
-        return {"type": "flaky", "of": "behind"}
-
-    @property
-    def others(self) -> Mapping[str, Mapping[str, Any]]:
-        return {"behind": super().connection}
 
 
 @pytest.fixture(scope="module")

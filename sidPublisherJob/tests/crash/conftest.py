@@ -74,7 +74,6 @@ def bench(
     request: pytest.FixtureRequest,
     fork_server: fork.ForkServer,
 ) -> Iterator[crash_kit.Bench]:
-    with crash_kit.opened(make_place(place_kind, tmp_path, request)) as place:
-        made = crash_kit.Bench(place, fork_server, tmp_path)
-        made.write_config()
+    place = make_place(place_kind, tmp_path, request)
+    with crash_kit.ready(crash_kit.Bench(place, fork_server, tmp_path)) as made:
         yield made

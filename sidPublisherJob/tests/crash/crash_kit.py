@@ -8,7 +8,7 @@ import datetime
 import pathlib
 import sqlite3
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -172,6 +172,43 @@ class Bench:
         self.require_clean("a run without a fault")
         return ended.points
 
+    def require_error_told(self, mode: Mode, point: fault.Point, old: list[Row]) -> None:
+        """Have an error happen at a point: the state is old or new, and the exit code says which.
+
+        What is left, the next run heals.
+        """
+        self.place.reset(old)
+        ended = self.run(mode, fault.Fault(point.number, fault.Action.RAISE))
+        found = self.place.rows()
+        # Where the driver was in the middle of a packet, the server hangs up first.
+        assert ended.code in (0, 70, 75), f"{point}: {ended.error}"
+        if ended.code == 0:
+            # The ledger, the cleanup, the release of locks: nothing of it undoes a publish.
+            assert found == mode.new, f"{point}: {ended.error}"
+        assert found in (old, mode.new), point
+        is_clean = self.is_clean()
+        # An error of what cleans up leaves work to the next run.
+        is_cleanup = point.system == "lock" or point.statement.startswith("DROP TABLE IF EXISTS")
+        if "the cleanup failed" not in ended.log and not is_cleanup:
+            assert is_clean or point.is_ledger, f"{point}: {self.place.leftovers()} {ended.error}"
+        if not is_clean:
+            self.require_rerun(mode, point)
+
+    def require_whole_after_kill(self, mode: Mode, point: fault.Point, old: list[Row]) -> bool:
+        """Kill a run at a point: the state is old or new, and the next run heals.
+
+        Returns:
+            Whether it was the new one.
+        """
+        self.place.reset(old)
+        ended = self.run(mode, fault.Fault(point.number, fault.Action.KILL))
+        assert ended.code == -9, f"{point}: {ended.error}"
+        self.place.settle()
+        found = self.place.rows()
+        assert found in (old, mode.new), point
+        self.require_rerun(mode, point)
+        return found == mode.new
+
     def is_clean(self) -> bool:
         """Return whether nothing temporary is left, and no open row in the ledger."""
         self.place.settle()
@@ -214,3 +251,14 @@ def opened(place: crash_place.Place) -> Iterator[crash_place.Place]:
         yield place
     finally:
         place.close()
+
+
+AnyBench = TypeVar("AnyBench", bound=Bench)
+
+
+@contextlib.contextmanager
+def ready(bench: AnyBench, **more: Any) -> Iterator[AnyBench]:
+    """A bench with its config, `more` of it in every transfer; its place is closed at the end."""
+    with opened(bench.place):
+        bench.write_config(**more)
+        yield bench

@@ -41,22 +41,7 @@ def test_error_at_any_point_leaves_old_or_new_state(bench: crash_kit.Bench, mode
     for point in _statements(bench.count_points(mode)):
         if point.is_after:
             continue
-        bench.place.reset(crash_kit.OLD)
-        ended = bench.run(mode, fault.Fault(point.number, fault.Action.RAISE))
-        found = bench.place.rows()
-        # Where the driver was in the middle of a packet, the server hangs up first.
-        assert ended.code in (0, 70, 75), f"{point}: {ended.error}"
-        if ended.code == 0:
-            # The ledger, the cleanup, the release of the lock: nothing of it undoes a publish.
-            assert found == mode.new, f"{point}: {ended.error}"
-        assert found in (crash_kit.OLD, mode.new), point
-        is_clean = bench.is_clean()
-        # An error of what cleans up leaves work to the next run.
-        is_cleanup = point.system == "lock" or point.statement.startswith("DROP TABLE IF EXISTS")
-        if "the cleanup failed" not in ended.log and not is_cleanup:
-            assert is_clean or point.is_ledger, f"{point}: {bench.place.leftovers()} {ended.error}"
-        if not is_clean:
-            bench.require_rerun(mode, point)
+        bench.require_error_told(mode, point, crash_kit.OLD)
     bench.require_rerun(mode, "all of them")
 
 

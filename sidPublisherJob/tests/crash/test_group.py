@@ -24,9 +24,8 @@ def bench(
     request: pytest.FixtureRequest,
     fork_server: fork.ForkServer,
 ) -> Iterator[group_kit.Bench]:
-    with crash_kit.opened(group_kit.make_place(place_kind, tmp_path, request)) as place:
-        made = group_kit.Bench(place, fork_server, tmp_path)
-        made.write_config()
+    place = group_kit.make_place(place_kind, tmp_path, request)
+    with crash_kit.ready(group_kit.Bench(place, fork_server, tmp_path)) as made:
         yield made
 
 
@@ -69,14 +68,7 @@ def test_killed_group_leaves_all_tables_old_or_all_new(
 ) -> None:
     states = set()
     for point in moments(bench.count_points(mode)):
-        bench.place.reset(group_kit.OLD)
-        ended = bench.run(mode, fault.Fault(point.number, fault.Action.KILL))
-        assert ended.code == -9, f"{point}: {ended.error}"
-        bench.place.settle()
-        found = bench.place.rows()
-        assert found in (group_kit.OLD, mode.new), point
-        states.add(found == mode.new)
-        bench.require_rerun(mode, point)
+        states.add(bench.require_whole_after_kill(mode, point, group_kit.OLD))
     assert states == {False, True}
 
 
@@ -86,21 +78,7 @@ def test_error_at_any_point_of_a_group_leaves_all_old_or_all_new(
     bench: group_kit.Bench, mode: crash_kit.Mode
 ) -> None:
     for point in statements(bench.count_points(mode)):
-        bench.place.reset(group_kit.OLD)
-        ended = bench.run(mode, fault.Fault(point.number, fault.Action.RAISE))
-        found = bench.place.rows()
-        assert ended.code in (0, 70, 75), f"{point}: {ended.error}"
-        if ended.code == 0:
-            # The ledger, the cleanup, the release of locks: nothing of it undoes a publish.
-            assert found == mode.new, f"{point}: {ended.error}"
-        assert found in (group_kit.OLD, mode.new), point
-        is_clean = bench.is_clean()
-        # An error of what cleans up leaves work to the next run.
-        is_cleanup = point.system == "lock" or point.statement.startswith("DROP TABLE IF EXISTS")
-        if "the cleanup failed" not in ended.log and not is_cleanup:
-            assert is_clean or point.is_ledger, f"{point}: {bench.place.leftovers()} {ended.error}"
-        if not is_clean:
-            bench.require_rerun(mode, point)
+        bench.require_error_told(mode, point, group_kit.OLD)
     bench.require_rerun(mode, "all of them")
 
 

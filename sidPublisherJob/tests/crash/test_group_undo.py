@@ -26,9 +26,9 @@ def bench(
     request: pytest.FixtureRequest,
     fork_server: fork.ForkServer,
 ) -> Iterator[group_kit.Bench]:
-    with crash_kit.opened(group_kit.make_place(place_kind, tmp_path, request)) as place:
-        made = group_kit.Bench(place, fork_server, tmp_path)
-        made.write_config(keep_previous="24h")
+    place = group_kit.make_place(place_kind, tmp_path, request)
+    made = group_kit.Bench(place, fork_server, tmp_path)
+    with crash_kit.ready(made, keep_previous="24h"):
         yield made
 
 

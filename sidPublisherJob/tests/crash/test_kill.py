@@ -19,14 +19,7 @@ def test_killed_run_leaves_old_or_new_state(bench: crash_kit.Bench, mode: crash_
     states = set()
     # After a statement is, for whoever is killed, the same moment as before the next one.
     for point in [point for point in points if not point.is_after]:
-        bench.place.reset(crash_kit.OLD)
-        ended = bench.run(mode, fault.Fault(point.number, fault.Action.KILL))
-        assert ended.code == -9, f"{point}: {ended.error}"
-        bench.place.settle()
-        found = bench.place.rows()
-        assert found in (crash_kit.OLD, mode.new), point
-        states.add(found == mode.new)
-        bench.require_rerun(mode, point)
+        states.add(bench.require_whole_after_kill(mode, point, crash_kit.OLD))
     assert states == {False, True}
 
 

@@ -11,6 +11,10 @@ _UUID = {b"tmg_etl": b"uuid"}
 _PADDED = {b"tmg_etl": b"padded"}
 
 
+def _has(field: pa.Field, mark: dict[bytes, bytes]) -> bool:
+    return bool(field.metadata) and mark.items() <= field.metadata.items()
+
+
 def json_field(name: str, nullable: bool = True) -> pa.Field:
     """Return a string field whose values are JSON documents."""
     return pa.field(name, pa.string(), nullable=nullable, metadata=_JSON)
@@ -18,7 +22,7 @@ def json_field(name: str, nullable: bool = True) -> pa.Field:
 
 def is_json(field: pa.Field) -> bool:
     """Return whether a string field holds JSON documents."""
-    return bool(field.metadata) and field.metadata.get(b"tmg_etl") == b"json"
+    return _has(field, _JSON)
 
 
 def uuid_field(name: str, nullable: bool = True) -> pa.Field:
@@ -28,7 +32,7 @@ def uuid_field(name: str, nullable: bool = True) -> pa.Field:
 
 def is_uuid(field: pa.Field) -> bool:
     """Return whether a string field writes UUIDs with lower-case digits and four hyphens."""
-    return bool(field.metadata) and field.metadata.get(b"tmg_etl") == b"uuid"
+    return _has(field, _UUID)
 
 
 def padded_field(name: str, nullable: bool = True) -> pa.Field:
@@ -38,7 +42,7 @@ def padded_field(name: str, nullable: bool = True) -> pa.Field:
 
 def is_padded(field: pa.Field) -> bool:
     """Return whether a string field keeps no blanks at the end, as SQL has it for ``CHAR(n)``."""
-    return bool(field.metadata) and field.metadata.get(b"tmg_etl") == b"padded"
+    return _has(field, _PADDED)
 
 
 def hidden_field(name: str, kind: pa.DataType) -> pa.Field:
@@ -48,7 +52,7 @@ def hidden_field(name: str, kind: pa.DataType) -> pa.Field:
 
 def is_hidden(field: pa.Field) -> bool:
     """Return whether a field is beside its table's columns, as a time of ingestion is."""
-    return bool(field.metadata) and field.metadata.get(b"tmg_etl") == b"hidden"
+    return _has(field, _HIDDEN)
 
 
 def unseen_field(name: str, nullable: bool = True) -> pa.Field:
@@ -58,4 +62,4 @@ def unseen_field(name: str, nullable: bool = True) -> pa.Field:
 
 def is_unseen(field: pa.Field) -> bool:
     """Return whether a string field had no value to tell its type by."""
-    return bool(field.metadata) and field.metadata.get(b"tmg_etl") == b"unseen"
+    return _has(field, _UNSEEN)
