@@ -26,6 +26,15 @@ ON_REQUEST = ("cluster", "gcp")
 _TEMPORARY = "tmg-tests-"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--full`, which script/test passes through."""
+    parser.addoption(
+        "--full",
+        action="store_true",
+        help="the whole matrix, unmemoised: a rerun after every fault; feeds docs/guarantees.md",
+    )
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Keep `tmp_path` in memory where there is room, and have child processes heed SIGINT.

@@ -14,10 +14,11 @@ _HEAD = """\
 # Guarantees, and the tests that try to break them
 
 Made by `python -m tests.guarantee.page > ../docs/guarantees.md` (inside sidPublisherJob) from the
-table in `tests/guarantee/promise.py` and from what the tests wrote down in their last run: nothing
-here is typed. A fault is one thing broken in one run: a kill, an error, a cut connection, a changed
-cell, a broken file. It is survived if afterwards the target is the old state or the new one by full
-comparison, the exit code says which, and the next run leaves nothing behind.
+table in `tests/guarantee/promise.py` and from what the tests wrote down in their last `--full` run,
+which leaves no rerun out: nothing here is typed. A fault is one thing broken in one run: a kill, an
+error, a cut connection, a changed cell, a broken file. It is survived if afterwards the target is
+the old state or the new one by full comparison, the exit code says which, and the next run leaves
+nothing behind.
 """
 
 
@@ -26,8 +27,8 @@ def render(found: Mapping[str, record.Tally]) -> str:
     lines = [_HEAD]
     total = _sum(found, promise.tests())
     lines.append(
-        f"In the last run {total.injected:,} faults were injected in {total.cases:,} tests, and"
-        f" {total.survived:,} were survived ({total.day or 'never run'}).\n"
+        f"In the last `--full` run {total.injected:,} faults were injected in {total.cases:,}"
+        f" tests, and {total.survived:,} were survived ({total.day or 'never run'}).\n"
     )
     for title, promises in promise.PROMISES.items():
         lines.append(f"## {title}\n")

@@ -1,4 +1,4 @@
-"""What the last run of each proving test injected and survived, kept in pytest's cache."""
+"""What the last `--full` run of each proving test injected and survived, in pytest's cache."""
 
 from __future__ import annotations
 
@@ -43,12 +43,13 @@ def name_of(item: pytest.Function) -> str:
 def write(item: pytest.Item, has_passed: bool) -> None:
     """Write down what one case did, if it proves a promise.
 
-    A case whose `bench` counts faults injected those; any other one is one fault itself.
+    A case whose `bench` counts faults injected those; any other one is one fault itself. Only where
+    no rerun is left out is a fault survived as the page says it.
     """
     cache = getattr(item.config, "cache", None)
-    if cache is None or not isinstance(item, pytest.Function):
+    if cache is None or not item.config.getoption("full"):
         return
-    if name_of(item) not in promise.tests():
+    if not isinstance(item, pytest.Function) or name_of(item) not in promise.tests():
         return
     bench = item.funcargs.get("bench")
     injected = len(bench.faults) if bench is not None and bench.faults else 1

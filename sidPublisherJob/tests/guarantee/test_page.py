@@ -6,6 +6,8 @@ import ast
 import pathlib
 import re
 
+import pytest
+
 from tests.guarantee import page, promise, record
 
 PAGE = record.PROJECT.parent / "docs" / "guarantees.md"
@@ -35,6 +37,21 @@ def test_the_page_is_made_by_the_command() -> None:
     assert _NUMBERS.sub("#", found) == _NUMBERS.sub("#", made), (
         "run: python -m tests.guarantee.page > ../docs/guarantees.md"
     )
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+def test_only_full_runs_are_written_down(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: pathlib.Path,
+    is_full: bool,
+) -> None:
+    name = record.name_of(request.node)
+    monkeypatch.setitem(promise.PROMISES, "This page", [promise.Promise("", "", (name,))])
+    monkeypatch.setattr(request.config.cache, "_cachedir", tmp_path)
+    monkeypatch.setattr(request.config.option, "full", is_full)
+    record.write(request.node, has_passed=True)
+    assert list(record.read(tmp_path / "d" / record.FOLDER)) == ([name] if is_full else [])
 
 
 def test_nothing_is_on_the_page_that_was_not_survived() -> None:
