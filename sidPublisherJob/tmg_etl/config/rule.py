@@ -257,7 +257,7 @@ def database_url(kind: str, url: str) -> None:
 
     The URL itself is never shown: what cannot be parsed cannot be masked.
     """
-    scheme = _check_url(url, _EXAMPLES[kind], at=("url",))
+    scheme, driver = _check_url(url, _EXAMPLES[kind], at=("url",))
     allowed = _SCHEMES.get(kind)
     if allowed and scheme not in allowed:
         owner = next(
@@ -265,10 +265,13 @@ def database_url(kind: str, url: str) -> None:
         )
         message = f"found a {scheme}:// url for type {kind}, expected {allowed[0]}://"
         raise fault(message, f"correct the url or write `type: {owner}`", at=("url",))
+    if allowed and driver:
+        message = f"found the driver {driver} in a url for type {kind}, expected {scheme}://"
+        raise fault(message, f"remove `{driver}`: each type has one driver", at=("url",))
 
 
-def _check_url(url: str, example: str, *, at: problem.Path = ()) -> str:
-    """Return the scheme in lower case, without a driver."""
+def _check_url(url: str, example: str, *, at: problem.Path = ()) -> tuple[str, str]:
+    """Return the scheme in lower case, and the driver with its plus sign; empty without one."""
     match = _URL.match(url)
     if not match:
         raise fault(
@@ -281,4 +284,4 @@ def _check_url(url: str, example: str, *, at: problem.Path = ()) -> str:
         message = "found a URL whose host and port cannot be read, expected host:port"
         hint = "a password with @ : / ? or # must be percent-encoded, or stand in a ${VARIABLE}"
         raise fault(message, hint, at=at) from None
-    return match[1].lower()
+    return match[1].lower(), match[2] or ""
