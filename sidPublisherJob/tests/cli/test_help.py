@@ -254,6 +254,40 @@ def test_wrong_arguments_are_one_line_and_exit_64(
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
+        ((), "found no EXECUTION_DATE, expected "),
+        (("2013", *GOOD[1:]), "EXECUTION_DATE: found '2013', expected a day as YYYYMMDD"),
+        ((*GOOD[:2], "append", *GOOD[3:]), "WRITE_MODE: found 'append', expected truncate or "),
+        ((*GOOD, "--quiet"), "found the unknown option --quiet; "),
+        ((*GOOD, "--env"), "option '--env' requires an argument"),
+        ((*GOOD, "--delta_start_date", "20140101"), "the window starts on 20140101 and ends "),
+    ],
+)
+@pytest.mark.parametrize(
+    "asked", [("--log-format", "json"), ("--log-format=text", "--log-format=json")]
+)
+def test_wrong_arguments_are_json_where_the_log_is(
+    pipeline_here: process.Runner, asked: tuple[str, ...], arguments: tuple[str, ...], line: str
+) -> None:
+    done = pipeline_here(*asked, *arguments)
+    assert (done.code, done.out) == (64, "")
+    (entry,) = done.log
+    assert entry["message"].startswith(f"pipeline: error: {line}")
+    assert (entry["severity"], entry["exit_code"]) == ("ERROR", 64)
+    assert entry["error_type"] == "UsageError"
+
+
+def test_wrong_arguments_are_text_where_text_is_asked_for_last(
+    pipeline_here: process.Runner,
+) -> None:
+    done = pipeline_here("--log-format", "json", *GOOD, "--quiet", "--log-format", "text")
+    assert done.err.startswith("pipeline: error: found the unknown option --quiet; ")
+    done = pipeline_here(*GOOD, "--quiet", "--", "--log-format", "json")
+    assert done.err.startswith("pipeline: error: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
         (
             ("run",),
             "found the unknown command 'run', expected one of config, plan, rollback, "

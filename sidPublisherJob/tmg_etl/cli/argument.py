@@ -24,6 +24,7 @@ _SEPARATED = re.compile(r"([0-9]{4})[-/.]([0-9]{2})[-/.]([0-9]{2})")
 # Spelled out, because click writes a choice that is required in braces and the promise is brackets.
 WRITE_MODE = "[truncate|delta]"
 
+LOG_FORMAT = "--log-format"
 CONFIG_VARIABLE = "TMG_ETL_CONFIG"
 DEFAULT_CONFIG = "config.yaml"
 

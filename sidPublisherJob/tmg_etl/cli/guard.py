@@ -6,11 +6,13 @@ import atexit
 import contextlib
 import dataclasses
 import gc
+import itertools
 import logging
 import os
 import signal
 import sys
 import threading
+import time
 import traceback
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import click
 
 from tmg_etl import errors
-from tmg_etl.cli import argument, output
+from tmg_etl.cli import argument, log, output
 
 if TYPE_CHECKING:
     from tmg_etl import run as run_module
@@ -48,6 +50,15 @@ class PlainReporter:
         """Write the line, below the traceback if there is one."""
         for text in lines(line, fields):
             print_error(errors.redact(text))
+
+
+class JsonReporter:
+    """Writes the line to stderr as the log's JSON has it, where there is no log yet."""
+
+    def fail(self, line: str, level: int, fields: Mapping[str, Any]) -> None:
+        """Write the line as one object."""
+        facts = {**log.entry(level, line, time.time(), {}), **fields}
+        print_error(output.to_json(log.Redactor().value(facts)))
 
 
 def lines(line: str, fields: Mapping[str, Any]) -> list[str]:
@@ -128,6 +139,7 @@ def main(command: click.Command, prog: str, argv: Sequence[str] | None = None) -
         prog: the name to show, however it was started.
         argv: arguments; None takes the process's own, and ends the process.
     """
+    words = list(sys.argv[1:] if argv is None else argv)
     gc.set_threshold(_COLLECT_AFTER)
     if sys.stdout is not None and hasattr(sys.stdout, "reconfigure"):
         # A terminal without UTF-8 shows an escape instead of ending the run at its last line.
@@ -136,9 +148,8 @@ def main(command: click.Command, prog: str, argv: Sequence[str] | None = None) -
     def parse_and_run() -> int:
         # Not `command.main`: it answers a broken pipe, also one to a database, with exit code 1.
         try:
-            with command.make_context(
-                prog, list(sys.argv[1:] if argv is None else argv)
-            ) as context:
+            # Click takes the words out of the list as it reads them.
+            with command.make_context(prog, [*words]) as context:
                 return int(command.invoke(context) or errors.EXIT_OK)
         except click.exceptions.Exit as done:
             return done.exit_code
@@ -150,12 +161,27 @@ def main(command: click.Command, prog: str, argv: Sequence[str] | None = None) -
             return errors.EXIT_OK
 
     with _terminable():
-        code = call(prog, parse_and_run, PlainReporter())
+        code = call(prog, parse_and_run, _reporter(command, words))
         with contextlib.suppress(errors.TmgEtlError):
             output.flush()
         if argv is None:
             _leave(code)
         return code
+
+
+def _reporter(command: click.Command, words: Sequence[str]) -> Reporter:
+    """Return who tells of wrong arguments: as `--log-format` says, whatever else is wrong."""
+    options = {name for param in command.params for name in param.opts}
+    if argument.LOG_FORMAT not in options:
+        return PlainReporter()
+    is_json = False
+    for word, following in itertools.pairwise([*words, ""]):
+        name, mark, value = word.partition("=")
+        if word == "--":
+            break
+        if name == argument.LOG_FORMAT:
+            is_json = (value if mark else following) == "json"
+    return JsonReporter() if is_json else PlainReporter()
 
 
 def _leave(code: int) -> None:

@@ -65,7 +65,7 @@ Exit codes:
     help="How long to wait for another run on the same target, instead of what the config says.",
 )
 @click.option(
-    "--log-format",
+    argument.LOG_FORMAT,
     type=click.Choice(["text", "json"]),
     help="Format of log and summary. Default: text on a terminal and for --plan, json (as Google "
     "Cloud Logging reads it) elsewhere.",
