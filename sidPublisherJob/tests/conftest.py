@@ -7,11 +7,13 @@ import pathlib
 import secrets
 import shutil
 import signal
+import sys
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests import duration
 from tests.bigquery import emulator
 from tests.guarantee import record
 from tmg_etl.testing import process
@@ -27,12 +29,25 @@ _TEMPORARY = "tmg-tests-"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--full`, which script/test passes through."""
+    """Add what script/test passes through."""
     parser.addoption(
         "--full",
         action="store_true",
         help="the whole matrix, unmemoised: a rerun after every fault; feeds docs/guarantees.md",
     )
+    parser.addoption(
+        "--slowest",
+        action="store_true",
+        help="run nothing; print what the items took when they last ran in this clone",
+    )
+
+
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """Answer `--slowest`."""
+    if not config.option.slowest:
+        return None
+    sys.stdout.write(duration.render(duration.load()) + "\n")
+    return 0
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -42,6 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
     A shell has what it starts in the background ignore it.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    config.pluginmanager.register(duration.Recorder())
     root = process.memory()
     if config.option.basetemp is None and root is not None:
         # Of sessions that failed or were killed; those that are under way keep theirs.

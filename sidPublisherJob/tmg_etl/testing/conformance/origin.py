@@ -38,11 +38,6 @@ class Origin(abc.ABC):
         """Return the entry for `connections` of a config that leads here."""
 
     @property
-    def others(self) -> Mapping[str, Mapping[str, Any]]:
-        """Return more entries for `connections`, which that one stands on."""
-        return {}
-
-    @property
     def source(self) -> Mapping[str, Any]:
         """Return what else to write in `source` of every transfer."""
         return {}
@@ -105,11 +100,6 @@ class SqlOrigin(Origin):
     def connection(self) -> Mapping[str, Any]:
         """Return the entry for `connections`."""
         return self.place.connection
-
-    @property
-    def others(self) -> Mapping[str, Mapping[str, Any]]:
-        """Return what the place stands on."""
-        return self.place.others
 
     def seed_types(self, table: str) -> pa.Table:
         """Make a table of every native type, with a row of nulls at the end."""

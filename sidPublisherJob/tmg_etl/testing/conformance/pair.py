@@ -99,7 +99,7 @@ class Pair:
         names = list(reversed(transfers)) if is_reversed else list(transfers)
         config = model.Config.model_validate(
             {
-                "connections": {**self.place.others, "target": dict(self.place.connection)},
+                "connections": {"target": dict(self.place.connection)},
                 "packages": ["tmg_etl"],
                 "transfers": {name: transfers[name] for name in names},
             }

@@ -93,11 +93,6 @@ class TargetPlace(abc.ABC):
     def connection(self) -> Mapping[str, Any]:
         """Return the entry for `connections` of a config that leads here."""
 
-    @property
-    def others(self) -> Mapping[str, Mapping[str, Any]]:
-        """Return more entries for `connections`, which that one stands on."""
-        return {}
-
     @abc.abstractmethod
     def tables(self) -> set[str]:
         """Return the names of all tables, temporary ones of runs too."""

@@ -310,8 +310,8 @@ class Publication:
 
     @property
     def connections(self) -> dict[str, Any]:
-        """Return `connections`: the place as ``target``, and what it stands on."""
-        return {**self.place.others, "target": dict(self.place.connection)}
+        """Return `connections`: the place as ``target``."""
+        return {"target": dict(self.place.connection)}
 
 
 def new_name(stem: str = "t") -> str:

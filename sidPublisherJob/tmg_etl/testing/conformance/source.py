@@ -28,11 +28,9 @@ _WINDOW = base.CursorWindow("day", _DAY - datetime.timedelta(2), _DAY + datetime
 
 
 @contextlib.contextmanager
-def _connected(
-    connection: Mapping[str, Any], others: Mapping[str, Any], **spec: Any
-) -> Iterator[base.Source]:
+def _connected(connection: Mapping[str, Any], **spec: Any) -> Iterator[base.Source]:
     """Open a source as a run does."""
-    config = model.Config.model_validate({"connections": {**others, "origin": dict(connection)}})
+    config = model.Config.model_validate({"connections": {"origin": dict(connection)}})
     known = connectors.Connections(config.connections, config.folder, run_module.StopFlag())
     declared = model.SourceSpec.model_validate({"connection": "origin"} | spec)
     with known["origin"].open_source(declared, _DAY) as source:
@@ -43,7 +41,7 @@ def _opened(
     origin: origin_module.Origin, **spec: Any
 ) -> contextlib.AbstractContextManager[base.Source]:
     """Open a source there as a run does."""
-    return _connected(origin.connection, origin.others, **origin.source, **spec)
+    return _connected(origin.connection, **origin.source, **spec)
 
 
 def _read(source: base.Source, *columns: str, **arguments: Any) -> pa.Table:
@@ -229,7 +227,7 @@ class ServerSourceConformance:
         self._refused(unreachable, errors.ConnectionLostError)
 
     def _refused(self, connection: Mapping[str, Any], expected: type[errors.TmgEtlError]) -> None:
-        with pytest.raises(expected) as caught, _connected(connection, {}, table="any"):
+        with pytest.raises(expected) as caught, _connected(connection, table="any"):
             pass
         error: BaseException | None = caught.value
         assert "\n" not in str(error)
