@@ -212,6 +212,21 @@ class LockLostError(TemporaryError):
     """The run lost its lock before it could publish, and therefore did not."""
 
 
+class AlteredError(TemporaryError):
+    """Somebody else changed the target's definition while its copy was filled.
+
+    Args:
+        table: the target, which is as somebody altered it.
+    """
+
+    def __init__(self, table: str) -> None:
+        self.table = table
+        super().__init__(
+            f"{table} was altered by somebody else during the run; a swap would have undone that",
+            hint="run it again: it starts from the table as it is now",
+        )
+
+
 class GroupError(TmgEtlError):
     """Another member of the publish group failed, so that nothing of the group was published.
 

@@ -47,3 +47,7 @@ class TestReplaceWindow(conformance.ReplaceWindowConformance):
 
 class TestGroups(conformance.GroupConformance):
     profile = duckdb_place.DuckDBPlace
+
+
+class TestAlterations(conformance.AlterationConformance):
+    profile = duckdb_place.DuckDBPlace

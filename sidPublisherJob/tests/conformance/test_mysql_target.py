@@ -54,3 +54,7 @@ class TestServer(conformance.ServerConformance):
 
 class TestGroups(conformance.GroupConformance):
     profile = mysql_place.MySQLPlace
+
+
+class TestAlterations(conformance.AlterationConformance):
+    profile = mysql_place.MySQLPlace

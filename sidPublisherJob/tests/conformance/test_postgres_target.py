@@ -54,3 +54,7 @@ class TestServer(conformance.ServerConformance):
 
 class TestGroups(conformance.GroupConformance):
     profile = postgres_place.PostgresPlace
+
+
+class TestAlterations(conformance.AlterationConformance):
+    profile = postgres_place.PostgresPlace

@@ -43,3 +43,7 @@ class TestReplaceWindow(conformance.ReplaceWindowConformance):
 
 class TestGroups(conformance.GroupConformance):
     profile = sqlite_place.SQLitePlace
+
+
+class TestAlterations(conformance.AlterationConformance):
+    profile = sqlite_place.SQLitePlace

@@ -348,3 +348,27 @@ def test_rows_are_not_moved_to_the_day_of_their_refresh(
     assert table is not None
     (blocker,) = table.swap_blockers
     assert "ingestion time" in blocker
+
+
+@pytest.mark.parametrize("how", ["altered", "created"])
+def test_what_somebody_makes_of_the_table_during_a_run_stays(
+    raw: kit.Raw, bigquery_dataset: str, how: str
+) -> None:
+    rows = pa.RecordBatch.from_pydict({"id": [1], "name": ["x"]})
+    columns = [kit.Field("id", "INT64"), kit.Field("name", "STRING")]
+    if how == "altered":
+        raw.make("t", *columns)
+    with kit.opened(bigquery_dataset) as target:
+        shadow = kit.fill(target, rows)
+        if how == "altered":
+            found = raw.get()
+            found.schema = [*columns, kit.Field("extra", "INT64")]
+            raw.client.update_table(found, ["schema"])
+        else:
+            raw.make("t", *columns)
+        with pytest.raises(errors.AlteredError):
+            target.swap(shadow, kit.names())
+        target.drop(shadow)
+    assert len(raw.get().schema) == len(columns) + (how == "altered")
+    assert raw.query("SELECT COUNT(*) FROM t") == [(0,)]
+    assert raw.tables() == {"t"}

@@ -212,6 +212,10 @@ class Target(abc.ABC):
         table until they see the new one and are not kept waiting longer than a short, bounded and
         repeated attempt to get the lock that the step needs. Without a target this is a rename.
         The replaced table is dropped.
+
+        Raises:
+            errors.AlteredError: the target's definition is not what it was in `create_shadow`,
+                `create` or `adopt`; it stays as somebody made it.
         """
 
     def swap_keeping(self, shadow: str, names: run_module.TemporaryNames, keep: str) -> int:

@@ -190,10 +190,15 @@ def require_writable(columns: Iterable[bigquery.SchemaField], table: str) -> Non
             )
 
 
+def built(found: bigquery.Table) -> dict[str, Any]:
+    """Return the members of a table's resource that a shadow shares with its target."""
+    resource = found.to_api_repr()
+    return {name: copy.deepcopy(resource[name]) for name in _BUILT if name in resource}
+
+
 def copy_of(found: bigquery.Table, reference: bigquery.TableReference) -> bigquery.Table:
     """Return the definition of an empty copy of a table, under another name."""
-    resource = found.to_api_repr()
-    members = {name: copy.deepcopy(resource[name]) for name in _BUILT if name in resource}
+    resource, members = found.to_api_repr(), built(found)
     # A filter is asked of readers; the proof of the shadow reads all of it.
     partitioning = members.get("timePartitioning", {})
     partitioning.pop("requirePartitionFilter", None)

@@ -80,6 +80,8 @@ class BigQueryTarget(merge.MergingTarget):
         #: Columns of the tables that this target made.
         self._tables: dict[str, list[bigquery.SchemaField]] = {}
         self._made: set[str] = set()
+        # What the target was when a shadow of it was made.
+        self._made_from: dict[str, dict[str, Any] | None] = {}
         self._loaders: dict[str, load.Loader] = {}
 
     @property
@@ -246,12 +248,16 @@ class BigQueryTarget(merge.MergingTarget):
         """Create a table; BigQuery enforces no key, so doubled ones are looked for."""
         shadow.refuse_indexes(indexes, self.table)
         columns = shadow.planned(schema, key, self.table)
+        self._made_from[name] = None
         self._create(bigquery.Table(self._beside(name), schema=columns), name)
 
     def create_shadow(self, name: str, indexes: Sequence[base.Index]) -> None:
         """Create an empty copy of the target."""
         shadow.refuse_indexes(indexes, self.table)
-        self._create(shadow.copy_of(self._existing(), self._beside(name)), name)
+        self._is_known = False
+        found = self._existing()
+        self._made_from[name] = shadow.built(found)
+        self._create(shadow.copy_of(found, self._beside(name)), name)
 
     def create_staging(self, name: str, columns: Sequence[str], extra: pa.Schema) -> None:
         """Create an empty table with columns of the target and others."""
@@ -362,6 +368,8 @@ class BigQueryTarget(merge.MergingTarget):
         """Replace the target by one copy job; return the rows replaced."""
         self._send_gathered()
         before = self._get(self._reference)
+        if self._made_from[name] != (shadow.built(before) if before is not None else None):
+            raise errors.AlteredError(self.table)
         if before is not None:
             shadow.require_settled(before, self.table)
             policy.require_none(self._clients, self._reference, self.table)

@@ -38,6 +38,10 @@ class Definition:
     comments: tuple[tuple[str, str], ...]
     index_statements: tuple[tuple[str, str, str | None], ...]
 
+    def without_rows(self) -> Definition:
+        """Return what does not change with the rows."""
+        return dataclasses.replace(self, table=dataclasses.replace(self.table, row_estimate=None))
+
 
 class Catalog:
     """The tables of one schema.

@@ -55,6 +55,8 @@ class DuckDBTarget(dialect.DuckDBDialect):
         self._known: catalog.Definition | None = None
         self._indexes: dict[str, list[tuple[str, str | None]]] = {}
         self._unique: dict[str, list[tuple[str, ...]]] = {}
+        # What the target was when a shadow of it was made.
+        self._made_from: dict[str, catalog.Definition | None] = {}
         self._is_guest = False
         identity = f"{self._schema}.{table}".lower()
         subject = f"{table} of {session.subject}"
@@ -141,11 +143,14 @@ class DuckDBTarget(dialect.DuckDBDialect):
         if key:
             lines.append(f"PRIMARY KEY ({self.names(key)})")
         self._remember(name, (), indexes)
+        self._made_from[name] = None
         self.run(f"CREATE TABLE {self.qualified(name)} ({', '.join(lines)})")
 
     def create_shadow(self, name: str, indexes: Sequence[base.Index]) -> None:
         """Create an empty copy of the target."""
+        self._known = None
         found = self._existing()
+        self._made_from[name] = found.without_rows()
         have = {index.lower() for index in found.table.indexes}
         missing = [index for index in indexes if index.name.lower() not in have]
         self._remember(name, found.index_statements, missing)
@@ -330,7 +335,10 @@ class DuckDBTarget(dialect.DuckDBDialect):
 
     def adopt(self, kept: str) -> None:
         """Remember the target's indexes, which the swap will build."""
-        self._remember(kept, self._existing().index_statements, ())
+        self._known = None
+        found = self._existing()
+        self._made_from[kept] = found.without_rows()
+        self._remember(kept, found.index_statements, ())
 
     def swap_together(
         self, exchanges: Sequence[base.Exchange], names: run_module.TemporaryNames
@@ -340,6 +348,8 @@ class DuckDBTarget(dialect.DuckDBDialect):
         for target, _ in parts:
             target._definition()
         with self.transaction():
+            for target, one in parts:
+                target._require_unaltered(one.shadow)
             replaced = [target._leave(one.keep) for target, one in parts]
             for target, one in parts:
                 target._take_place(one.shadow)
@@ -349,6 +359,11 @@ class DuckDBTarget(dialect.DuckDBDialect):
             target._unique.pop(one.shadow, None)
         self._checkpoint()
         return replaced
+
+    def _require_unaltered(self, shadow: str) -> None:
+        now = self._catalog.definition(self.table)
+        if self._made_from[shadow] != (now.without_rows() if now else None):
+            raise errors.AlteredError(self.table)
 
     def _leave(self, keep: str | None) -> int:
         """Drop the table or put it aside; return its rows."""

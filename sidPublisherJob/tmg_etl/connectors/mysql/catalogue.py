@@ -31,6 +31,7 @@ class Entry:
         next_number: what that column would give next; None without one.
         index_lines: definition by name of each index that is not unique, as written by the server.
         index_columns: column names by index name, unique ones and PRIMARY too.
+        definition: what a swap would undo if it had changed meanwhile.
     """
 
     table: base.Table
@@ -41,6 +42,7 @@ class Entry:
     next_number: int | None
     index_lines: Mapping[str, str]
     index_columns: Mapping[str, tuple[str, ...]]
+    definition: str
 
 
 def quoted(name: str) -> str:
@@ -104,7 +106,7 @@ def read(session: session_module.Session, database: str, name: str) -> Entry | N
         row_estimate=None if estimate is None else int(estimate),
         swap_blockers=_swap_blockers(session, database, name, table_type),
     )
-    (_, created), *_ = session.rows(f"SHOW CREATE TABLE {place}")
+    created = _created(session, database, name)
     automatic = [row[0] for row in described if "auto_increment" in str(row[5]).lower()]
     return Entry(
         table=table,
@@ -113,11 +115,38 @@ def read(session: session_module.Session, database: str, name: str) -> Entry | N
         engine=str(engine),
         auto_increment=automatic[0] if automatic else None,
         next_number=None if next_number is None else int(next_number),
-        index_lines={
-            line[1].replace("``", "`"): line[0] for line in _INDEX_LINE.findall(str(created))
-        },
+        index_lines={line[1].replace("``", "`"): line[0] for line in _INDEX_LINE.findall(created)},
         index_columns=by_index,
+        definition=_definition(created, _triggers(session, database, name)),
     )
+
+
+def definition(session: session_module.Session, database: str, name: str) -> str:
+    """Return what a swap would undo, whatever the table is called now."""
+    created = _created(session, database, name)
+    return _definition(created, _triggers(session, database, name))
+
+
+def _created(session: session_module.Session, database: str, name: str) -> str:
+    (_, created), *_ = session.rows(f"SHOW CREATE TABLE {quoted(database)}.{quoted(name)}")
+    return str(created)
+
+
+def _definition(created: str, triggers: Sequence[str]) -> str:
+    """Return the server's own text without what a RENAME or an INSERT changes in it."""
+    _, _, body = created.partition("\n")
+    body = re.sub(r" AUTO_INCREMENT=\d+", "", body)
+    # MySQL makes the names of nameless checks of that of the table.
+    return "\n".join((re.sub(r"`[^`]*(_chk_\d+)`", r"`\1`", body), *triggers))
+
+
+def _triggers(session: session_module.Session, database: str, name: str) -> list[str]:
+    found = session.rows(
+        "SELECT TRIGGER_NAME FROM information_schema.TRIGGERS"
+        " WHERE EVENT_OBJECT_SCHEMA = %s AND EVENT_OBJECT_TABLE = %s ORDER BY TRIGGER_NAME",
+        (database, name),
+    )
+    return [str(trigger) for (trigger,) in found]
 
 
 def own(session: session_module.Session, database: str, name: str) -> Entry:
@@ -135,7 +164,7 @@ def own(session: session_module.Session, database: str, name: str) -> Entry:
         for row in described
     }
     columns = tuple(base.Column(known[row[0]].field, str(row[1])) for row in described)
-    return Entry(base.Table(columns), known, native, "InnoDB", None, None, {}, {})
+    return Entry(base.Table(columns), known, native, "InnoDB", None, None, {}, {}, "")
 
 
 def exists(session: session_module.Session, database: str, name: str) -> bool:
@@ -268,12 +297,9 @@ def _swap_blockers(
             blockers.append(f"referenced by foreign key {constraint} of table {child}")
         if child == name:
             blockers.append(f"its foreign key {constraint} to table {parent} would be lost")
-    for (trigger,) in session.rows(
-        "SELECT TRIGGER_NAME FROM information_schema.TRIGGERS"
-        " WHERE EVENT_OBJECT_SCHEMA = %s AND EVENT_OBJECT_TABLE = %s ORDER BY TRIGGER_NAME",
-        (database, name),
-    ):
-        blockers.append(f"its trigger {trigger} would be lost")
+    blockers += [
+        f"its trigger {trigger} would be lost" for trigger in _triggers(session, database, name)
+    ]
     if table_type == "SYSTEM VERSIONED":
         blockers.append("its history (system versioning) would be lost")
     return tuple(dict.fromkeys(blockers))

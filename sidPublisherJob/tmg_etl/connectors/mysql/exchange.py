@@ -26,6 +26,7 @@ class Exchange:
         table: the name to take.
         entry: the table as it is now; None when there is none.
         shadow: takes its place.
+        made_from: definition of the table when the shadow was made; None when there was none.
         old: name that the replaced table gets.
         is_kept: whether it stays under that name.
     """
@@ -33,6 +34,7 @@ class Exchange:
     table: str
     entry: catalogue.Entry | None
     shadow: str
+    made_from: str | None
     old: str
     is_kept: bool
 
@@ -41,6 +43,7 @@ def carry_out(session: session_module.Session, exchanges: Sequence[Exchange]) ->
     """Exchange all tables in one step; return the rows of each replaced one.
 
     Raises:
+        errors.AlteredError: a definition changed since its shadow was made; the swap is undone.
         errors.TemporaryError: other sessions held a table all the time.
         errors.ConfigError: a foreign key that this user cannot see refers to a replaced table; the
             swap is undone.
@@ -48,6 +51,8 @@ def carry_out(session: session_module.Session, exchanges: Sequence[Exchange]) ->
     place = functools.partial(qualified, session.place.database)
     replaced, pairs = [], []
     for one in exchanges:
+        if one.made_from != (one.entry.definition if one.entry else None):
+            raise errors.AlteredError(one.table)
         if one.entry is None:
             replaced.append(0)
         else:
@@ -62,8 +67,27 @@ def carry_out(session: session_module.Session, exchanges: Sequence[Exchange]) ->
         pairs.append((place(one.shadow), place(one.table)))
     names = ", ".join(one.table for one in exchanges)
     swap.rename(session, pairs, functools.partial(_is_done, session, exchanges), names)
+    _require_unaltered(session, exchanges)
     _drop_replaced(session, exchanges)
     return replaced
+
+
+def _require_unaltered(session: session_module.Session, exchanges: Sequence[Exchange]) -> None:
+    """Undo the step if a table was altered while the step waited for it.
+
+    RENAME is refused under LOCK TABLES by MariaDB, so that nothing can be compared under its lock.
+    """
+    for one in exchanges:
+        if one.entry is None:
+            continue
+        try:
+            found = catalogue.definition(session, session.place.database, one.old)
+        except errors.TemporaryError:
+            # As when it is dropped: the new rows are public, and most likely rightly so.
+            return
+        if found != one.made_from:
+            _undo(session, exchanges)
+            raise errors.AlteredError(one.table)
 
 
 def _is_done(session: session_module.Session, exchanges: Sequence[Exchange]) -> bool:

@@ -71,6 +71,7 @@ class MySQLTarget(dialect.MySQLDialect):
         self._making_loaders = threading.Lock()
         self._halves = half.Halves(self._lanes)
         self._pending: dict[str, list[str]] = {}
+        self._made_from: dict[str, str | None] = {}
         self._is_reading = False
         self._is_guest = False
         self._is_local_infile = bool(session.value("SELECT @@local_infile"))
@@ -155,12 +156,14 @@ class MySQLTarget(dialect.MySQLDialect):
         mariadb = self._session.is_mariadb
         self.run(definition.table(self.qualified(name), schema, key, indexes, is_mariadb=mariadb))
         self._forget(name)
+        self._made_from[name] = None
         self._pending[name] = [definition.index(index) for index in indexes]
 
     def create_shadow(self, name: str, indexes: Sequence[base.Index]) -> None:
         """Create an empty copy of the target, its plain indexes left for `finish_load`."""
         self._entries.pop(self.table, None)
         target = self._entry_of(self.table)
+        self._made_from[name] = target.definition
         place = self.qualified(name)
         self.run(f"CREATE TABLE {place} LIKE {self.qualified(self.table)}")
         self._forget(name)
@@ -338,6 +341,7 @@ class MySQLTarget(dialect.MySQLDialect):
                         target.table,
                         target._entry(target.table),
                         one.shadow,
+                        target._made_from[one.shadow],
                         one.keep or names.table("old", target.table),
                         is_kept=one.keep is not None,
                     )
@@ -355,7 +359,9 @@ class MySQLTarget(dialect.MySQLDialect):
         return sorted(catalogue.starting_with(self._session, self._database, prefix))
 
     def adopt(self, kept: str) -> None:
-        """Do nothing: a kept table has its indexes, whose names are its own."""
+        """Remember what it replaces; a kept table has its indexes, whose names are its own."""
+        self._entries.pop(self.table, None)
+        self._made_from[kept] = self._entry_of(self.table).definition
 
     def close(self) -> None:
         """Hang up."""

@@ -52,7 +52,9 @@ def adopted(
         relation: the table as it is now.
         kept: the table to put in its place.
     """
-    shadow = shadow_module.Shadow(kept.name, kept.schema, relation)
+    shadow = shadow_module.Shadow(
+        kept.name, kept.schema, relation, catalog.definition(session, relation)
+    )
     was = {
         _hidden(kept.name, name): name for _, name in session.rows(_PARTS.format(oid=relation.oid))
     }

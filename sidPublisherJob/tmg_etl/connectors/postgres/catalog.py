@@ -316,6 +316,68 @@ def swap_blockers(session: session_module.Session, relation: Relation) -> tuple[
     return tuple(str(phrase) for (phrase,) in found)
 
 
+# Each line: one fact that an ALTER, a COMMENT or a GRANT changes, and whether the copy takes it
+# over right before the swap rather than when it is made.
+_FACTS = """
+SELECT false, jsonb_build_array('table', c.relpersistence, c.relam, c.reltablespace, c.reloptions,
+    t.reloptions) FROM pg_class AS c LEFT JOIN pg_class AS t ON t.oid = c.reltoastrelid
+    WHERE c.oid = {oid}
+UNION ALL SELECT true, jsonb_build_array('table', relowner, relacl, relreplident,
+    obj_description(oid, 'pg_class')) FROM pg_class WHERE oid = {oid}
+UNION ALL SELECT false, jsonb_build_array('column', attnum, attname,
+    format_type(atttypid, atttypmod), attnotnull, attidentity, attgenerated, attcollation,
+    attstorage, to_jsonb(a) ->> 'attcompression', coalesce(attstattarget, -1),
+    ARRAY(SELECT o FROM unnest(attoptions) AS o WHERE NOT starts_with(o, 'pg_attver=')),
+    pg_get_expr(adbin, adrelid), col_description(attrelid, attnum))
+    FROM pg_attribute AS a LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+    WHERE attrelid = {oid} AND attnum > 0 AND NOT attisdropped
+UNION ALL SELECT true, jsonb_build_array('column', attname, attacl) FROM pg_attribute
+    WHERE attrelid = {oid} AND attacl IS NOT NULL
+UNION ALL SELECT false, jsonb_build_array('constraint', conname, pg_get_constraintdef(oid),
+    convalidated, obj_description(oid, 'pg_constraint')) FROM pg_constraint
+    WHERE conrelid = {oid}
+UNION ALL SELECT false, jsonb_build_array('index', pg_get_indexdef(indexrelid), indisclustered,
+    indisreplident, indisvalid, c.reltablespace, obj_description(c.oid, 'pg_class'),
+    ARRAY(SELECT coalesce(attstattarget, -1) FROM pg_attribute WHERE attrelid = c.oid
+        ORDER BY attnum))
+    FROM pg_index JOIN pg_class AS c ON c.oid = indexrelid WHERE indrelid = {oid}
+UNION ALL SELECT false, jsonb_build_array('trigger', pg_get_triggerdef(oid), tgenabled)
+    FROM pg_trigger WHERE tgrelid = {oid} AND NOT tgisinternal
+UNION ALL SELECT false, jsonb_build_array('statistics', pg_get_statisticsobjdef(oid),
+    obj_description(oid, 'pg_statistic_ext')) FROM pg_statistic_ext WHERE stxrelid = {oid}
+UNION ALL SELECT d.deptype = 'a', jsonb_build_array('sequence', s.relname, d.refobjsubid, s.relacl,
+    q.seqtypid, q.seqstart, q.seqincrement, q.seqmax, q.seqmin, q.seqcache, q.seqcycle)
+    FROM pg_depend AS d JOIN pg_class AS s ON s.oid = d.objid AND s.relkind = 'S'
+    JOIN pg_sequence AS q ON q.seqrelid = s.oid
+    WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
+    AND d.refobjid = {oid} AND d.deptype IN ('a', 'i')
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Definition:
+    """Digests of what a table is, its rows and its number left out.
+
+    Attributes:
+        copied: of what its shadow has since it was made.
+        handed_over: of what the shadow gets right before the swap.
+    """
+
+    copied: str
+    handed_over: str
+
+
+def definition(session: session_module.Session, relation: Relation) -> Definition:
+    """Return the digests of everything that a swap carries over, by one query."""
+    facts = _FACTS.format(oid=relation.oid)
+    digest = "md5(string_agg(fact::text, chr(10) ORDER BY fact::text) FILTER (WHERE {}))"
+    copied, handed_over = session.rows(
+        f"SELECT {digest.format('NOT is_late')}, {digest.format('is_late')}"
+        f" FROM ({facts}) AS facts (is_late, fact)"
+    )[0]
+    return Definition(str(copied), str(handed_over))
+
+
 def parents(session: session_module.Session, relation: Relation) -> frozenset[str]:
     """Return the other tables of its schema that a table's foreign keys refer to."""
     found = session.rows(

@@ -45,6 +45,7 @@ class Shadow:
         name: its temporary name.
         schema: where it and the target live.
         replaces: the table it is a copy of; None for a new one.
+        made_from: what that table was when the copy was made; None for a new one.
         create: statements that create it.
         builds: what `finish_load` does.
         renames: statements that give its parts their names, once those are free.
@@ -53,6 +54,7 @@ class Shadow:
     name: str
     schema: str
     replaces: catalog.Relation | None
+    made_from: catalog.Definition | None = None
     create: list[str] = dataclasses.field(default_factory=list)
     builds: list[Build] = dataclasses.field(default_factory=list)
     renames: list[str] = dataclasses.field(default_factory=list)
@@ -124,7 +126,8 @@ def copy_of(
         is_swappable: False for a copy that can only be compared: then it has no more than its
             keys, and is not logged, so that no replica and no subscriber is told of it.
     """
-    shadow = Shadow(name, relation.schema, relation)
+    # Before anything is read of it: what is altered from now on is noticed.
+    shadow = Shadow(name, relation.schema, relation, catalog.definition(session, relation))
     shadow.create += _create_statements(session, relation, shadow, is_logged=is_swappable)
     _add_own_indexes(session, relation, shadow, only_keys=not is_swappable)
     if is_swappable:

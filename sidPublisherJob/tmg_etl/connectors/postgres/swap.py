@@ -43,6 +43,17 @@ class Exchange:
                 hint="run it again",
             )
 
+    def require_unaltered(self, now: catalog.Definition, handed: catalog.Definition) -> None:
+        """Refuse a table whose definition is not the one that the shadow has.
+
+        Args:
+            now: under the lock.
+            handed: when the shadow took over what it takes over last.
+        """
+        was = self.shadow.made_from
+        if was is None or was.copied != now.copied or handed.handed_over != now.handed_over:
+            raise errors.AlteredError(self.table)
+
 
 def swap(session: session_module.Session, exchanges: Sequence[Exchange]) -> list[int]:
     """Put shadows in the places of tables, or give them the names of those that do not exist.
@@ -56,12 +67,18 @@ def swap(session: session_module.Session, exchanges: Sequence[Exchange]) -> list
 
     Raises:
         errors.ConfigError: replacing a table would break what depends on it.
-        errors.TemporaryError: a table changed meanwhile, or its lock was not to be had.
+        errors.AlteredError: a definition changed since its shadow was made.
+        errors.TemporaryError: a table is another one now, or its lock was not to be had.
     """
     replaced = []
     for one in exchanges:
         one.require_unchanged(one.relation)
-        replaced.append(0 if one.relation is None else _count(session, one.relation))
+        if one.relation is None:
+            replaced.append(0)
+        else:
+            found = catalog.definition(session, one.relation)
+            one.require_unaltered(found, found)
+            replaced.append(_count(session, one.relation))
     session.patiently(
         lambda: _attempt(session, exchanges),
         f"replacing {', '.join(one.table for one in exchanges)}",
@@ -76,12 +93,14 @@ def _count(session: session_module.Session, relation: catalog.Relation) -> int:
 
 def _attempt(session: session_module.Session, exchanges: Sequence[Exchange]) -> None:
     there = [(one, one.relation) for one in exchanges if one.relation is not None]
+    handed = [catalog.definition(session, now) for _, now in there]
     locked = [handover.prepare(session, now, one.shadow) for one, now in there]
     if there:
         _lock(session, [now for _, now in there])
     statements = [statement for each in locked for statement in each.before]
-    for one, now in there:
+    for (one, now), before in zip(there, handed, strict=True):
         one.require_unchanged(catalog.find(session, one.shadow.schema, one.table))
+        one.require_unaltered(catalog.definition(session, now), before)
         _refuse_blockers(session, now)
         statements += (
             [f"DROP TABLE {now.qualified}"]

@@ -161,6 +161,15 @@ def _indexes(
     return tuple(secondary), tuple(unique)
 
 
+def facts(session: database.Session, table: str) -> list[tuple[object, ...]]:
+    """Return the server's own text of a table, its indexes and triggers; empty without one."""
+    return session.rows(
+        "SELECT type, name, sql FROM sqlite_schema WHERE lower(tbl_name) = lower(?)"
+        " ORDER BY type, name",
+        [table],
+    )
+
+
 def parents(session: database.Session, table: str) -> frozenset[str]:
     """Return the other tables that a table's foreign keys refer to."""
     found = session.rows(

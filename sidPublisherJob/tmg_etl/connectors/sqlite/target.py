@@ -63,6 +63,8 @@ class SQLiteTarget(dialect.SQLiteDialect):
         self._is_guest = session is not None
         # What a table that is being built will need: the indexes to create, by the name they get.
         self._indexes: dict[str, dict[str, str]] = {}
+        # What the target was when a shadow of it was made.
+        self._made_from: dict[str, list[tuple[object, ...]]] = {}
         path = filelock.lock_path(location.path, table.lower())
         self._lock = filelock.FileLock(path, f"{table} of {location.path}")
 
@@ -123,11 +125,14 @@ class SQLiteTarget(dialect.SQLiteDialect):
         if key:
             lines.append(f"PRIMARY KEY ({self.names(key)})")
         self._remember(name, (), indexes)
+        self._made_from[name] = []
         self._extra[name] = planned.schema
         self.run(f"CREATE TABLE {self.quote(name)} ({', '.join(lines)})")
 
     def create_shadow(self, name: str, indexes: Sequence[base.Index]) -> None:
         """Create an empty copy of the target."""
+        self._known = None
+        self._made_from[name] = catalog.facts(self._opened(), self.table)
         found = self._existing()
         have = {index.lower() for index in found.table.indexes}
         self._remember(
@@ -316,6 +321,8 @@ class SQLiteTarget(dialect.SQLiteDialect):
     def adopt(self, kept: str) -> None:
         """Build the target's indexes on a kept table, as on any shadow."""
         self.disown(kept)
+        self._known = None
+        self._made_from[kept] = catalog.facts(self._opened(), self.table)
         self._remember(kept, self._existing().indexes, [])
         self.finish_load(kept, ())
 
@@ -338,6 +345,9 @@ class SQLiteTarget(dialect.SQLiteDialect):
         self._session.finish_reading()
         try:
             with self.transaction():
+                for target, one in parts:
+                    if catalog.facts(self._session, target.table) != target._made_from[one.shadow]:
+                        raise errors.AlteredError(target.table)
                 replaced = [target._swap(one.shadow, names, one.keep) for target, one in parts]
         finally:
             for target, _ in parts:

@@ -24,6 +24,7 @@ database driver is imported here.
 import pytest
 
 _SUITES = (
+    "alteration",
     "delta",
     "failure",
     "group",
@@ -41,6 +42,7 @@ _SUITES = (
 # Must come before the suites are imported: their asserts then show both sides when they fail.
 pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in _SUITES))
 
+from tmg_etl.testing.conformance.alteration import AlterationConformance  # noqa: E402
 from tmg_etl.testing.conformance.failure import (  # noqa: E402
     FailureConformance,
     RefusalConformance,
@@ -79,7 +81,7 @@ TARGET = (
 #: What a target must pass that can merge; one that cannot passes `NoDeltaConformance`.
 DELTA = (UpsertConformance, ReplaceWindowConformance)
 #: What a target must pass that can publish several tables in one step.
-GROUP = (GroupConformance,)
+GROUP = (GroupConformance, AlterationConformance)
 #: What a target on a server must pass as well.
 SERVER = (ServerConformance,)
 #: What every source must pass; those of databases `SnapshotConformance` too, those of servers
@@ -92,6 +94,7 @@ __all__ = [
     "SERVER",
     "SOURCE",
     "TARGET",
+    "AlterationConformance",
     "Document",
     "FailureConformance",
     "GroupConformance",

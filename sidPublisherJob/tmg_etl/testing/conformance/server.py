@@ -89,6 +89,29 @@ class ServerConformance(suite.TargetSuite):
             assert [row[0] for row in found] == [1, 7, 8, 9]
         assert target.leftovers() == set()
 
+    def test_what_somebody_makes_during_a_swap_stays(
+        self, target: publication.Publication, kept: str
+    ) -> None:
+        place = cast("ServerPlace", target.place)
+        thing = place.kept[kept]
+        target.publish(numbered(1, 2, 3))
+        found: list[list[str]] = []
+
+        def make(*_: object) -> None:
+            for statement in thing.setup:
+                place.execute(statement.replace("{table}", target.table))
+            found.append(_facts(place, thing.facts.replace("{table}", target.table)))
+
+        fault = publication.Fault("finish_load", make, is_after=True)
+        outcome = target.run(numbered(1, 7, text="m"), publish="swap", fault=fault)
+        # Grants belong to a name, or are handed over last: they keep no swap from its end.
+        assert isinstance(outcome.error, errors.AlteredError | errors.ConfigError | None)
+        assert isinstance(outcome.error, errors.ConfigError) <= thing.may_block_swap
+        new, old = [(1, "m1"), (7, "m7")], [(1, "n1"), (2, "n2"), (3, "n3")]
+        assert held(target) == (new if outcome.error is None else old)
+        assert [_facts(place, thing.facts.replace("{table}", target.table))] == found
+        assert target.leftovers() == set()
+
     @pytest.mark.parametrize("value", ["longer", None], ids=["longer", "null"])
     def test_a_value_that_does_not_fit_is_named(
         self, target: publication.Publication, publish: str, value: str | None
