@@ -1,6 +1,7 @@
 """Files that are wrong outside of a transfer, each with the place and the words of its refusal."""
 
 from tests.config.bad_transfer import CONNECTIONS, TRANSFER
+from tmg_etl import connectors
 
 SERVING = "connections:\n  serving:\n    "
 
@@ -111,12 +112,27 @@ CASES: dict[str, tuple[str, int, str, list[str]]] = {
         "connections.serving.type",
         ["found 'postgresql'", "expected one of files, duckdb", "did you mean `postgres`?"],
     ),
+    "type without a connector": (
+        SERVING + "type: sqlalchemy\n    url: firebird://u:geheim@h/d\n",
+        3,
+        "connections.serving.type",
+        ["found 'sqlalchemy'", f"expected one of {', '.join(connectors.connection_types())};"],
+    ),
     "no url": (SERVING + "type: mysql\n", 2, "connections.serving.url", ["found no `url`"]),
     "url of another system": (
         SERVING + "type: mysql\n    url: postgresql://u:geheim@h/d\n",
         4,
         "connections.serving.url",
         ["postgresql:// url for type mysql", "expected mysql://", "`type: postgres`"],
+    ),
+    "url of a system without a connector": (
+        SERVING + "type: postgres\n    url: firebird://u:geheim@h/d\n",
+        4,
+        "connections.serving.url",
+        [
+            "firebird:// url for type postgres",
+            "urls are duckdb://, sqlite://, postgresql://, mysql://",
+        ],
     ),
     "url without scheme": (
         SERVING + "type: duckdb\n    url: demo.duckdb\n",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import types
+import typing
 
 import pytest
 
 from tmg_etl import connectors
+from tmg_etl.config import connection
 from tmg_etl.testing import conformance
 
 #: The connectors that a profile stands for; a new one is added with its modules.
@@ -44,9 +46,11 @@ def test_every_suite_for_sources_runs(system: str) -> None:
     assert wanted <= suites_in(module)
 
 
-def test_every_connection_type_has_a_profile() -> None:
-    # `sqlalchemy` stands for dialects that are not installed here, `flaky` for another connection.
-    assert set(connectors.connection_types()) - {"sqlalchemy", "flaky"} == set(SYSTEMS)
+def test_every_connection_type_that_a_config_may_have_has_a_connector_and_a_profile() -> None:
+    fields = [one.model_fields["type"] for one in typing.get_args(connection.AnyConnection)]
+    known = {name for field in fields for name in typing.get_args(field.annotation)}
+    # `flaky` stands for another connection.
+    assert known == set(connectors.connection_types()) == {*SYSTEMS, "flaky"}
 
 
 def test_a_misspelt_gap_excuses_nothing() -> None:

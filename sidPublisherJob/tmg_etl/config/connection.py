@@ -81,8 +81,8 @@ class FilesConnection(Connection):
 class SqlConnection(Connection):
     """A SQL database."""
 
-    type: Literal["duckdb", "sqlite", "postgres", "mysql", "sqlalchemy"] = Field(
-        description="Database system; `mysql` is MariaDB too, `sqlalchemy` any other dialect."
+    type: Literal["duckdb", "sqlite", "postgres", "mysql"] = Field(
+        description="Database system; `mysql` is MariaDB too."
     )
     url: str = Field(
         description="URL as SQLAlchemy writes it, without a driver: mysql://user:password@host/db, "

@@ -29,7 +29,6 @@ _EXAMPLES = {
     "sqlite": "sqlite:///file.db",
     "postgres": "postgresql://user@host/database",
     "mysql": "mysql://user@host/database",
-    "sqlalchemy": "dialect://user@host/database",
 }
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9_]*)(\+[A-Za-z0-9_]+)?://")
 _PIPELINE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
@@ -258,14 +257,14 @@ def database_url(kind: str, url: str) -> None:
     The URL itself is never shown: what cannot be parsed cannot be masked.
     """
     scheme, driver = _check_url(url, _EXAMPLES[kind], at=("url",))
-    allowed = _SCHEMES.get(kind)
-    if allowed and scheme not in allowed:
-        owner = next(
-            (name for name, schemes in _SCHEMES.items() if scheme in schemes), "sqlalchemy"
-        )
+    allowed = _SCHEMES[kind]
+    if scheme not in allowed:
+        owner = next((name for name, schemes in _SCHEMES.items() if scheme in schemes), None)
+        known = ", ".join(f"{schemes[0]}://" for schemes in _SCHEMES.values())
+        hint = f"write `type: {owner}`" if owner else f"name another database: urls are {known}"
         message = f"found a {scheme}:// url for type {kind}, expected {allowed[0]}://"
-        raise fault(message, f"correct the url or write `type: {owner}`", at=("url",))
-    if allowed and driver:
+        raise fault(message, f"correct the url or {hint}", at=("url",))
+    if driver:
         message = f"found the driver {driver} in a url for type {kind}, expected {scheme}://"
         raise fault(message, f"remove `{driver}`: each type has one driver", at=("url",))
 
