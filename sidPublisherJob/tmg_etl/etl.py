@@ -41,7 +41,8 @@ class TMGETL(abc.ABC):
         recorder: where the run is written down; None writes nothing.
 
     Attributes:
-        run: date, window, write mode, transfer, connections, temporary names, stop flag, progress.
+        run: date, window, write mode, transfer, connections, temporary names, stop flag, progress,
+            and `warn`, for what has to be in the summary.
         logger: a logger whose records carry the run.
         result: what the pipeline did; a pipeline assigns it, and it ends up in the `Outcome`.
     """
@@ -198,6 +199,7 @@ class TMGETL(abc.ABC):
             ledger_error=ledger_error,
             started_at=started_at,
             finished_at=_now(),
+            warnings=tuple(self.run.warnings),
         )
 
 

@@ -53,6 +53,12 @@ class Window:
         return f"{self.start} to {self.end}"
 
 
+#: Warnings that a result keeps, and characters of each: together they fit the ledger's column,
+#: however many a pipeline of one's own has.
+MOST_WARNINGS = 20
+_WARNING_LENGTH = 500
+
+
 class Phase(enum.StrEnum):
     """The phases that feedback and the ledger name."""
 
@@ -213,6 +219,7 @@ class Run:
         group: the publish group that it is part of; None: it runs alone.
         step_id: what names of temporary and kept tables end with: the id of the group's first run;
             empty: its own id.
+        warnings: what `warn` was told.
     """
 
     id: str
@@ -232,6 +239,20 @@ class Run:
     is_rollback: bool = False
     group: str | None = None
     step_id: str = ""
+    warnings: list[str] = dataclasses.field(default_factory=list)
+
+    def warn(self, text: str) -> None:
+        """Say what the result is to be read with: in the log, the summary and the ledger.
+
+        Args:
+            text: one sentence. All are logged, and the first ones kept.
+        """
+        line = errors.one_line(text)
+        self.logger.warning("%s", line)
+        if len(self.warnings) < MOST_WARNINGS - 1:
+            self.warnings.append(line[:_WARNING_LENGTH])
+        elif len(self.warnings) < MOST_WARNINGS:
+            self.warnings.append("there are more warnings in the log")
 
     @property
     def names(self) -> TemporaryNames:
@@ -309,6 +330,7 @@ class Outcome:
         ledger_error: why the ledger could not be written; never changes `status`.
         started_at: aware UTC.
         finished_at: aware UTC.
+        warnings: what the result is to be read with; see `Run.warn`.
     """
 
     status: Status
@@ -318,6 +340,7 @@ class Outcome:
     ledger_error: BaseException | None
     started_at: datetime.datetime
     finished_at: datetime.datetime
+    warnings: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:

@@ -162,3 +162,16 @@ def test_json_has_every_field_of_the_ledger() -> None:
     assert fields["bytes_read"] == 5_123_456
     assert fields["job_ids"] == ["tmg_read_1", "tmg_\x1b_2"]
     assert fields["phase_seconds"] == {"load": 6.25, "verify": 0.5}
+
+
+def test_warnings_stand_below_their_run() -> None:
+    warned = dataclasses.replace(FLIGHTS, warnings=("no rows in the window", "b\x1b[2J"))
+    for width in (None, 80):
+        lines = runs_view.table([warned], width=width).splitlines()
+        assert lines[-2:] == ["  warning: no rows in the window", "  warning: b\\x1b[2J"]
+    detail = runs_view.detail(warned).splitlines()
+    assert [line.split(None, 1) for line in detail[-2:]] == [
+        ["warning", "no rows in the window"],
+        ["warning", "b\\x1b[2J"],
+    ]
+    assert runs_view.as_dict(warned)["warnings"] == warned.warnings

@@ -95,6 +95,16 @@ def test_failures_beside_the_work_are_warnings_at_the_end() -> None:
     assert len(outcome.as_dict()["warnings"]) == 2
 
 
+def test_what_the_result_is_to_be_read_with_stands_in_it() -> None:
+    outcome = make(warnings=("no rows in the window 2013-01-01",), cleanup_error=OSError("stuck"))
+    assert outcome.render().splitlines()[-2:] == [
+        "  warning  no rows in the window 2013-01-01",
+        "  warning  the cleanup failed: stuck",
+    ]
+    assert outcome.as_dict()["warnings"] == outcome.warnings
+    assert len(outcome.warnings) == 2
+
+
 def test_an_error_without_words_is_named() -> None:
     assert make(cleanup_error=KeyError()).warnings == ["the cleanup failed: KeyError"]
 

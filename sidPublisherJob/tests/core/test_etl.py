@@ -157,6 +157,14 @@ def test_a_lost_ledger_loses_neither_run_nor_cleanup(method: str) -> None:
     assert str(outcome.ledger_error) == "the ledger is gone"
 
 
+def test_a_warning_is_logged_and_in_the_outcome(caplog: pytest.LogCaptureFixture) -> None:
+    pipeline = Recorded(fails_in="pipeline")
+    pipeline.run.warn("no rows\nat mysql://me:geheim@db/x")
+    outcome = pipeline.execute()
+    assert outcome.warnings == ("no rows at mysql://me:***@db/x",)
+    assert outcome.warnings[0] in caplog.text
+
+
 def test_a_bug_is_exit_code_70() -> None:
     class Buggy(Recorded):
         def pipeline(self) -> None:

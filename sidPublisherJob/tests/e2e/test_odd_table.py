@@ -1,13 +1,16 @@
 """Tables whose columns are called like what the statements of a merge use themselves."""
 
 import datetime
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
+import pytest
 
 from tests.e2e import conftest
 from tests.e2e import place as place_module
+from tmg_etl.cli import people, pipeline
 
 _DAY = datetime.date(2013, 1, 1)
 _SCHEMA = pa.schema(
@@ -52,16 +55,86 @@ def test_equal_versions_are_refused_whatever_columns_are_called(
     assert "equally late" in conftest.only_error(done)
 
 
-def test_a_day_without_rows_is_said(workshop: conftest.Workshop, place: place_module.Place) -> None:
-    """Text that is no YYYYMMDD is in no window: a delta by it would publish nothing for ever."""
+@pytest.mark.parametrize("day", [_DAY, "20130101"])
+def test_a_day_without_rows_is_said(
+    workshop: conftest.Workshop,
+    place: place_module.Place,
+    day: object,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """In the summary, its JSON, the plan and the ledger: it may be a holiday, or a wrong cursor."""
+    kind = pa.string() if isinstance(day, str) else pa.date32()
+    schema = conftest.SCHEMA.append(pa.field("day", kind))
+    workshop.declare(place.connection, "omit: [day]\n    delta: {cursor: day}")
+    workshop.fill([(1, 11, "new", day)], schema)
+    before = place.rows()
+    words = "no rows in the window 2013-01-02"
+    if kind == pa.string():
+        words += "; 'day' is string, which is compared as YYYYMMDD"
+    arguments = ["20130102", "dim_plane", "delta", str(workshop.config)]
+    assert pipeline.main([*arguments, "--log-format", "json"]) == 0
+    printed = capfd.readouterr()
+    assert json.loads(printed.out)["warnings"] == [words]
+    assert json.loads(printed.out)["severity"] == "WARNING"
+    logged = [json.loads(line) for line in printed.err.splitlines()]
+    assert [line["message"] for line in logged if line["severity"] == "WARNING"] == [words]
+    assert pipeline.main([*arguments, "--log-format", "text"]) == 0
+    assert f"  warning  {words}\n" in capfd.readouterr().out
+    assert pipeline.main([*arguments, "--plan"]) == 0
+    assert f"warning   {words}\n" in capfd.readouterr().out
+    assert people.main(["runs", str(workshop.config)]) == 0
+    assert capfd.readouterr().out.count(f"  warning: {words}\n") == 2
+    assert place.rows() == before
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "found"),
+    [
+        (["v1-0-0", None], pa.string(), "'v1-0-0' (string)"),
+        ([None, "2013-01-01"], pa.string(), "'2013-01-01' (string)"),
+        (["deadline"], pa.string(), "'deadline' (string)"),
+        ([7, 1_357_000_000], pa.int64(), "'7' (int64)"),
+        ([None, None], pa.date32(), "only nulls"),
+    ],
+)
+def test_a_cursor_that_lies_in_no_window_is_refused(
+    workshop: conftest.Workshop,
+    place: place_module.Place,
+    values: list[object],
+    kind: pa.DataType,
+    found: str,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """It would publish nothing, night by night: whatever the source is, which is `place` too."""
+    schema = conftest.SCHEMA.append(pa.field("day", kind))
+    workshop.declare(place.connection)
+    workshop.fill([(n, n, "x", value) for n, value in enumerate(values, 1)], schema)
+    place.sql("DROP TABLE t")
+    assert pipeline.main(["20130101", "dim_plane", "truncate", str(workshop.config)]) == 0
+    for source in ("lake, table: planes", "serving, table: t"):
+        workshop.declare(place.connection, "delta: {cursor: day}")
+        text = workshop.config.read_text(encoding="utf-8")
+        text = text.replace("lake, table: planes", source).replace(
+            "table: t}\n    key", "table: u}\n    key"
+        )
+        workshop.config.write_text(text, encoding="utf-8")
+        for more in (["--plan"], []):
+            capfd.readouterr()
+            arguments = ["20130101", "dim_plane", "delta", str(workshop.config), *more]
+            assert pipeline.main(arguments) == 78
+            line = capfd.readouterr().err.splitlines()[-1]
+            assert f"lies in any window by the cursor 'day': found {found}, expected a date" in line
+            assert "transfers.dim_plane.delta.cursor: no row of" in line
+
+
+def test_a_source_without_rows_is_no_wrong_cursor(
+    workshop: conftest.Workshop, place: place_module.Place, capfd: pytest.CaptureFixture[str]
+) -> None:
     schema = conftest.SCHEMA.append(pa.field("day", pa.string()))
     workshop.declare(place.connection, "omit: [day]\n    delta: {cursor: day}")
-    workshop.fill([(1, 11, "new", "2013-01-01")], schema)
-    done = workshop.run(mode="delta")
-    assert done.code == 0
-    (warning,) = [entry["message"] for entry in done.log if entry["severity"] == "WARNING"]
-    assert "no rows in the window 2013-01-01" in warning
-    assert "'day' is string, which is compared as YYYYMMDD" in warning
+    workshop.fill([], schema)
+    assert pipeline.main(["20130101", "dim_plane", "delta", str(workshop.config)]) == 0
+    assert json.loads(capfd.readouterr().out)["warnings"][0].startswith("no rows in the window")
 
 
 def test_a_target_that_holds_a_key_twice(

@@ -159,7 +159,8 @@ def test_without_a_fingerprint_it_must_be_asked_for(shop: plan_kit.Shop) -> None
     outcome = rollback(shop)
     assert outcome.exit_code == 65
     assert "--unverified" in str(outcome.error)
-    put_back(shop, is_unverified=True)
+    (warning,) = rollback(shop, is_unverified=True).warnings
+    assert "is put back as it is: 2 rows" in warning
     assert ids(shop) == [1, 2]
 
 

@@ -66,19 +66,27 @@ def test_models_equal_the_migrated_schema(url):
         assert compare_metadata(context, model.METADATA) == []
 
 
-def test_a_ledger_of_the_first_release_keeps_its_runs(url, make):
+_PREVIOUS = ("previous_table", "previous_fingerprint", "previous_expires_at")
+
+
+@pytest.mark.parametrize(
+    ("revision", "later"),
+    [("0001", ("job_ids", *_PREVIOUS, "warnings")), ("0003", ("warnings",))],
+)
+def test_a_ledger_of_an_earlier_release_keeps_its_runs(url, make, revision, later):
     with database.engine(url).connect() as connection:
-        alembic.command.upgrade(configuration(database.writing(connection)), "0001")
+        alembic.command.upgrade(configuration(database.writing(connection)), revision)
         connection.commit()
         row = dataclasses.asdict(make())
-        for later in ("job_ids", "previous_table", "previous_fingerprint", "previous_expires_at"):
-            del row[later]
+        for name in later:
+            del row[name]
         connection.execute(sa.insert(model.RUN).values(row))
         connection.commit()
     with store.open(url) as ledger:
         assert ledger.list() == [make()]
-        ledger.finish(dataclasses.replace(make(), job_ids=("job",)))
-        assert ledger.list()[0].job_ids == ("job",)
+        changed = dataclasses.replace(make(), job_ids=("job",), warnings=("no rows", "öÖ"))
+        ledger.finish(changed)
+        assert ledger.list() == [changed]
 
 
 def test_a_migration_killed_before_it_was_written_down_is_completed(url):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import json
 import logging
 import os
 import signal
@@ -122,6 +123,28 @@ def test_bug_is_named_by_its_type(url):
 def test_cleanup_failure_is_no_failure(url):
     row = execute(url, cleanup=errors.ConnectionLostError("gone"))
     assert (row.status, row.exit_code, row.cleanup_error) == ("succeeded", 0, "gone")
+
+
+def test_warnings_are_kept_without_secrets(url):
+    book = recorder.LedgerRecorder(url, lambda text: text.replace("geheim", "***"))
+    pipeline = Scripted(book)
+    pipeline.run.warn("no rows for\ngeheim")
+    assert pipeline.execute().ledger_error is None
+    with store.open(url) as ledger:
+        assert ledger.get(pipeline.run.id).warnings == ("no rows for ***",)
+
+
+def test_more_and_longer_warnings_than_a_row_holds(url):
+    pipeline = Scripted(recorder.LedgerRecorder(url))
+    for number in range(1000):
+        pipeline.run.warn(f"{number} " + "ж" * 1000)
+    assert pipeline.execute().ledger_error is None
+    with store.open(url) as ledger:
+        found = ledger.get(pipeline.run.id).warnings
+    assert len(found) == run_module.MOST_WARNINGS
+    assert found[-1] == "there are more warnings in the log"
+    # The smallest type of this kind, MySQL's TEXT, holds so many bytes.
+    assert len(json.dumps(found)) < 65_536
 
 
 def test_stop(url):

@@ -125,6 +125,7 @@ def _facts(transfer: str, run_id: str, outcome: run.Outcome) -> dict[str, Any]:
         "fingerprint": result.fingerprint_target,
         "previous_table": result.previous_table,
         "previous_expires_at": result.previous_expires_at,
+        "warnings": list(outcome.warnings),
     }
 
 
@@ -149,6 +150,7 @@ def _render_group(facts: dict[str, Any]) -> str:
     lines.append(
         f"  the replaced tables are kept until {until}: rolling back again takes this back"
     )
+    lines += [line for member in facts["members"] for line in _warnings(member)]
     return "\n".join(output.printable(line) for line in lines)
 
 
@@ -161,8 +163,13 @@ def _render(facts: dict[str, Any]) -> str:
             f" {quantity.count(facts['rows_replaced'])} were replaced",
             f"  fingerprint {facts['fingerprint']}",
             f"  the replaced table is kept until {until}: rolling back again takes this back",
+            *_warnings(facts),
         ]
     )
+
+
+def _warnings(facts: dict[str, Any]) -> list[str]:
+    return [f"  warning: {output.printable(text)}" for text in facts["warnings"]]
 
 
 def _show(config_location: str, env: str, transfer_name: str, voice: feedback.Feedback) -> int:

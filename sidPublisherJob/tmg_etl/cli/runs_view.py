@@ -42,6 +42,9 @@ def table(runs: Sequence[record.Record], *, width: int | None) -> str:
 def detail(run: record.Record) -> str:
     """Return everything known of one run, one fact on a line; what is not known is left out."""
     known = [(name, value) for name, value in as_dict(run).items() if value not in (None, ())]
+    # A sentence is a line of its own.
+    known += [("warning", text) for text in run.warnings]
+    known = [(name, value) for name, value in known if name != "warnings"]
     width = max(len(name) for name, _ in known)
     lines = [f"{name.replace('_', ' '):<{width}}  {_fact(name, value)}" for name, value in known]
     return "\n".join(lines)
@@ -110,7 +113,8 @@ def _proof(run: record.Record) -> str:
 
 
 def _troubles(run: record.Record) -> list[str]:
-    found = (("error", run.error), ("cleanup", run.cleanup_error))
+    found = [("error", run.error), ("cleanup", run.cleanup_error)]
+    found += [("warning", text) for text in run.warnings]
     return [f"{label}: {output.printable(text)}" for label, text in found if text]
 
 

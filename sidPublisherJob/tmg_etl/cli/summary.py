@@ -44,12 +44,13 @@ class Summary:
 
     @property
     def warnings(self) -> list[str]:
-        """Return what went wrong beside the work: cleanup and ledger."""
+        """Return what the result is to be read with, and what went wrong beside the work."""
         found = (
             ("the cleanup failed", self.outcome.cleanup_error),
             ("the ledger could not be written", self.outcome.ledger_error),
         )
-        return [f"{what}: {words(error)}" for what, error in found if error is not None]
+        beside = [f"{what}: {words(error)}" for what, error in found if error is not None]
+        return [*self.outcome.warnings, *beside]
 
     def proof(self) -> str:
         """Return what the comparison of source and target gave, in one line."""
@@ -141,7 +142,7 @@ class GroupSummary:
 
     @property
     def warnings(self) -> list[str]:
-        """Return what went wrong beside the work, each with its transfer."""
+        """Return the warnings of all members, each with its transfer."""
         return [f"{one.transfer}: {warning}" for one in self.members for warning in one.warnings]
 
     def proof(self) -> str:

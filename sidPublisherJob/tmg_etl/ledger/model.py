@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest migration. Written here so that opening an up-to-date ledger needs no Alembic."""
 
 VERSION_TABLE = "tmg_etl_version"
@@ -130,6 +130,7 @@ RUN = sa.Table(
     sa.Column("previous_fingerprint", sa.String(200)),
     sa.Column("previous_expires_at", UtcDateTime),
     sa.Column("job_ids", JsonList),
+    sa.Column("warnings", JsonList),
     sa.Index("tmg_etl_run_transfer_started", "transfer", "started_at"),
     sa.Index("tmg_etl_run_started", "started_at"),
     # Names are told apart by every letter, also where the server's default does not.

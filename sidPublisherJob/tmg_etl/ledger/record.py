@@ -64,6 +64,7 @@ class Record:
         previous_fingerprint: what that table holds; None: not known.
         previous_expires_at: until when it is kept, aware UTC.
         job_ids: jobs that ran in the systems of source and target.
+        warnings: what the result is to be read with, one line each.
     """
 
     id: str
@@ -102,6 +103,7 @@ class Record:
     previous_fingerprint: str | None = None
     previous_expires_at: datetime.datetime | None = None
     job_ids: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def duration_s(self) -> float | None:

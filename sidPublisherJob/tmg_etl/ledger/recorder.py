@@ -71,6 +71,7 @@ class LedgerRecorder:
             fingerprint_target=_text(result.fingerprint_target),
             snapshot=_text(result.snapshot),
             phase_seconds=dict(result.phase_seconds),
+            warnings=tuple(map(self._redact, outcome.warnings)),
             error=self._line(outcome.error),
             cleanup_error=self._line(outcome.cleanup_error),
             previous_table=result.previous_table,

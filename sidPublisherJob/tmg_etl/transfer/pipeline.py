@@ -12,8 +12,6 @@ import time
 from collections.abc import Iterator
 from typing import Protocol
 
-import pyarrow as pa
-
 from tmg_etl import errors, etl
 from tmg_etl import run as run_module
 from tmg_etl.connectors import base
@@ -27,6 +25,7 @@ from tmg_etl.transfer import (
     unchanged,
     verify,
 )
+from tmg_etl.transfer import window as window_module
 
 
 class Company(Protocol):
@@ -236,7 +235,9 @@ class TransferPipeline(etl.TMGETL):
         staging = self._create_staging()
         ask_for_latest(self.run, self.source)
         sent = self._load(staging, window=window)
-        self._warn_of_no_rows(sent, window)
+        if not sent.rows:
+            window_module.refuse_hopeless(self.run, self.source)
+            self.run.warn(window_module.without_rows(self.run, self.source))
         self._prove_loaded(staging, sent)
         if self.choice.kind is publish.Kind.MERGE:
             return self._step(staging, sent)
@@ -259,14 +260,6 @@ class TransferPipeline(etl.TMGETL):
         self.target.finish_load(shadow, self.run.transfer.key)
         self.target.check_lock()
         self.target.swap(shadow, self.run.names)
-
-    def _warn_of_no_rows(self, sent: base.Fingerprint, window: base.CursorWindow) -> None:
-        if sent.rows:
-            return
-        kind = self.source.schema().field(window.column).type
-        is_day = pa.types.is_date(kind) or pa.types.is_timestamp(kind)
-        as_text = "" if is_day else f"; {window.column!r} is {kind}, which is compared as YYYYMMDD"
-        self.logger.warning("no rows in the window %s%s", self.run.window, as_text)
 
     def _refuse_wiping(self, sent: base.Fingerprint, window: base.CursorWindow) -> None:
         if sent.rows or self.run.transfer.on_empty == "allow":
@@ -326,6 +319,8 @@ class TransferPipeline(etl.TMGETL):
         finally:
             # Jobs that failed were run, and bytes of a run that failed were fetched, too.
             self._note_reading()
+        for warning in self.source.warnings:
+            self.run.warn(warning)
         self._count_seconds(run_module.Phase.LOAD, started)
         self.result = dataclasses.replace(
             self.result, rows_read=sent.fingerprint.rows, fingerprint_source=str(sent.fingerprint)

@@ -12,6 +12,7 @@ from tmg_etl import errors, etl
 from tmg_etl import run as run_module
 from tmg_etl.connectors import base
 from tmg_etl.transfer import history, mapping, pipeline, publish, rehearsal, runner
+from tmg_etl.transfer import window as window_module
 
 if TYPE_CHECKING:
     from tmg_etl.config import model
@@ -191,6 +192,9 @@ class _Maker:
         lacking = _lacking(transfer, existing)
         pipeline.ask_for_latest(run, self.source)
         counted = self._counted(columns, choice, window, depth)
+        is_empty = window is not None and counted.source_rows == 0
+        if is_empty and counted.is_exact:
+            window_module.refuse_hopeless(run, self.source)
         ready = self._ready(columns, choice, counted)
         pace = history.pace(ledger_url, run, counted.source_rows)
         kind = type(self.built)
@@ -226,6 +230,8 @@ class _Maker:
             warnings=(
                 *_warnings(transfer, existing, choice, lacking),
                 *_circumstances(ready, pace),
+                *self.source.warnings,
+                *([window_module.without_rows(run, self.source)] if is_empty else []),
             ),
             failure=counted.failure,
         )

@@ -43,9 +43,7 @@ def remembered(run: run_module.Run, result: run_module.Result, kept: str) -> run
     try:
         found = fingerprint(run, kept)
     except (Exception, errors.Stopped) as error:  # noqa: BLE001 - the run has published
-        run.logger.warning(
-            "%s is kept, without a fingerprint: %s", kept, errors.one_line(str(error))
-        )
+        run.warn(f"{kept} is kept, without a fingerprint: {error}")
     return dataclasses.replace(
         result,
         previous_table=kept,
@@ -74,6 +72,4 @@ def expire(run: run_module.Run, target: base.Target) -> None:
                 target.drop(name)
                 run.logger.info("dropped %s, which was kept long enough", name)
     except (Exception, errors.Stopped) as error:  # noqa: BLE001 - the run has published
-        run.logger.warning(
-            "a table that was kept long enough is still there: %s", errors.one_line(str(error))
-        )
+        run.warn(f"a table that was kept long enough is still there: {error}")

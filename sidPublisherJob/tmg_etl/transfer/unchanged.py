@@ -32,9 +32,8 @@ def since(
         return None
     version = source.version
     if version is None:
-        run.logger.warning(
-            "%s does not tell whether it changed: `skip_unchanged` has no effect",
-            source.description,
+        run.warn(
+            f"{source.description} does not tell whether it changed: `skip_unchanged` has no effect"
         )
         return None
     if target is None or target.row_estimate == 0 or columns.is_new or len(columns.added):
@@ -44,5 +43,5 @@ def since(
     try:
         return recorder.published(run, version)
     except errors.TmgEtlError as lost:
-        run.logger.warning("the last run is not known, so nothing is skipped: %s", lost)
+        run.warn(f"the last run is not known, so nothing is skipped: {lost}")
         return None

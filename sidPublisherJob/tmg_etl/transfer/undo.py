@@ -185,7 +185,7 @@ class RollbackPipeline(etl.TMGETL):
                     f" {chosen.run_id} replaced: that run did not get to its end",
                     hint="look at the table, and add --unverified to put it back all the same",
                 )
-            self.logger.warning("%s is put back as it is: %s", chosen.name, found)
+            self.run.warn(f"{chosen.name} is put back as it is: {found}")
         elif chosen.fingerprint.partition(" 0x")[1] == "":
             # Only counted then, so only counted now.
             found = base.Fingerprint(found.rows)

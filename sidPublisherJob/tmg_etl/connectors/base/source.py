@@ -92,6 +92,11 @@ class Source(abc.ABC):
         """Return the ids of the jobs that ran in the system for this source so far."""
         return ()
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return what a result has to be read with, by what was read so far; one line each."""
+        return ()
+
     @abc.abstractmethod
     def close(self) -> None:
         """Give back connections and files; harmless when called again."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -25,8 +24,6 @@ from tmg_etl.connectors.bigquery import datatype, extract, query, relation
 from tmg_etl.connectors.bigquery import origin as origin_module
 from tmg_etl.connectors.bigquery import read as read_module
 from tmg_etl.connectors.bigquery import window as window_module
-
-_LOG = logging.getLogger("tmg_etl")
 
 
 class BigQuerySource(base.Source):
@@ -52,6 +49,7 @@ class BigQuerySource(base.Source):
         self._origin = origin
         self._schema = origin.schema(clients.place)
         self._latest = ""
+        self._warnings: tuple[str, ...] = ()
         self._count = read_module.Count()
         self._billed_bytes = 0
         self._job_ids: list[str] = []
@@ -126,6 +124,11 @@ class BigQuerySource(base.Source):
         how = "the Storage Read API" if self._is_direct(selection) else "a query"
         return f"{found:,} bytes scanned by {how}{over}"
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return what is known of rows that no window has yet."""
+        return self._warnings
+
     def prefer_latest(self, key: Sequence[str], order_by: Sequence[str]) -> None:
         """Have BigQuery leave out older versions, where it compares values as every target does."""
         for name in (*key, *order_by):
@@ -145,7 +148,7 @@ class BigQuerySource(base.Source):
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows, as they come."""
         selection = self._selection(columns, window)
-        self._warn_of_buffer(window)
+        self._note_buffer(window)
         wanted = pa.schema([self._field(name) for name in columns])
         wire = pa.schema([field.with_name(origin_module.alias(field)) for field in wanted])
         if self._folder:
@@ -186,14 +189,12 @@ class BigQuerySource(base.Source):
             )
         return self._schema.field(name)
 
-    def _warn_of_buffer(self, window: base.CursorWindow | None) -> None:
+    def _note_buffer(self, window: base.CursorWindow | None) -> None:
         found = self._origin.relation
         if found and found.has_buffer and window and base.is_hidden(self._field(window.column)):
-            _LOG.warning(
-                "%s: rows that were streamed into it a short time ago have no %s yet and are in no"
-                " window; they get one within 90 minutes",
-                found.display,
-                window.column,
+            self._warnings = (
+                f"{found.display}: rows that were streamed into it a short time ago have no"
+                f" {window.column} yet and are in no window; they get one within 90 minutes",
             )
 
     def _condition(self, window: base.CursorWindow | None) -> str:
