@@ -16,6 +16,10 @@ from tmg_etl.config import loader
 from tmg_etl.transfer import plan
 
 MIB = 1 << 20
+UNORDERED = (
+    "the target does not hold the order column '_PARTITIONTIME': of a key in two windows, the run"
+    " that comes last wins"
+)
 
 
 @pytest.fixture
@@ -53,6 +57,7 @@ def test_the_latest_of_the_window_is_merged(config: pathlib.Path, bigquery_wire:
             (2, "only"),
         ]
     assert outcome.result.rows_read == 2
+    assert outcome.warnings == (UNORDERED,)
     (job_id,) = outcome.result.job_ids
     assert "_read_1_" in job_id
     assert "FOR SYSTEM_TIME" in bigquery_wire.jobs("query")[0]["query"]
@@ -70,6 +75,7 @@ def test_the_plan_knows_that_a_query_will_read_it(
         write_mode=run.WriteMode.DELTA,
     )
     assert made.source_cost == "3,145,728 bytes scanned by a query"
+    assert UNORDERED in made.warnings
     assert bigquery_wire.jobs("query") == []
 
 

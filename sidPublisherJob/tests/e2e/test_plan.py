@@ -138,6 +138,23 @@ def test_upsert_of_columns_that_the_target_lacks(shop: plan_kit.Shop) -> None:
     assert compare(shop, "delta") == rehearsal.Changes(insert=1, update=2, delete=0, leave=0)
 
 
+def test_upsert_by_an_order_column_that_the_target_lacks(shop: plan_kit.Shop) -> None:
+    narrow = pa.schema([plan_kit.SCHEMA.field(at) for at in range(4)])
+    shop.declare(KEY)
+    shop.fill([item[:4] for item in OLD], narrow)
+    shop.publish()
+    shop.declare(KEY + "\n    delta: {cursor: day, order_by: [version, name]}\n    schema: evolve")
+    shop.fill([row(1, version=0), row(2, version=2), row(12)])
+    plan = shop.plan("delta")
+    words = "the order column 'name' is new to the target: the rows that it holds count as older"
+    assert words in plan.warnings
+    assert plan.rows == rehearsal.Changes(insert=1, update=1, delete=0, leave=1)
+    outcome = shop.run("delta")
+    assert outcome.warnings == (words,)
+    assert plan_kit.reported(outcome.result) == plan.rows
+    assert shop.run("delta").warnings == ()
+
+
 @pytest.mark.parametrize("key", ["", KEY])
 def test_replace_window(shop: plan_kit.Shop, key: str) -> None:
     more = WINDOW if key else WINDOW.removeprefix(KEY + "\n    ")

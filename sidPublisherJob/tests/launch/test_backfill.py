@@ -112,7 +112,10 @@ def test_windows_whose_order_counts_run_one_after_the_other(
     ("more", "reason"),
     [
         ("order_by: [ts]", None),
-        ("order_by: [ts, seq]", "the target lacks the order column seq"),
+        (
+            "order_by: [ts, _PARTITIONTIME]",
+            "the target lacks the order column _PARTITIONTIME",
+        ),
         ("strategy: replace_window", None),
         ("", "the transfer declares no order_by"),
     ],
@@ -128,7 +131,7 @@ def test_order_counts_where_the_target_cannot_tell_newer_rows(
         "    source: {connection: s, table: a}\n"
         "    target: {connection: s, table: b}\n"
         "    key: [id]\n"
-        "    omit: [seq]\n"
+        "    omit: [note]\n"
         f"    delta: {{cursor: day, {more}}}\n"
     )
     assert backfill.order_reason([loader.load(str(file)).transfer("t")]) == reason

@@ -149,7 +149,7 @@ def test_names_that_the_source_does_not_have(keys: dict[str, Any], message: str)
 
 def test_a_delta_stages_what_only_the_merge_needs() -> None:
     source = SOURCE.append(pa.field("version", pa.int64())).append(pa.field("gone", pa.bool_()))
-    delta = {"cursor": "day", "order_by": ["version"]}
+    delta = {"cursor": "day", "order_by": ["version"], "strategy": "replace_window"}
     keys: dict[str, Any] = {"key": ["id"], "omit": ["version", "gone"], "delta": delta}
     assert resolve(transfer(**keys), source, mode=DELTA).extra.names == ["version"]
     delta["deleted"] = "gone"

@@ -118,7 +118,8 @@ class DeltaSpec(strict.Strict):
     order_by: strict.Names = Field(
         default=[],
         description="Columns that order versions of one key; the last one wins, null comes first. "
-        "Default none: two different rows with one key are an error.",
+        "An upsert needs them in the target. Default none: two different rows with one key are an "
+        "error.",
     )
     strategy: Literal["upsert", "replace_window"] = Field(
         default="upsert",
@@ -274,12 +275,16 @@ class Transfer(Policy):
                 at=("indexes",),
             )
         needed = {"key": self.key, "indexes": [c for index in self.indexes for c in index.columns]}
+        because = {"delta.order_by": ": an older version would overwrite a newer one"}
         if self.delta and self.delta.strategy == "replace_window":
             needed["delta.cursor"] = [self.delta.cursor]
+        elif self.delta:
+            needed["delta.order_by"] = self.delta.order_by
         for place, columns in needed.items():
             if lost := sorted(set(columns) & set(self.omit)):
                 raise rule.fault(
-                    f"found the column {lost[0]!r}, which `{place}` needs in the target",
+                    f"found the column {lost[0]!r}, which `{place}` needs in the target"
+                    f"{because.get(place, '')}",
                     "remove it from `omit`",
                     at=("omit",),
                 )

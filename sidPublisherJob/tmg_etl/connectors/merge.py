@@ -7,6 +7,7 @@ overrides a clause and not an algorithm. No driver is imported here.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
@@ -15,6 +16,14 @@ from tmg_etl import errors
 from tmg_etl.connectors import base, sql
 
 STAGED = sql.STAGED
+
+
+def comparable(order_by: Sequence[str], held: Sequence[str]) -> list[str]:
+    """Return the order columns by which rows of the target are told to be newer.
+
+    What is later by the first of them is later, whatever the target lacks behind.
+    """
+    return list(itertools.takewhile(lambda name: name in held, order_by))
 
 
 class SqlTarget(sql.SqlDialect):
@@ -157,9 +166,9 @@ class SqlTarget(sql.SqlDialect):
             return base.Changes(inserted=self._count(f"{source}{kept}"))
         if part is base.Part.DELETE:
             return base.Changes(deleted=self._delete_marked(staging, key, deleted))
-        held = [name for name in order_by if name in columns and self._holds(name)]
+        held = comparable(order_by, [name for name in columns if self._holds(name)])
         superseded = removed = 0
-        if held and len(held) == len(order_by):
+        if held:
             superseded = self._delete_superseded(staging, key, held)
         if part is base.Part.ALL:
             removed = self._delete_marked(staging, key, deleted)

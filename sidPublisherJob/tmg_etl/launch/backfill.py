@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _SHOWN = 20  # windows of a plan or a report that are written out
 _LEDGER_ROWS = 100_000
+#: BigQuery's, which order rows of a source and are no columns of a target.
+_UNPUBLISHED = frozenset({"_PARTITIONTIME", "_PARTITIONDATE"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +132,7 @@ def _order_reason(transfer: model.Transfer) -> str | None:
         return "it is refreshed as a whole, from the source of a day" if by_day else None
     if delta.strategy == "replace_window":
         return None
-    lost = [column for column in delta.order_by if column in transfer.omit]
+    lost = [column for column in delta.order_by if column in _UNPUBLISHED]
     if lost:
         return f"the target lacks the order column {', '.join(lost)}"
     if not delta.order_by:

@@ -212,6 +212,25 @@ def _mapping(
     )
 
 
+def order_warnings(
+    transfer: model.Transfer, columns: Mapping, write_mode: run_module.WriteMode
+) -> list[str]:
+    """Return why an upsert cannot tell that a row of the target is newer; none where it can."""
+    delta = transfer.delta
+    if delta is None or delta.strategy != "upsert" or write_mode is run_module.WriteMode.TRUNCATE:
+        return []
+    return [
+        f"the target does not hold the order column {name!r}: of a key in two windows, the run that"
+        " comes last wins"
+        for name in delta.order_by
+        if name not in columns.names
+    ] + [
+        f"the order column {name!r} is new to the target: the rows that it holds count as older"
+        for name in delta.order_by
+        if name in columns.added.names
+    ]
+
+
 def _require_known(
     transfer: model.Transfer, source: pa.Schema, existing: base.Table | None
 ) -> None:

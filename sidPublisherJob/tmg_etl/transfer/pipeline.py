@@ -88,6 +88,8 @@ class TransferPipeline(etl.TMGETL):
         self.source = self.open_source()
         existing = self.target.describe()
         self.columns = resolve_columns(self.run, self.source, self.target)
+        for warning in mapping.order_warnings(self.run.transfer, self.columns, self.run.write_mode):
+            self.run.warn(warning)
         self.choose(
             publish.choose(
                 self.run.transfer, existing, self.target.capabilities, self.run.write_mode

@@ -230,6 +230,7 @@ class _Maker:
             warnings=(
                 *_warnings(transfer, existing, choice, lacking),
                 *_circumstances(ready, pace),
+                *mapping.order_warnings(transfer, columns, run.write_mode),
                 *self.source.warnings,
                 *([window_module.without_rows(run, self.source)] if is_empty else []),
             ),

@@ -123,8 +123,8 @@ class MergingTarget(merge.SqlTarget):
         source, match = self.qualified(staging), self.key_match(key)
         staged = self._rows_of(staging)
         pruned = match + self._pruning(staging, key)
-        held = [name for name in order_by if name in columns]
-        if held and len(held) == len(order_by):
+        held = merge.comparable(order_by, columns)
+        if held:
             self._delete_superseded(staging, key, held)
         removed = gone = 0
         if deleted:
