@@ -11,17 +11,20 @@ ARG BASE=docker.io/library/python:3.11.16-slim-bookworm@sha256:a36c24f9cbdf4fd0f
 FROM ${BASE} AS dependencies
 # A company's own package index: --build-arg PIP_INDEX_URL=…; nothing of this stage is in the image.
 ARG PIP_INDEX_URL=
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_NO_INPUT=1
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_NO_INPUT=1 UV_LINK_MODE=copy
 RUN python3 -m venv /opt/build && python3 -m venv --without-pip /opt/sid
 # Copied, not mounted: podman and buildah reuse a layer whatever a mounted file holds.
-COPY sidPublisherJob/requirements.txt /tmp/
+COPY sidPublisherJob/installer-requirements.txt script/uv.py /tmp/
 RUN --mount=type=cache,target=/root/.cache/pip \
-    /opt/build/bin/python -m pip --python /opt/sid/bin/python install --quiet --no-compile \
+    /opt/build/bin/python -m pip install --quiet --no-deps --only-binary :all: --require-hashes \
+        -r /tmp/installer-requirements.txt
+COPY sidPublisherJob/requirements.txt /tmp/
+RUN --mount=type=cache,target=/root/.cache/uv \
+    /opt/build/bin/python /tmp/uv.py pip install --quiet --python /opt/sid/bin/python \
         --only-binary :all: --require-hashes -r /tmp/requirements.txt
 # What nothing imports: the packages' own tests, commands, headers and sources, and Arrow's network
-# protocol. Then bytecode that
-# needs no check: files cannot change in an image.
-RUN set -eu; find /opt/sid/bin -type f -delete; \
+# protocol. Then bytecode that needs no check: files cannot change in an image.
+RUN set -eu; find /opt/sid/bin -type f -delete; rm -f /opt/sid/.lock; \
     cd /opt/sid/lib/python3*/site-packages; \
     find . -depth -type d \( -name tests -o -name test \) -exec rm -rf {} +; \
     find . \( -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' -o -name '*.pyi' -o -name '*.h' \
@@ -33,16 +36,17 @@ RUN set -eu; find /opt/sid/bin -type f -delete; \
 # This project, as a wheel, put where it will stand.
 FROM dependencies AS package
 COPY sidPublisherJob/build-requirements.txt /tmp/
-RUN --mount=type=cache,target=/root/.cache/pip \
-    /opt/build/bin/python -m pip install --quiet --only-binary :all: --require-hashes \
-        -r /tmp/build-requirements.txt
+RUN --mount=type=cache,target=/root/.cache/uv \
+    /opt/build/bin/python /tmp/uv.py pip install --quiet --python /opt/build/bin/python \
+        --only-binary :all: --require-hashes -r /tmp/build-requirements.txt
 COPY sidPublisherJob /tmp/project
 RUN set -eu; \
-    /opt/build/bin/python -m pip wheel --quiet --no-deps --no-index --no-build-isolation \
-        --wheel-dir /tmp/wheel /tmp/project; \
-    /opt/build/bin/python -m pip --python /opt/sid/bin/python install --quiet --no-compile \
-        --no-deps --no-index --root /opt/package /tmp/wheel/*.whl; \
-    rm -rf /opt/package/opt/sid/lib/python3*/site-packages/tmg_etl/testing; \
+    /opt/build/bin/uv build --quiet --offline --wheel --no-build-isolation \
+        --python /opt/build/bin/python --out-dir /tmp/wheel /tmp/project; \
+    /opt/build/bin/uv pip install --quiet --offline --no-deps --python /opt/sid/bin/python \
+        --prefix /opt/package/opt/sid /tmp/wheel/*.whl; \
+    rm -rf /opt/package/opt/sid/.lock \
+        /opt/package/opt/sid/lib/python3*/site-packages/tmg_etl/testing; \
     python3 -m compileall -q --invalidation-mode unchecked-hash \
         -s /opt/package/ -p / /opt/package
 

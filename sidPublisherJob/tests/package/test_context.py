@@ -10,8 +10,12 @@ from tests.package import conftest, image_kit
 
 ALLOWED = ("sidPublisherJob/tmg_etl/", "sidPublisherJob/sid_dim_agent/")
 FILES = {
-    f"sidPublisherJob/{name}"
-    for name in ("pyproject.toml", "setup.py", "requirements.txt", "build-requirements.txt")
+    "script/uv.py",
+    "sidPublisherJob/pyproject.toml",
+    "sidPublisherJob/setup.py",
+    "sidPublisherJob/installer-requirements.txt",
+    "sidPublisherJob/requirements.txt",
+    "sidPublisherJob/build-requirements.txt",
 }
 
 
