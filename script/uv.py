@@ -84,7 +84,7 @@ def main() -> None:
     command = [str(pathlib.Path(sys.executable).parent / "uv"), *sys.argv[1:]]
     if settings.get("no-index", "").lower() in ("1", "on", "true", "yes"):
         command.append("--no-index")
-    os.execve(command[0], command, environment)
+    os.execve(command[0], command, environment)  # noqa: S606 - there is nothing to quote
 
 
 if __name__ == "__main__":

@@ -31,7 +31,10 @@ def names(requirements: list[str]) -> set[str]:
 def test_every_declared_dependency_is_locked() -> None:
     runtime = names(DECLARED["project"]["dependencies"])
     assert runtime <= pins("requirements.txt").keys()
-    assert names(DECLARED["dependency-groups"]["dev"]) <= pins("dev-requirements.txt").keys()
+    groups = DECLARED["dependency-groups"]
+    assert names(groups["dev"]) <= pins("dev-requirements.txt").keys()
+    for group in ("chart", "build", "installer"):
+        assert names(groups[group]) <= pins(f"{group}-requirements.txt").keys()
 
 
 def test_development_uses_the_versions_that_run_in_production() -> None:
@@ -51,6 +54,9 @@ def test_development_uses_the_versions_that_run_in_production() -> None:
     [
         "requirements.txt",
         "dev-requirements.txt",
+        "chart-requirements.txt",
+        "build-requirements.txt",
+        "installer-requirements.txt",
         "tests/bigquery/emulator-requirements.txt",
     ],
 )
