@@ -19,6 +19,7 @@ secret: connectors hand over text that `redact` has been through.
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Sequence
 
@@ -327,4 +328,9 @@ def exit_code_of(error: BaseException | None) -> int:
         return error.exit_code
     if isinstance(error, KeyboardInterrupt):
         return EXIT_SIGINT
-    return EXIT_BUG
+    return EXIT_ACCESS if is_refused_file(error) else EXIT_BUG
+
+
+def is_refused_file(error: BaseException) -> bool:
+    """Return whether the file system did not let this user at a file: no bug, wherever it is."""
+    return isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)

@@ -4,9 +4,11 @@ import contextlib
 import pathlib
 import signal
 import sqlite3
+import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 
 import pyarrow as pa
 import pytest
@@ -47,6 +49,21 @@ with kit.opened(pathlib.Path(sys.argv[1])) as target:
             target.swap(kit.SHADOW, kit.NAMES)
     os.kill(os.getpid(), 9)
 """
+
+# Killed in a transaction that has written to the file itself.
+_SPILL = """
+import os, sqlite3, sys
+c = sqlite3.connect(sys.argv[1], isolation_level=None)
+c.execute("PRAGMA cache_size = 10")
+c.execute("BEGIN")
+c.execute("UPDATE more SET n = n + 1, text = 'changed' || text")
+c.execute("DELETE FROM t")
+os.kill(os.getpid(), 9)
+"""
+_NUMBERS = (
+    "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r LIMIT 20000)"
+    " SELECT n, hex(randomblob(50)) AS text FROM r"
+)
 
 
 @pytest.fixture(params=["delete", "wal"])
@@ -122,6 +139,115 @@ def test_another_writer_is_waited_for(path: pathlib.Path) -> None:
         ):
             pass
         assert 0.2 < time.monotonic() - began < 5
+
+
+_HOLD = """
+import sqlite3, sys
+c = sqlite3.connect(sys.argv[1], isolation_level=None)
+c.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def writer(path: pathlib.Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that is in the middle of a transaction."""
+    with kit.python(_HOLD, path) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_a_writer_is_waited_for_as_long_as_a_run_and_named(
+    path: pathlib.Path, writer: subprocess.Popen[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    began = time.monotonic()
+    with kit.connect(path).open_target("t") as target, pytest.raises(errors.LockBusyError) as busy:
+        target.lock("run1", 2.5).__enter__()
+    assert 2.5 <= time.monotonic() - began < 5
+    holder = f"process {writer.pid} (python"
+    assert holder in str(busy.value)
+    said = [record.message for record in caplog.records if "waiting" in record.message]
+    assert len(said) == 1, "once"
+    assert holder in said[0]
+    assert "at most 2.5 s" in said[0]
+
+
+def test_a_stop_is_heard_while_a_writer_is_waited_for(path: pathlib.Path) -> None:
+    connection = kit.connect(path)
+    with (
+        contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other,
+        connection.open_target("t") as target,
+        target.lock("run1", 30),
+    ):
+        target.create_shadow(kit.SHADOW, [])
+        other.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        threading.Timer(0.3, connection.stop.set, [signal.SIGTERM]).start()
+        with pytest.raises(errors.Stopped):
+            target.load(kit.SHADOW, kit.batch(ROWS), ())
+        assert time.monotonic() - began < 1.5
+        # A cleanup waits a moment, too, and then leaves the table to the next run.
+        with pytest.raises(errors.LockBusyError):
+            target.drop(kit.SHADOW)
+        assert time.monotonic() - began < 5
+
+
+def test_a_stop_is_heard_while_the_file_is_opened(path: pathlib.Path) -> None:
+    connection = kit.connect(path)
+    with (
+        contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other,
+        connection.open_target("t") as target,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        threading.Timer(0.3, connection.stop.set, [signal.SIGTERM]).start()
+        with pytest.raises(errors.Stopped):
+            target.lock("run1", 30).__enter__()
+        assert time.monotonic() - began < 1.5
+
+
+def test_what_a_killed_writer_left_is_undone_before_it_is_read(path: pathlib.Path) -> None:
+    kit.sql(path, f"CREATE TABLE more AS {_NUMBERS}")
+    with kit.python(_SPILL, path) as process:
+        assert process.wait() == -signal.SIGKILL
+    assert kit.read(path, table="t").num_rows == 1
+    with kit.connect(path).open_target("t") as target:
+        assert target.describe().indexes == ("ix",)
+
+
+def test_what_a_killed_writer_left_takes_the_right_to_write() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "s.db")
+        kit.sql(path, "CREATE TABLE t (id INTEGER)", f"CREATE TABLE more AS {_NUMBERS}")
+        with kit.python(_SPILL, path) as process:
+            assert process.wait() == -signal.SIGKILL
+        path.chmod(0o444)
+        pathlib.Path(folder).chmod(0o555)
+        for left in pathlib.Path(folder).iterdir():
+            left.chmod(0o444)
+        with user_kit.without_root(), pytest.raises(errors.AccessError, match="may write"):
+            kit.read(path, table="t")
+        pathlib.Path(folder).chmod(0o755)
+
+
+def test_a_shadow_is_dropped_in_little_room(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "s.db"
+    kit.sql(path, "CREATE TABLE t (id INTEGER)")
+    with kit.opened(path) as target:
+        target.create_shadow(kit.SHADOW, [base.Index("ix", ("id",))])
+        numbers = pa.array(range(200_000), pa.int64())
+        target.load(kit.SHADOW, kit.batch(pa.record_batch({"id": numbers})), ())
+        target.finish_load(kit.SHADOW, ())
+        # Its size afterwards is the room that the drop took.
+        target.rows("PRAGMA journal_mode = PERSIST")
+        journal = path.with_name("s.db-journal")
+        journal.unlink(missing_ok=True)
+        target.drop(kit.SHADOW)
+        assert journal.stat().st_size < path.stat().st_size / 50
 
 
 def test_describing_creates_no_file(tmp_path: pathlib.Path) -> None:

@@ -131,8 +131,9 @@ def test_a_user_without_the_rights(
     refuse(77, "denied", place=server)
 
 
-#: Root may write anywhere, unless this capability is taken away.
-_OBEY_MODES = ["setpriv", "--bounding-set=-dac_override"] if os.geteuid() == 0 else []
+#: Root may read and write anywhere, unless these capabilities are taken away.
+_WITHOUT = "--bounding-set=-dac_override,-dac_read_search"
+_OBEY_MODES = ["setpriv", _WITHOUT] if os.geteuid() == 0 else []
 
 
 # --- the files ------------------------------------------------------------------------------------
@@ -149,6 +150,67 @@ def test_a_read_only_target(
     workshop.declare(place.connection)
     place.path.chmod(0o444)
     refuse(77, place.path.name, place=place, before=_OBEY_MODES)
+
+
+@pytest.mark.parametrize("kind", [place_module.DuckDB, place_module.SQLite])
+@pytest.mark.parametrize("closed", ["file", "folder"])
+def test_a_target_that_may_not_be_read(
+    refuse: Refuse,
+    workshop: Workshop,
+    tmp_path: pathlib.Path,
+    kind: type[place_module.DuckDB] | type[place_module.SQLite],
+    closed: str,
+) -> None:
+    folder = tmp_path / "serving"
+    folder.mkdir()
+    place = kind(folder)
+    workshop.declare(place.connection)
+    shut = place.path if closed == "file" else folder
+    shut.chmod(0)
+    plan = ["--plan"] * (closed == "folder")
+    refuse(77, str(shut), arguments=plan, before=_OBEY_MODES)
+    shut.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("shut", "more"),
+    [
+        (".", ""),
+        ("planes.parquet", ""),
+        ("x", "path: '*/*.parquet'"),
+        ("x", "path: x/y/z.parquet"),
+    ],
+)
+def test_a_lake_that_may_not_be_read(
+    refuse: Refuse, here: place_module.Place, workshop: Workshop, shut: str, more: str
+) -> None:
+    if more:
+        text = workshop.config.read_text(encoding="utf-8").replace("table: planes", more)
+        workshop.config.write_text(text, encoding="utf-8")
+    (workshop.lake / "x/y").mkdir(parents=True)
+    for copy in ("x/y/z.parquet", "x/z.parquet"):
+        (workshop.lake / copy).write_bytes((workshop.lake / "planes.parquet").read_bytes())
+    closed = workshop.lake / shut
+    closed.chmod(0)
+    refuse(77, closed.resolve().name, place=here, before=_OBEY_MODES)
+    closed.chmod(0o755)
+
+
+def test_a_folder_of_files_that_may_not_be_written(
+    refuse: Refuse, workshop: Workshop, tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "out").mkdir(mode=0o555)
+    workshop.declare(f"{{type: files, url: '{tmp_path / 'out'}'}}")
+    refuse(77, str(tmp_path / "out"), before=_OBEY_MODES)
+
+
+@pytest.mark.parametrize("kind", ["duckdb", "sqlite"])
+def test_a_folder_in_a_database_s_place(
+    refuse: Refuse, workshop: Workshop, tmp_path: pathlib.Path, kind: str
+) -> None:
+    (tmp_path / "serving").mkdir()
+    workshop.declare(f"{{type: {kind}, url: '{kind}:///{tmp_path / 'serving'}'}}")
+    refuse(78, str(tmp_path / "serving"))
 
 
 @pytest.mark.parametrize("kind", [place_module.DuckDB, place_module.SQLite])

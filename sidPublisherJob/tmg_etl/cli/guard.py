@@ -97,6 +97,10 @@ def failure_of(error: BaseException) -> Failure:
         return Failure(f"stopped by {name}", code, logging.WARNING, error)
     if isinstance(error, errors.TmgEtlError):
         return Failure(f"error: {errors.one_line(str(error))}", code, logging.ERROR, error)
+    if isinstance(error, OSError) and errors.is_refused_file(error):
+        name = errors.one_line(str(error.filename or "a file"))
+        text = f"error: {name}: {error.strerror}; grant this user access to it"
+        return Failure(text, code, logging.ERROR, error)
     words = errors.one_line(str(error))
     text = f"error: unexpected {type(error).__name__}{': ' + words if words else ''}"
     hint = "the traceback is in the log"

@@ -14,14 +14,11 @@ import hashlib
 import os
 import pathlib
 import socket
-import time
 
 from tmg_etl import errors
 from tmg_etl import run as run_module
-from tmg_etl.connectors import lock
+from tmg_etl.connectors import lock, waiting
 
-_SHORTEST_POLL_S = 0.02
-_LONGEST_POLL_S = 0.25
 # What a holder writes is short; a foreign file of that name is not read to its end.
 _HOLDER_BYTES = 200
 
@@ -68,16 +65,9 @@ class FileLock(lock.Lock):
         """
         if self._descriptor is not None:
             raise RuntimeError(f"{self.subject} is locked already by this run")
-        deadline = time.monotonic() + wait_s
-        poll_s = _SHORTEST_POLL_S
+        wait = waiting.Wait(self.subject, wait_s, stop)
         while not self._try(run_id):
-            if stop is not None:
-                stop.check()
-            left_s = deadline - time.monotonic()
-            if left_s <= 0:
-                raise errors.LockBusyError(self.subject, wait_s, self.holder())
-            time.sleep(min(poll_s, left_s))
-            poll_s = min(poll_s * 2, _LONGEST_POLL_S)
+            wait.pause(self.holder)
 
     def check(self) -> None:
         """Ask the file system whether the lock file is still the one that is held.

@@ -27,7 +27,7 @@ from typing import Protocol
 
 from tmg_etl import errors
 from tmg_etl import run as run_module
-from tmg_etl.connectors import lock
+from tmg_etl.connectors import lock, waiting
 
 #: Seconds without a change after which a holder is dead. Long enough for three renewals to fail in
 #: a row (a slow server, a short network cut); short enough that the default `lock_wait_s` of 60 s
@@ -180,17 +180,11 @@ class Lease(lock.Lock):
             raise RuntimeError(f"{self.subject} is locked already by this run")
         record = Record(run_id, socket.gethostname(), os.getpid(), secrets.token_hex(8))
         watch = _Watch(self._ttl_s, self._clock)
-        deadline = self._clock() + wait_s
-        poll_s = _SHORTEST_POLL_S
+        longest_s = min(_LONGEST_POLL_S, max(self._ttl_s / 4, _SHORTEST_POLL_S))
+        wait = waiting.Wait(self.subject, wait_s, stop, longest_poll_s=longest_s, clock=self._clock)
         self.predecessor = None
         while (token := self._try(record, watch)) is None:
-            if stop is not None:
-                stop.check()
-            left_s = deadline - self._clock()
-            if left_s <= 0:
-                raise errors.LockBusyError(self.subject, wait_s, watch.told)
-            time.sleep(min(poll_s, left_s))
-            poll_s = min(poll_s * 2, _LONGEST_POLL_S, max(self._ttl_s / 4, _SHORTEST_POLL_S))
+            wait.pause(lambda: watch.told)
         with self._mutex:
             self._record, self._token, self._is_lost = self._heir(record), token, False
         self._ended.clear()

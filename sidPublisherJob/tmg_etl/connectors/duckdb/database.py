@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -22,12 +22,12 @@ import pyarrow as pa
 from tmg_etl import errors
 from tmg_etl import run as run_module
 from tmg_etl.config import model
+from tmg_etl.connectors import room, waiting
 from tmg_etl.connectors.duckdb import failure
 
 #: Seconds that another process may keep the file before a reader, or whoever did not say how long
 #: to wait, gives up; the same as the default of `lock_wait_s`.
 OPEN_WAIT_S = 60.0
-_POLL_S = 0.1
 _MEMORY = ":memory:"
 # DuckDB's own default is 80 % of the machine; its cache of the file would fill that with the
 # table. Loading four million rows with a primary key worked within 60 MB.
@@ -138,18 +138,17 @@ class Database:
         self, writable: bool, wait_s: float, stop: run_module.StopFlag
     ) -> duckdb.DuckDBPyConnection:
         path, subject = self.location.path, self.location.subject
-        if path is not None and not writable and not path.exists():
+        if path is not None and not writable and not room.is_there(path):
             raise errors.ConfigError(f"there is no DuckDB file {subject}")
-        if path is not None and not path.parent.is_dir():
+        if path is not None and not room.is_there(path.parent):
             raise errors.ConfigError(f"there is no folder {path.parent} for the DuckDB file")
         if path is not None:
             _refuse_sqlite(path, subject)
-        deadline = time.monotonic() + wait_s
+        wait = waiting.Wait(subject, wait_s, stop)
         settings: dict[str, Any] = {"config": dict(self.location.options)}
         if path is not None and not writable:
             settings["read_only"] = True
         while True:
-            stop.check()
             try:
                 return duckdb.connect(_MEMORY if path is None else str(path), **settings)
             except (duckdb.Error, OSError) as error:
@@ -159,10 +158,7 @@ class Database:
                     continue
                 if not failure.is_lock_conflict(error):
                     raise failure.translate(error, subject) from error
-                if time.monotonic() >= deadline:
-                    holder = failure.holder_of(error)
-                    raise errors.LockBusyError(subject, wait_s, holder) from error
-            time.sleep(min(_POLL_S, max(0.0, deadline - time.monotonic())))
+                wait.pause(functools.partial(failure.holder_of, error))
 
 
 def _refuse_sqlite(path: pathlib.Path, subject: str) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
-import time
 from collections.abc import Iterator
 
 from tmg_etl import errors
 from tmg_etl import run as run_module
+from tmg_etl.connectors import waiting
 
-_POLL_S = 0.02
 _HOLDERS: dict[str, str] = {}
 _GUARD = threading.Lock()
 
@@ -33,18 +33,9 @@ class MemoryLock:
         self, run_id: str, wait_s: float, stop: run_module.StopFlag | None = None
     ) -> Iterator[None]:
         """Hold the lock for the length of a ``with`` block; see `filelock.FileLock.acquire`."""
-        deadline = time.monotonic() + wait_s
-        while True:
-            with _GUARD:
-                holder = _HOLDERS.get(self._key)
-                if holder is None:
-                    _HOLDERS[self._key] = run_id
-                    break
-            if stop is not None:
-                stop.check()
-            if time.monotonic() >= deadline:
-                raise errors.LockBusyError(self._subject, wait_s, f"run {holder}")
-            time.sleep(_POLL_S)
+        wait = waiting.Wait(self._subject, wait_s, stop)
+        while (holder := self._try(run_id)) is not None:
+            wait.pause(functools.partial("run {}".format, holder))
         self._is_held = True
         try:
             yield
@@ -52,6 +43,14 @@ class MemoryLock:
             self._is_held = False
             with _GUARD:
                 _HOLDERS.pop(self._key, None)
+
+    def _try(self, run_id: str) -> str | None:
+        """Take the lock if it is free; return who holds it else."""
+        with _GUARD:
+            holder = _HOLDERS.get(self._key)
+            if holder is None:
+                _HOLDERS[self._key] = run_id
+            return holder
 
     def check(self) -> None:
         """Raise `errors.LockLostError` if the lock is not held."""

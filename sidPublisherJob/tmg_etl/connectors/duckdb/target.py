@@ -109,7 +109,7 @@ class DuckDBTarget(dialect.DuckDBDialect):
     def _definition(self) -> catalog.Definition | None:
         if self._known is None:
             path = self._session.location.path
-            if path is not None and not self._session.is_open and not path.exists():
+            if path is not None and not self._session.is_open and not room.is_there(path):
                 return None
             self._opened()
             self._known = self._catalog.definition(self.table)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import glob
 import os
 import pathlib
+import stat
 from collections.abc import Sequence
 from typing import BinaryIO
 
@@ -24,16 +26,16 @@ class Disk(lake.Lake):
 
     def absence(self) -> str | None:
         """Return that the folder does not exist, if so."""
-        if pathlib.Path(self.root).is_dir():
+        if storage.is_folder(pathlib.Path(self.root)):
             return None
         return f"the folder {self.root} does not exist"
 
     def candidates(self, table: str, endings: Sequence[str]) -> list[str]:
         """Return the folder and the files of that name."""
         path = pathlib.Path(self.root, table)
-        found = [f"{path}/"] if path.is_dir() else []
+        found = [f"{path}/"] if storage.is_folder(path) else []
         files = (pathlib.Path(self.root, f"{table}{ending}") for ending in endings)
-        return found + [str(file) for file in files if file.is_file()]
+        return found + [str(file) for file in files if stat.S_ISREG(storage.mode_of(file))]
 
     def names(self, folder: str) -> list[str]:
         """Return the names in a folder."""
@@ -51,18 +53,16 @@ class Disk(lake.Lake):
                 hint="give the bucket as the `url` of a connection of its own",
             )
         full = pathlib.Path(os.path.normpath(self.root / pathlib.Path(path).expanduser()))
-        try:
-            full.exists()
-        except OSError as error:  # a name too long, a folder that may not be searched
-            raise storage.explained(error, errors.shorten(path)) from error
         # A name that exists is that name, whatever brackets or stars are in it.
-        if full.exists() or not glob.has_magic(path):
-            if not full.exists():
+        is_there = storage.mode_of(full) != 0
+        if is_there or not glob.has_magic(path):
+            if not is_there:
                 raise _no_path(full, path, connection)
             return str(full), _found(_expand(full))
         parts = full.parts
         fixed = next(index for index, part in enumerate(parts) if glob.has_magic(part))
         start = pathlib.Path(*parts[:fixed])
+        _require_open(parts, fixed)
         matches = glob.glob(str(full), recursive=True)  # noqa: PTH207 - Path.glob: no ** with dots
         kept: set[pathlib.Path] = set()
         for match in matches:
@@ -99,8 +99,25 @@ class Disk(lake.Lake):
         return path
 
 
+def _require_open(parts: Sequence[str], fixed: int) -> None:
+    """Refuse a folder that may not be read on the way to what a glob means: `glob` leaves it out.
+
+    Args:
+        parts: of the pattern.
+        fixed: how many of them come before the first that is a pattern.
+    """
+    for end in range(fixed, len(parts)):
+        above = str(pathlib.Path(*parts[:end]))
+        for name in glob.iglob(above, recursive=True):  # noqa: PTH207 - as what it stands for
+            folder = pathlib.Path(name)
+            if storage.is_folder(folder) and not os.access(
+                folder, os.R_OK | os.X_OK, effective_ids=True
+            ):
+                raise storage.explained(PermissionError(errno.EACCES, ""), name)
+
+
 def _expand(path: pathlib.Path) -> list[pathlib.Path]:
-    return list(storage.walk(path)) if path.is_dir() else [path]
+    return list(storage.walk(path)) if storage.is_folder(path) else [path]
 
 
 def _found(paths: Sequence[pathlib.Path]) -> list[lake.Found]:

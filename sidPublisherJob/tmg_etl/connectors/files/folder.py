@@ -154,13 +154,13 @@ def require_ours(place: pathlib.Path, table: str) -> dict[str, Any] | None:
         errors.ConfigError: something is there that this program did not write.
     """
     for name in location.candidates_of(place.name)[1:]:
-        if (place.parent / name).exists():
+        if storage.mode_of(place.parent / name):
             raise errors.ConfigError(
                 f"{table}: {place.parent / name} is there, and a source could not tell it from"
                 f" the folder {place.name}/",
                 hint="name another table, or move that file away",
             )
-    if place.is_symlink() or (place.exists() and not place.is_dir()):
+    if place.is_symlink() or (storage.mode_of(place) and not storage.is_folder(place)):
         kind = "a symbolic link" if place.is_symlink() else "a file"
         raise errors.ConfigError(
             f"{table}: {place} is {kind}, expected a folder that this program wrote",
@@ -211,7 +211,7 @@ def put_in_place(shadow: pathlib.Path, place: pathlib.Path, old: pathlib.Path) -
 def recover(place: pathlib.Path, leftovers: Sequence[pathlib.Path]) -> None:
     """Put a replaced folder back if a run died between its two renames."""
     for leftover in leftovers:
-        if not place.exists() and read_manifest(leftover) is not None:
+        if not storage.mode_of(place) and read_manifest(leftover) is not None:
             leftover.rename(place)
             storage.sync(place.parent)
 

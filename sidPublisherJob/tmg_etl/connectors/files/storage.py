@@ -48,6 +48,27 @@ def stamp_of(path: str | pathlib.Path) -> lake.Stamp:
     return lake.Stamp(facts.st_size, facts.st_mtime_ns, str(facts.st_ino))
 
 
+def mode_of(path: pathlib.Path) -> int:
+    """Return the kind and permissions of what is there, as `os.stat` has them; 0: nothing is.
+
+    `pathlib` calls a place that may not be looked at an error, or absent, as its version likes.
+
+    Raises:
+        errors.AccessError: a folder above it may not be searched.
+    """
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    except OSError as error:
+        raise explained(error, errors.shorten(str(path))) from error
+
+
+def is_folder(path: pathlib.Path) -> bool:
+    """Return whether a folder is there; errors as of `mode_of`."""
+    return stat.S_ISDIR(mode_of(path))
+
+
 def walk(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     """Yield every file below a folder that is not hidden; links are followed, loops once.
 
@@ -60,7 +81,10 @@ def walk(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 
     seen: set[tuple[int, int]] = set()
     for place, folders, files in os.walk(folder, onerror=fail, followlinks=True):
-        facts = pathlib.Path(place).stat()
+        try:
+            facts = pathlib.Path(place).stat()
+        except OSError as error:
+            raise explained(error, place) from error
         if (facts.st_dev, facts.st_ino) in seen:
             folders.clear()
             continue
@@ -100,7 +124,7 @@ def explained(error: OSError, subject: str) -> errors.TmgEtlError:
 
 def make_folder(folder: pathlib.Path) -> None:
     """Make a folder and those above it that are missing, and have their names on the disk."""
-    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    missing = [place for place in (folder, *folder.parents) if not mode_of(place)]
     folder.mkdir(parents=True, exist_ok=True)
     for place in missing:
         sync(place.parent)

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import time
 from collections.abc import Iterator
 
 from tmg_etl import errors
+from tmg_etl.connectors import waiting
 from tmg_etl.connectors.mysql import session as session_module
-
-#: Each wait on the server is this short, so that a stop signal is heard.
-_POLL_S = 0.5
 
 
 class Lock:
@@ -53,15 +50,11 @@ class Lock:
             holder.close()
 
     def _acquire(self, holder: session_module.Session, wait_s: float) -> None:
-        deadline = time.monotonic() + wait_s
-        while True:
+        wait = waiting.Wait(self._table, wait_s)
+        # Not waited for by the server, which would not hear a stop.
+        while holder.value("SELECT GET_LOCK(%s, 0)", (self.name,)) != 1:
             holder.check_stop()
-            remaining = deadline - time.monotonic()
-            step = max(0.0, min(_POLL_S, remaining))
-            if holder.value("SELECT GET_LOCK(%s, %s)", (self.name, step)) == 1:
-                return
-            if remaining <= 0:
-                raise errors.LockBusyError(self._table, wait_s, self._describe_holder(holder))
+            wait.pause(lambda: self._describe_holder(holder))
 
     def _describe_holder(self, asking: session_module.Session) -> str | None:
         owner = asking.value("SELECT IS_USED_LOCK(%s)", (self.name,))

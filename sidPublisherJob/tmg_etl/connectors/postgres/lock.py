@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import time
 from collections.abc import Callable, Iterator
 
 import psycopg
 
 from tmg_etl import errors
+from tmg_etl.connectors import waiting
 from tmg_etl.connectors.postgres import session as session_module
-
-_POLL_S = 0.25
 
 _HOLDER = """
 SELECT a.application_name, l.pid, a.usename, host(a.client_addr)
@@ -73,12 +71,9 @@ class TableLock:
             own.close()
 
     def _acquire(self, own: session_module.Session, wait_s: float) -> None:
-        started = time.monotonic()
+        wait = waiting.Wait(self._table, wait_s)
         while not own.value(f"SELECT pg_try_advisory_lock({self._key})"):
-            waited_s = time.monotonic() - started
-            if waited_s >= wait_s:
-                raise errors.LockBusyError(self._table, round(waited_s, 1), self._holder(own))
-            time.sleep(min(_POLL_S, wait_s - waited_s))
+            wait.pause(lambda: self._holder(own))
 
     def _holder(self, own: session_module.Session) -> str | None:
         found = own.rows(_HOLDER.format(match=self._match))

@@ -23,8 +23,9 @@ __all__ = ["SQLiteConnection"]
 class SQLiteConnection(base.Connection):
     """A SQLite file, ``sqlite:///relative.db`` or ``sqlite:////absolute.db``.
 
-    `options`: ``timeout``, seconds to wait for other connections' locks (30 by default). The
-    file's journal mode is left as it is.
+    `options`: ``timeout``, most seconds to wait for other connections' transactions; by default a
+    run waits `lock_wait_s`, two seconds at least, and a reader 30. The file's journal mode is left
+    as it is.
     """
 
     def open_source(

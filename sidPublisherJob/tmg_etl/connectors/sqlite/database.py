@@ -10,17 +10,30 @@ import pathlib
 import sqlite3
 import threading
 import urllib.parse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tmg_etl import errors
 from tmg_etl import run as run_module
 from tmg_etl.config import model
+from tmg_etl.connectors import room, waiting
+from tmg_etl.connectors.sqlite import holder
 
 #: Name of the collation that orders the text of decimals by value.
 DECIMAL_ORDER = "tmg_decimal"
+#: Seconds that a reader waits for other connections unless the option `timeout` says otherwise.
 _BUSY_S = 30.0
+#: Seconds that another connection is always waited for, such as a reader while a run commits.
+_BRIEF_S = 2.0
+#: SQLite's own waiting hears no stop: it is this short, and repeated.
+_ATTEMPT_S = 0.1
 
+# What goes away when the other connection ends its transaction.
+_BUSY = frozenset({"SQLITE_BUSY", "SQLITE_BUSY_RECOVERY", "SQLITE_BUSY_TIMEOUT"})
+# A reader cannot undo what a writer that was killed has left.
+_UNFINISHED = frozenset(
+    {"SQLITE_READONLY_ROLLBACK", "SQLITE_READONLY_RECOVERY", "SQLITE_READONLY_CANTINIT"}
+)
 _TEMPORARY = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL", "SQLITE_SCHEMA"})
 _ACCESS = frozenset({"SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH"})
 _DATA = frozenset({"SQLITE_CONSTRAINT", "SQLITE_MISMATCH", "SQLITE_TOOBIG", "SQLITE_RANGE"})
@@ -33,10 +46,16 @@ _GUARD = threading.RLock()
 
 @dataclasses.dataclass(frozen=True)
 class Location:
-    """Which file is meant, links followed, and how long to wait for other connections."""
+    """Which file is meant, links followed.
+
+    Attributes:
+        path: the file.
+        busy_s: most seconds to wait for other connections; None: a run waits as long as for its
+            lock, a reader half a minute.
+    """
 
     path: pathlib.Path
-    busy_s: float
+    busy_s: float | None
 
 
 def locate(spec: model.Connection, folder: pathlib.Path) -> Location:
@@ -53,7 +72,8 @@ def locate(spec: model.Connection, folder: pathlib.Path) -> Location:
             hint="write sqlite:///file.db, or sqlite:////folder/file.db",
         )
     try:
-        busy_s = float(spec.options.get("timeout", _BUSY_S))
+        timeout = spec.options.get("timeout")
+        busy_s = None if timeout is None else float(timeout)
     except ValueError:
         raise errors.ConfigError(
             f"connection {spec.name!r}: the option timeout is no number of seconds"
@@ -72,7 +92,7 @@ def explained(subject: str, stop: run_module.StopFlag | None = None) -> Iterator
         raise translate(error, subject) from error
 
 
-def code_of(error: BaseException) -> str:
+def code_of(error: BaseException | None) -> str:
     """Return the result code of an error, extended where SQLite has one; empty without one."""
     return str(getattr(error, "sqlite_errorname", ""))
 
@@ -85,6 +105,11 @@ def translate(error: sqlite3.Error, subject: str) -> errors.TmgEtlError:
         return errors.StorageFullError(message)
     if code in _TEMPORARY:
         return errors.TemporaryError(message, hint="another connection uses the file")
+    if code_of(error) in _UNFINISHED:
+        return errors.AccessError(
+            f"{subject}: a writer was killed: what it left must be undone before anybody reads",
+            hint="run it as a user who may write the file and its folder",
+        )
     if code in _ACCESS:
         return errors.AccessError(message)
     if code in _DATA or "decode to UTF-8" in str(error):
@@ -120,6 +145,7 @@ class Session:
         self.stop = stop
         self.is_writable = False
         self.is_shared = False
+        self._wait_s = _BUSY_S if location.busy_s is None else location.busy_s
         self._connection: sqlite3.Connection | None = None
         self._cursors: set[sqlite3.Cursor] = set()
         self._readers: list[Session] = []
@@ -141,29 +167,41 @@ class Session:
             raise RuntimeError(f"the session on {self.subject} is not open")
         return self._connection
 
+    def wait_at_most(self, wait_s: float) -> None:
+        """Wait for other connections as long as a run waits for its lock, two seconds at least.
+
+        The option `timeout` of the connection may shorten that.
+        """
+        most_s = self.location.busy_s
+        wait_s = max(wait_s, _BRIEF_S)
+        self._wait_s = wait_s if most_s is None else min(wait_s, most_s)
+
     def open(self, *, writable: bool = False) -> None:
         """Connect, or connect again when a read-only connection must write.
 
         Raises:
             errors.ConfigError: no such file (unless writable), or not a SQLite file.
             errors.AccessError: the file or its folder may not be written.
+            errors.LockBusyError: another connection kept the file all that time.
         """
         if self._connection is not None and (self.is_writable or not writable):
             return
         self.close()
         path = self.location.path
-        if not writable and not path.exists():
+        if not writable and not room.is_there(path):
             raise errors.ConfigError(f"there is no SQLite file {path}")
-        if not path.parent.is_dir():
+        if not room.is_there(path.parent):
             raise errors.ConfigError(f"there is no folder {path.parent} for the SQLite file")
-        connection = self._connect("rwc" if writable else "ro")
         try:
-            with explained(self.subject):
-                self._prepare(connection, writable)
-        except BaseException:
-            connection.close()
-            raise
-        self._connection, self.is_writable = connection, writable
+            self._open("rwc" if writable else "ro")
+        except errors.AccessError as refused:
+            if writable or code_of(refused.__cause__) not in _UNFINISHED:
+                raise
+            # Undone by whoever reads it first, if he may write.
+            self._open("rw")
+            self.close()
+            self._open("ro")
+        self.is_writable = writable
         if writable:
             with _GUARD:
                 _WRITERS.setdefault(path, []).append(self)
@@ -198,33 +236,78 @@ class Session:
 
     def run(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> int:
         """Execute a statement; return the rows it touched, -1 where SQLite does not say."""
-        connection = self.connection
-        with explained(self.subject, self.stop), self.stop.cancelling(connection.interrupt):
-            return int(connection.execute(sql, parameters).rowcount)
+        return int(self._execute(sql, parameters).rowcount)
 
     def rows(
         self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()
     ) -> list[tuple[Any, ...]]:
         """Return all rows of a small query."""
-        connection = self.connection
-        with explained(self.subject, self.stop), self.stop.cancelling(connection.interrupt):
-            return connection.execute(sql, parameters).fetchall()
+        return self.query(sql, parameters)[1]
+
+    def query(
+        self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()
+    ) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Return the names of a small query's columns, and its rows."""
+        cursor = self._execute(sql, parameters)
+        with self._stoppable():
+            return [column[0] for column in cursor.description or ()], cursor.fetchall()
 
     def chunks(self, sql: str, rows: int) -> Iterator[list[tuple[Any, ...]]]:
         """Yield the rows of a query lazily, at most `rows` at once."""
-        connection = self.connection
-        with explained(self.subject, self.stop), self.stop.cancelling(connection.interrupt):
-            cursor = connection.execute(sql)
+        cursor = self._execute(sql)
         self._cursors.add(cursor)
         try:
             while True:
-                with explained(self.subject, self.stop), self.stop.cancelling(connection.interrupt):
+                with self._stoppable():
                     found = cursor.fetchmany(rows)
                 if not found:
                     return
                 yield found
         finally:
             self._finish(cursor)
+
+    def drop(self, table: str) -> None:
+        """Drop a table if it is there, also when a stop was asked for.
+
+        Args:
+            table: quoted.
+        """
+        connection = self.connection
+        wait = waiting.Wait(self.subject, _BRIEF_S)
+        self.finish_reading()
+        with explained(self.subject):
+            self._patiently(lambda: connection.execute(f"DROP TABLE IF EXISTS {table}"), wait)
+
+    @contextlib.contextmanager
+    def _stoppable(self) -> Iterator[None]:
+        """Have a stop interrupt the block, and raise the driver's errors as ours."""
+        interrupt = self.connection.interrupt
+        with explained(self.subject, self.stop), self.stop.cancelling(interrupt):
+            yield
+
+    def _execute(
+        self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()
+    ) -> sqlite3.Cursor:
+        """Run a statement to its first row."""
+        wait = waiting.Wait(self.subject, self._wait_s, self.stop)
+        connection = self.connection
+        with self._stoppable():
+            return self._patiently(lambda: connection.execute(sql, parameters), wait)
+
+    def _patiently(
+        self, attempt: Callable[[], sqlite3.Cursor], wait: waiting.Wait
+    ) -> sqlite3.Cursor:
+        """Try until other connections let it through."""
+        while True:
+            try:
+                return attempt()
+            except sqlite3.OperationalError as error:
+                if code_of(error) not in _BUSY:
+                    raise
+                wait.pause(self._holder)
+
+    def _holder(self) -> str | None:
+        return holder.of(self.location.path)
 
     def finish_reading(self) -> None:
         """End every unfinished reading on the connection: a table cannot be dropped during one.
@@ -258,6 +341,16 @@ class Session:
             with contextlib.suppress(sqlite3.Error):
                 self.connection.execute("ROLLBACK")
 
+    def _open(self, mode: str) -> None:
+        connection = self._connect(mode)
+        self._connection = connection
+        try:
+            self._prepare(mode)
+        except BaseException:
+            self._connection = None
+            connection.close()
+            raise
+
     def _connect(self, mode: str) -> sqlite3.Connection:
         uri = f"file:{urllib.parse.quote(str(self.location.path))}?mode={mode}"
         with explained(self.subject):
@@ -266,7 +359,7 @@ class Session:
                     uri,
                     uri=True,
                     isolation_level=None,
-                    timeout=self.location.busy_s,
+                    timeout=_ATTEMPT_S,
                     check_same_thread=False,
                 )
             except sqlite3.OperationalError as error:
@@ -281,20 +374,23 @@ class Session:
             return errors.AccessError(f"{path} cannot be {needed}: {error}")
         return translate(error, self.subject)
 
-    def _prepare(self, connection: sqlite3.Connection, writable: bool) -> None:
-        connection.create_collation(DECIMAL_ORDER, _compare_decimals)
+    def _prepare(self, mode: str) -> None:
+        self.connection.create_collation(DECIMAL_ORDER, _compare_decimals)
         # Reads the file's header: what is no database is found here.
-        connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()
-        if not writable:
+        self.rows("SELECT COUNT(*) FROM sqlite_schema")
+        if mode != "rwc":
             return
-        connection.execute("PRAGMA foreign_keys = ON")
+        self.run("PRAGMA foreign_keys = ON")
         # A rename must leave views and triggers alone: they mean the name.
-        connection.execute("PRAGMA legacy_alter_table = ON")
+        self.run("PRAGMA legacy_alter_table = ON")
         # Pages that do not fit the cache would be written before the commit, under a lock that
         # keeps readers out until then; a load commits each batch, so that the cache stays small.
-        connection.execute("PRAGMA cache_spill = OFF")
+        self.run("PRAGMA cache_spill = OFF")
+        # Some builds overwrite whatever is deleted, and journal it first: to drop a shadow would
+        # then take as much memory and disk as it has, which a full disk has not.
+        self.run("PRAGMA secure_delete = FAST")
         # SQLite opens what it may not write as well, and says so at the first change only.
-        connection.execute("BEGIN IMMEDIATE")
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        connection.execute(f"PRAGMA user_version = {int(version)}")
-        connection.execute("ROLLBACK")
+        self.run("BEGIN IMMEDIATE")
+        version = self.rows("PRAGMA user_version")[0][0]
+        self.run(f"PRAGMA user_version = {int(version)}")
+        self.run("ROLLBACK")

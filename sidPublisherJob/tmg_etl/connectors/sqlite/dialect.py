@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from tmg_etl import errors
-from tmg_etl.connectors import base, merge
+from tmg_etl.connectors import base, merge, room
 from tmg_etl.connectors.sqlite import catalog, database
 
 
@@ -109,7 +109,7 @@ class SQLiteDialect(merge.SqlTarget):
 
     def _definition(self) -> catalog.Definition | None:
         if self._known is None:
-            if not self._session.is_open and not self._session.location.path.exists():
+            if not self._session.is_open and not room.is_there(self._session.location.path):
                 return None
             self._known = catalog.read(self._opened(), self.table)
         return self._known

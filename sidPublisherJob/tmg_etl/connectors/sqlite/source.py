@@ -63,11 +63,7 @@ def small_table(
     session: database.Session, statement: str, parameters: Mapping[str, Any]
 ) -> pa.Table:
     """Return the rows of a small query, typed by their values."""
-    connection = session.connection
-    with database.explained(session.subject, session.stop):
-        cursor = connection.execute(statement, parameters)
-        names = [column[0] for column in cursor.description or ()]
-        rows = cursor.fetchall()
+    names, rows = session.query(statement, parameters)
     columns = list(zip(*rows, strict=True)) or [()] * len(names)
     kinds = {int: "integer", float: "real", str: "text", bytes: "blob", type(None): "null"}
     fields = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
@@ -78,8 +79,12 @@ class SQLiteTarget(dialect.SQLiteDialect):
     @contextlib.contextmanager
     def lock(self, run_id: str, wait_s: float) -> Iterator[None]:
         """Hold the target for this run, and the file open for writing."""
+        began = time.monotonic()
         with self._lock.hold(run_id, wait_s, self._session.stop):
+            left_s = max(0.0, wait_s - (time.monotonic() - began))
+            self._session.wait_at_most(left_s)
             self._session.open(writable=True)
+            self._session.wait_at_most(wait_s)
             self._known = None
             yield
 
@@ -189,9 +194,7 @@ class SQLiteTarget(dialect.SQLiteDialect):
     def drop(self, name: str) -> None:
         """Drop a temporary table if it is there, also when a stop was asked for."""
         if self._session.is_open and self._session.is_writable:
-            self._session.finish_reading()
-            with database.explained(self._session.subject):
-                self._session.connection.execute(f"DROP TABLE IF EXISTS {self.quote(name)}")
+            self._session.drop(self.quote(name))
         self._indexes.pop(name, None)
         self._extra.pop(name, None)
 
