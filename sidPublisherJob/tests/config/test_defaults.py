@@ -57,6 +57,7 @@ PROMISED = [
     (model.Transfer, TRANSFER, "batch_rows", 65_536),
     (model.Transfer, TRANSFER, "key", []),
     (model.Transfer, TRANSFER, "omit", []),
+    (model.Transfer, TRANSFER, "reset", []),
     (model.Transfer, TRANSFER, "delta", None),
     (model.Transfer, TRANSFER, "indexes", []),
     (model.Transfer, TRANSFER, "schedule", None),

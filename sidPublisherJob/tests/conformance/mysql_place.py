@@ -37,6 +37,7 @@ class MySQLPlace(conformance.ServerPlace):
                 " ADD CONSTRAINT positive CHECK (id > 0)",
             ),
             "SHOW CREATE TABLE {table}",
+            columns=("n", "at"),
         ),
         "foreign_key_of_it": conformance.Kept(
             (

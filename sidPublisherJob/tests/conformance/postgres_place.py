@@ -38,6 +38,7 @@ class PostgresPlace(conformance.ServerPlace):
             "SELECT column_name, ordinal_position, column_default, is_identity, is_nullable,"
             " obj_description('{table}'::regclass), col_description('{table}'::regclass, 2)"
             " FROM information_schema.columns WHERE table_name = '{table}'",
+            columns=("n", "at"),
         ),
         "indexes_and_constraints": conformance.Kept(
             (

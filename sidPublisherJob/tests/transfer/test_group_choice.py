@@ -20,7 +20,12 @@ DIFF, REPLACE, SWAP = publish.Kind.DIFF, publish.Kind.REPLACE, publish.Kind.SWAP
 
 
 def candidate(
-    name: str, *, blockers: tuple[str, ...] = (), is_new: bool = False, **settings: Any
+    name: str,
+    *,
+    blockers: tuple[str, ...] = (),
+    is_new: bool = False,
+    kept: tuple[str, ...] = (),
+    **settings: Any,
 ) -> group_choice.Candidate:
     """A member with a small table of `id` and `note`."""
     transfer = model.Transfer.model_validate(
@@ -36,7 +41,7 @@ def candidate(
         base.Column(pa.field(column, pa.int64()), "BIGINT") for column in ("id", "note")
     )
     table = base.Table(columns, ("id",), row_estimate=3, swap_blockers=blockers)
-    return group_choice.Candidate(transfer, None if is_new else table, ABLE)
+    return group_choice.Candidate(transfer, None if is_new else table, ABLE, kept)
 
 
 def kinds(*candidates: group_choice.Candidate, mode: run_module.WriteMode = TRUNCATE) -> list[str]:
@@ -52,9 +57,9 @@ def test_tables_that_can_be_renamed_are_swapped_however_small() -> None:
     [
         (candidate("b", blockers=("it has a trigger",)), "break table_b: it has a trigger"),
         (candidate("b", publish="diff"), "b asks for a diff"),
-        (candidate("b", omit=["note"]), "empty the omitted column 'note' of table_b"),
+        (candidate("b", kept=("note",)), "table_b would reset the column 'note', which the source"),
     ],
-    ids=["blocked", "diff", "omitted"],
+    ids=["blocked", "diff", "kept"],
 )
 def test_one_that_cannot_be_renamed_has_all_changed_in_place(
     other: group_choice.Candidate, reason: str
@@ -86,11 +91,10 @@ def test_a_swap_that_a_member_must_have_is_not_given_up(
     assert "b asks for a diff" in str(caught.value)
 
 
-def test_an_omitted_column_without_a_key_is_refused() -> None:
-    members = candidate("a", omit=["note"], key=[], publish="swap"), candidate("b")
-    assert kinds(*members) == ["swap", "swap"]
-    members = candidate("a", omit=["note"], key=[]), candidate("b")
-    with pytest.raises(errors.ConfigError, match="would empty the omitted column 'note'"):
+@pytest.mark.parametrize("settings", [{"key": []}, {"publish": "swap"}])
+def test_a_column_that_somebody_else_fills_is_not_reset(settings: dict[str, Any]) -> None:
+    members = candidate("a", kept=("note",), **settings), candidate("b")
+    with pytest.raises(errors.ConfigError, match="would reset the column 'note', which the source"):
         group_choice.choose(members, TRUNCATE)
 
 

@@ -14,7 +14,7 @@ from tmg_etl.config import model
 from tmg_etl.connectors import base
 from tmg_etl.transfer import mapping, publish
 
-ABLE = base.Capabilities(base.Ingest.TEXT, base.Proof.DATABASE)
+ABLE = base.Capabilities(base.Ingest.TEXT, base.Proof.DATABASE, can_keep=True)
 FILES = base.Capabilities(base.Ingest.ARROW, base.Proof.READ_BACK, can_diff=False, can_merge=False)
 TRUNCATE, DELTA = run_module.WriteMode.TRUNCATE, run_module.WriteMode.DELTA
 SOURCE = pa.schema([("id", pa.int64()), ("name", pa.string()), ("day", pa.date32())])
@@ -64,8 +64,9 @@ def test_columns_come_in_the_order_of_the_target() -> None:
 
 def test_extra_and_missing_columns_are_listed_together() -> None:
     source = pa.schema([("id", pa.int64()), ("name", pa.string()), ("extra", pa.int8())])
+    table = base.Table((*TABLE.columns[:2], column("day", pa.date32(), nullable=False)))
     with pytest.raises(errors.SchemaConflictError) as caught:
-        resolve(transfer(), source)
+        resolve(transfer(), source, table)
     assert "the target lacks the column 'extra'" in str(caught.value)
     assert "the source lacks the column 'day', which has no default" in str(caught.value)
     assert caught.value.exit_code == 78
@@ -107,6 +108,38 @@ def test_omit_names_columns_of_either_side() -> None:
 def test_a_default_fills_what_the_source_lacks() -> None:
     table = base.Table((*TABLE.columns, column("at", pa.timestamp("us"), has_default=True)))
     assert resolve(transfer(), table=table).names == ["name", "id", "day"]
+
+
+def test_columns_that_the_source_lacks_are_the_targets_own() -> None:
+    more = (
+        column("status", pa.string(), has_default=True, nullable=False),
+        column("twice", pa.int64(), is_generated=True),
+        column("note", pa.string()),
+    )
+    columns = resolve(transfer(omit=["day"]), table=base.Table((*TABLE.columns, *more)))
+    assert columns.own == ("day", "status", "note")
+    assert columns.kept(["note"]) == ["day", "status"]
+
+
+def test_what_is_written_as_a_whole_is_not_emptied_without_a_word() -> None:
+    table = base.Table((*TABLE.columns, column("note", pa.string())))
+    for keys in ({"omit": ["note"]}, {"reset": ["note"]}):
+        mapping.resolve(transfer(**keys), SOURCE, table, None, FILES, TRUNCATE)
+    with pytest.raises(errors.SchemaConflictError, match="lacks the column 'note', which has no"):
+        mapping.resolve(transfer(), SOURCE, table, None, FILES, TRUNCATE)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("day", "`reset` names 'day', which the source fills"),
+        ("stats", r"`reset` names 'stats', which the target does not have \(did you mean 'status'"),
+    ],
+)
+def test_only_columns_of_the_targets_own_are_reset(name: str, message: str) -> None:
+    table = base.Table((*TABLE.columns, column("status", pa.string(), has_default=True)))
+    with pytest.raises(errors.SchemaConflictError, match=message):
+        resolve(transfer(reset=[name]), table=table)
 
 
 def test_a_computed_column_cannot_be_published_into() -> None:
@@ -192,8 +225,9 @@ BLOCKED = base.Table(
             "swap",
             "lacks the index by_day",
         ),
-        ({"key": ["id"], "omit": ["name"]}, BIG, ABLE, "diff", "omitted column 'name'"),
-        ({"omit": ["name"], "publish": "swap"}, BIG, ABLE, "swap", "asks for it"),
+        ({"key": ["id"], "omit": ["name"]}, BIG, ABLE, "diff", "reset the column 'name', which"),
+        ({"key": ["id"], "reset": ["name"]}, TABLE, ABLE, "swap", "nothing depends"),
+        ({"reset": ["name"], "publish": "swap"}, BIG, ABLE, "swap", "asks for it"),
         ({"omit": ["name"]}, TABLE, FILES, "swap", "nothing depends"),
         ({"key": ["id"]}, TABLE, FILES, "swap", "nothing depends"),
         ({"key": ["id"], "publish": "swap"}, TABLE, ABLE, "swap", "asks for it"),
@@ -207,7 +241,8 @@ def test_auto_picks_and_says_why(
     kind: str,
     reason: str,
 ) -> None:
-    choice = publish.choose(transfer(**keys), table, capabilities, TRUNCATE)
+    kept = keys.get("omit", [])
+    choice = publish.choose(transfer(**keys), table, capabilities, TRUNCATE, kept)
     assert choice.kind == kind
     assert reason in choice.reason
 
@@ -217,7 +252,9 @@ def test_auto_picks_and_says_why(
     [
         ({"publish": "swap"}, BLOCKED, ABLE, TRUNCATE, "cannot be swapped.*view v"),
         ({"publish": "diff"}, TABLE, ABLE, TRUNCATE, "needs a key"),
-        ({"omit": ["name"]}, TABLE, ABLE, TRUNCATE, "would empty the omitted column 'name'"),
+        ({"omit": ["name"]}, TABLE, ABLE, TRUNCATE, "would reset the column 'name'"),
+        ({"omit": ["name"], "publish": "swap"}, TABLE, ABLE, TRUNCATE, "would reset the column"),
+        ({"omit": ["name"], "keep_previous": "1h"}, TABLE, ABLE, TRUNCATE, "would reset the col"),
         ({"publish": "diff", "key": ["id"]}, TABLE, FILES, TRUNCATE, "needs a database"),
         ({}, TABLE, ABLE, DELTA, "declares no `delta:`"),
         ({"key": ["id"], "delta": {"cursor": "day"}}, TABLE, FILES, DELTA, "truncate only"),
@@ -231,4 +268,4 @@ def test_what_cannot_be_published_is_refused(
     message: str,
 ) -> None:
     with pytest.raises(errors.ConfigError, match=message):
-        publish.choose(transfer(**keys), table, capabilities, mode)
+        publish.choose(transfer(**keys), table, capabilities, mode, keys.get("omit", []))

@@ -61,6 +61,7 @@ def _lines(plan: plan_module.Plan) -> list[str]:
     lines += [*_circumstances(plan), "columns"]
     lines += [f"  {column}" for column in plan.columns]
     lines += [f"  + {column} (would be added to the target)" for column in plan.added]
+    lines += [f"  {column} (the source lacks it)" for column in plan.own]
     lines += [f"  + index {name} (would be built)" for name in plan.indexes_built]
     lines += [f"lacking   {privilege}" for privilege in plan.privileges_missing]
     lines += [f"in the way  {session}" for session in plan.in_the_way]

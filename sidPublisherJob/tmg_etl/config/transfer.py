@@ -223,6 +223,12 @@ class Transfer(Policy):
     omit: strict.Names = Field(
         default=[], description="Source columns that are not published. Default none."
     )
+    reset: strict.Names = Field(
+        default=[],
+        description="Target columns that the source lacks and that a swap may set to their "
+        "default. Default none: rows whose key stays keep what somebody else wrote there, so that "
+        "a full refresh is a diff.",
+    )
     delta: DeltaSpec | None = Field(
         default=None,
         description="How the mode delta works. None (default): only truncate is possible.",

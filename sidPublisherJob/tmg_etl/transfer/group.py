@@ -52,7 +52,12 @@ class Group(nest.Nest[pipeline.TransferPipeline]):
         """Choose how all are published; return in which order those are written that are."""
         active = [one for one in self.members if one.choice.kind is not publish.Kind.NONE]
         candidates = [
-            group_choice.Candidate(one.run.transfer, one.target.describe(), one.target.capabilities)
+            group_choice.Candidate(
+                one.run.transfer,
+                one.target.describe(),
+                one.target.capabilities,
+                one.columns.kept(one.run.transfer.reset),
+            )
             for one in active
         ]
         for one, choice in zip(

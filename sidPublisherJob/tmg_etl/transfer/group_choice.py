@@ -30,11 +30,18 @@ class Candidate:
         transfer: declared.
         table: its target; None when there is none yet.
         capabilities: of the target.
+        kept: its columns that somebody else fills.
     """
 
     transfer: model.Transfer
     table: base.Table | None
     capabilities: base.Capabilities
+    kept: Sequence[str] = ()
+
+    def choice(self, write_mode: run_module.WriteMode) -> publish.Choice:
+        """Return how it would be published alone."""
+        mode = mode_of(self.transfer, write_mode)
+        return publish.choose(self.transfer, self.table, self.capabilities, mode, self.kept)
 
 
 def mode_of(transfer: model.Transfer, write_mode: run_module.WriteMode) -> run_module.WriteMode:
@@ -54,10 +61,7 @@ def choose(
     Raises:
         errors.ConfigError: what a member asks for cannot be done, or not with the others.
     """
-    alone = [
-        publish.choose(one.transfer, one.table, one.capabilities, mode_of(one.transfer, write_mode))
-        for one in candidates
-    ]
+    alone = [one.choice(write_mode) for one in candidates]
     if len(candidates) < 2:
         return alone
     reason = _in_place_because(candidates, alone, write_mode)
@@ -92,16 +96,15 @@ def _in_place_because(
             return f"a rename would break {table}: {'; '.join(one.table.swap_blockers)}"
         if one.transfer.publish == "diff":
             return f"{one.transfer.name} asks for a diff"
-        kept = publish.kept_columns(one.transfer, one.table)
-        if kept and choice.kind is not publish.Kind.SWAP:
-            return f"a rename would empty the omitted column {kept[0]!r} of {table}"
+        if one.kept and choice.kind is not publish.Kind.SWAP:
+            return f"a rename of {table} would reset {publish.own_columns(one.kept)}"
     return None
 
 
 def _in_place(one: Candidate, reason: str, write_mode: run_module.WriteMode) -> publish.Choice:
     transfer = one.transfer
     if mode_of(transfer, write_mode) is run_module.WriteMode.DELTA:
-        return publish.choose(transfer, one.table, one.capabilities, write_mode)
+        return one.choice(write_mode)
     # A delta keeps no previous table of anything; what is kept of the last full refresh stays.
     is_delta = write_mode is run_module.WriteMode.DELTA
     for key, is_asked in (
@@ -114,12 +117,6 @@ def _in_place(one: Candidate, reason: str, write_mode: run_module.WriteMode) -> 
                 f" {reason}",
                 hint=f"remove it from {transfer.name}, or take {transfer.name} out of the group",
             )
-    kept = [] if one.table is None else publish.kept_columns(transfer, one.table)
-    if kept and not transfer.key:
-        raise errors.ConfigError(
-            f"a full refresh of {transfer.target.table} would empty the omitted column {kept[0]!r}",
-            hint="declare `key:` to keep it",
-        )
     is_diff = bool(transfer.key) and one.capabilities.can_diff
     kind = publish.Kind.DIFF if is_diff else publish.Kind.REPLACE
     return publish.Choice(kind, f"{_TOGETHER}{reason}")

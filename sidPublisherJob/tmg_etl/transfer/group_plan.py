@@ -127,7 +127,13 @@ class _Asked:
             transfer = member.run.transfer
             with nest.open_first(member.run) as target:
                 found = target.describe()
-                candidates.append(group_choice.Candidate(transfer, found, target.capabilities))
+                member.target = target
+                with member.open_source() as source:
+                    columns = pipeline.resolve_columns(member.run, source, target)
+                kept = columns.kept(transfer.reset)
+                candidates.append(
+                    group_choice.Candidate(transfer, found, target.capabilities, kept)
+                )
                 if found is not None:
                     references[target.table] = target.references()
         choices = group_choice.choose(candidates, self.write_mode)

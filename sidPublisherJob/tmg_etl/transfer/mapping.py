@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -42,6 +43,7 @@ class Mapping:
         added: columns that `schema: evolve` adds to the target.
         read: the source's columns to read.
         required: columns that may not be null.
+        own: columns of the target that the run does not fill: somebody else does.
         is_new: the target does not exist yet.
     """
 
@@ -50,7 +52,12 @@ class Mapping:
     added: pa.Schema
     read: tuple[str, ...]
     required: frozenset[str]
+    own: tuple[str, ...]
     is_new: bool
+
+    def kept(self, reset: Sequence[str]) -> list[str]:
+        """Return the columns that a publish must leave as they are, `reset` not among them."""
+        return [name for name in self.own if name not in reset]
 
     @property
     def names(self) -> list[str]:
@@ -66,7 +73,7 @@ class Mapping:
 def nothing(*, is_new: bool) -> Mapping:
     """Return the mapping of a pipeline of which it is not known what it writes."""
     none = pa.schema([])
-    return Mapping(none, none, none, read=(), required=frozenset(), is_new=is_new)
+    return Mapping(none, none, none, read=(), required=frozenset(), own=(), is_new=is_new)
 
 
 def resolve(
@@ -101,13 +108,13 @@ def resolve(
     if capabilities.folds_case:
         _refuse_case(transfer, published, table)
     misnamed = [] if transfer.schema_ == "evolve" else [_lack(field.name, table) for field in added]
-    # Without this, a nullable column would be emptied without a word by every full refresh.
     misnamed += [
         f"the source lacks the column {column.name!r}, which has no default"
         for column in table.columns
-        if column.name not in source.names
-        and column.name not in transfer.omit
+        if column.name not in {*source.names, *transfer.omit, *transfer.reset}
         and not (column.has_default or column.is_generated)
+        # Null is a default. Where the table is written as a whole, it would be everybody's.
+        and not (column.field.nullable and capabilities.can_diff)
     ]
     if mistyped or misnamed:
         hints = [_TYPE_HINT] * bool(mistyped) + [_NAME_HINT] * bool(misnamed)
@@ -201,6 +208,11 @@ def _mapping(
             if field.name in needed and field.name not in names
         ]
     required = {field.name for field in columns if not field.nullable} | set(transfer.key)
+    own = [
+        column.name
+        for column in table.columns
+        if column.name not in published and not column.is_generated
+    ]
     used = columns if write_mode is run_module.WriteMode.TRUNCATE else staged
     return Mapping(
         columns=pa.schema(columns),
@@ -208,6 +220,7 @@ def _mapping(
         added=pa.schema(extended),
         read=tuple(field.name for field in used),
         required=frozenset(required),
+        own=tuple(own),
         is_new=is_new,
     )
 
@@ -239,6 +252,7 @@ def _require_known(
     wanted = [("key", name) for name in transfer.key]
     wanted += [("omit", name) for name in transfer.omit if name not in held]
     wanted += [("indexes", name) for index in transfer.indexes for name in index.columns]
+    _refuse_reset(transfer, source, existing)
     if transfer.delta:
         wanted.append(("delta.cursor", transfer.delta.cursor))
         wanted += [("delta.order_by", name) for name in transfer.delta.order_by]
@@ -253,6 +267,28 @@ def _require_known(
     raise errors.SchemaConflictError(
         transfer.target.table, phrases, hint=f"its columns are {errors.listed(source.names)}"
     )
+
+
+def _refuse_reset(transfer: model.Transfer, source: pa.Schema, existing: base.Table | None) -> None:
+    """Refuse names in `reset` that are no columns of the target's own."""
+    if existing is None:
+        return
+    held = [column.name for column in existing.columns]
+    own = [name for name in held if name not in source.names or name in transfer.omit]
+    phrases = []
+    for name in transfer.reset:
+        if name in own:
+            continue
+        near = difflib.get_close_matches(name, own, n=1)
+        suggestion = f" (did you mean {near[0]!r}?)" if near else ""
+        what = "which the source fills" if name in held else "which the target does not have"
+        phrases.append(f"`reset` names {name!r}, {what}{suggestion}")
+    if phrases:
+        raise errors.SchemaConflictError(
+            transfer.target.table,
+            phrases,
+            hint=f"columns of the target that the source lacks: {errors.listed(own) or 'none'}",
+        )
 
 
 def _refuse_hidden(transfer: model.Transfer, source: pa.Schema) -> None:

@@ -92,7 +92,11 @@ class TransferPipeline(etl.TMGETL):
             self.run.warn(warning)
         self.choose(
             publish.choose(
-                self.run.transfer, existing, self.target.capabilities, self.run.write_mode
+                self.run.transfer,
+                existing,
+                self.target.capabilities,
+                self.run.write_mode,
+                self.columns.kept(self.run.transfer.reset),
             )
         )
         self._note_reading()

@@ -38,6 +38,7 @@ class Plan:
         verify: what would be compared.
         columns: ``name: source type -> target type``.
         added: columns that would be added to the target.
+        own: columns of the target that the source lacks, and whether they stay or are reset.
         indexes_built: indexes that the target lacks and a swap would build.
         creates: whether the target would be created.
         rows: rows that the run would insert, update, delete and leave, as it will report them.
@@ -69,6 +70,7 @@ class Plan:
     verify: str
     columns: tuple[str, ...]
     added: tuple[str, ...]
+    own: tuple[str, ...]
     indexes_built: tuple[str, ...]
     creates: bool
     rows: rehearsal.Changes
@@ -187,7 +189,13 @@ class _Maker:
         existing = self.target.describe()
         columns = self._columns(existing)
         if choice is None:
-            choice = publish.choose(transfer, existing, self.target.capabilities, run.write_mode)
+            choice = publish.choose(
+                transfer,
+                existing,
+                self.target.capabilities,
+                run.write_mode,
+                columns.kept(transfer.reset),
+            )
         window = window_of(run)
         lacking = _lacking(transfer, existing)
         pipeline.ask_for_latest(run, self.source)
@@ -214,6 +222,7 @@ class _Maker:
             verify=transfer.verify,
             columns=_column_lines(self.source, columns),
             added=tuple(f"{field.name} {field.type}" for field in columns.added),
+            own=_own_lines(columns, choice, transfer),
             indexes_built=lacking if choice.kind is publish.Kind.SWAP else (),
             creates=columns.is_new,
             rows=counted.changes,
@@ -280,6 +289,19 @@ def _column_lines(source: base.Source, columns: mapping.Mapping) -> tuple[str, .
         for field in columns.columns
         if field.name not in columns.added.names
     )
+
+
+def _own_lines(
+    columns: mapping.Mapping,
+    choice: publish.Choice,
+    transfer: model.Transfer,
+) -> tuple[str, ...]:
+    # Without a key, no row is known to be the one that was there.
+    all_new = choice.kind in (publish.Kind.SWAP, publish.Kind.REPLACE)
+    some_new = choice.kind is publish.Kind.REPLACE_WINDOW and not transfer.key
+    what = "reset to its default" if all_new else "kept"
+    what = "reset to its default in the window" if some_new else what
+    return tuple(f"{name}: {what}" for name in columns.own)
 
 
 def _lacking(transfer: model.Transfer, existing: base.Table | None) -> tuple[str, ...]:

@@ -49,8 +49,16 @@ def choose(
     table: base.Table | None,
     capabilities: base.Capabilities,
     write_mode: run_module.WriteMode,
+    kept: Sequence[str] = (),
 ) -> Choice:
     """Return how a run publishes.
+
+    Args:
+        transfer: declared.
+        table: the target; None when there is none yet.
+        capabilities: of the target.
+        write_mode: truncate or delta.
+        kept: columns of the target that somebody else fills (`mapping.Mapping.kept`).
 
     Raises:
         errors.ConfigError: what the transfer asks for cannot be done to this target.
@@ -60,14 +68,18 @@ def choose(
     able_to_diff = capabilities.can_diff and bool(transfer.key)
     if table is None:
         return Choice(Kind.SWAP, "the target is new")
+    # Nobody else fills a column of a folder of files: it is written as a whole.
+    kept = kept if capabilities.can_diff else ()
     if transfer.keep_previous is not None:
-        return _choose_keeping(transfer, table, capabilities)
+        return _choose_keeping(transfer, table, capabilities, kept)
     if transfer.publish == "swap":
         if table.swap_blockers:
             raise errors.ConfigError(
                 f"{transfer.target.table} cannot be swapped: {'; '.join(table.swap_blockers)}",
                 hint="write `publish: auto` or `publish: diff`",
             )
+        if kept:
+            raise _emptying(transfer, kept, "`publish: auto` to keep what it holds")
         return Choice(Kind.SWAP, "the transfer asks for it")
     if transfer.publish == "diff":
         if not able_to_diff:
@@ -77,15 +89,10 @@ def choose(
                 hint="declare `key:`" if capabilities.can_diff else "write `publish: swap`",
             )
         return Choice(Kind.DIFF, "the transfer asks for it")
-    # Nobody else fills a column of a folder of files: it is written as a whole.
-    kept = kept_columns(transfer, table) if capabilities.can_diff else []
     if kept:
         if able_to_diff:
-            return Choice(Kind.DIFF, f"a rename would empty the omitted column {kept[0]!r}")
-        raise errors.ConfigError(
-            f"a full refresh of {transfer.target.table} would empty the omitted column {kept[0]!r}",
-            hint="declare `key:` to keep it, or write `publish: swap` if that is meant",
-        )
+            return Choice(Kind.DIFF, f"a rename would reset {own_columns(kept)}")
+        raise _emptying(transfer, kept, "the `key:` to keep what it holds")
     if table.swap_blockers:
         kind = Kind.DIFF if able_to_diff else Kind.REPLACE
         return Choice(kind, f"a rename would break it: {'; '.join(table.swap_blockers)}")
@@ -97,36 +104,45 @@ def choose(
     # would collide on the way.
     # And a table that may hold a key twice cannot be mended by changing rows by their key.
     is_exact = not table.unique_keys and table.is_unique_over(transfer.key)
+    is_exact = is_exact and not transfer.reset
     if able_to_diff and is_small and is_exact:
         return Choice(Kind.DIFF, f"the table is small (about {table.row_estimate:,} rows)")
     return Choice(Kind.SWAP, "nothing depends on the table's identity")
 
 
+def own_columns(kept: Sequence[str]) -> str:
+    """Return columns that the source lacks, in words."""
+    word = "column" if len(kept) == 1 else "columns"
+    return f"the {word} {errors.listed([repr(name) for name in kept])}, which the source lacks"
+
+
+def _emptying(transfer: model.Transfer, kept: Sequence[str], instead: str) -> errors.ConfigError:
+    return errors.ConfigError(
+        f"a full refresh of {transfer.target.table} would reset {own_columns(kept)}",
+        hint=f"write {instead}, or `reset: [{', '.join(kept)}]` if that is meant",
+    )
+
+
 def _choose_keeping(
-    transfer: model.Transfer, table: base.Table, capabilities: base.Capabilities
+    transfer: model.Transfer,
+    table: base.Table,
+    capabilities: base.Capabilities,
+    kept: Sequence[str],
 ) -> Choice:
     """Return the swap that leaves a previous table; nothing else does."""
     reasons = list(table.swap_blockers)
-    reasons += [
-        f"the omitted column {name!r} would be emptied" for name in kept_columns(transfer, table)
-    ]
+    hint = "write `keep_previous: null` in the transfer"
+    if kept:
+        reasons.append(f"it would reset {own_columns(kept)}")
+        hint += f", or `reset: [{', '.join(kept)}]` if that is meant"
     if not capabilities.can_keep:
         reasons = ["this kind of target keeps no replaced tables"]
     if reasons:
         raise errors.ConfigError(
             f"`keep_previous` needs a swap of {transfer.target.table}: {'; '.join(reasons)}",
-            hint="write `keep_previous: null` in the transfer",
+            hint=hint,
         )
     return Choice(Kind.SWAP, f"the replaced table is kept for {transfer.keep_previous}")
-
-
-def kept_columns(transfer: model.Transfer, table: base.Table) -> list[str]:
-    """Return the target's columns that the transfer omits: somebody else fills them."""
-    return [
-        column.name
-        for column in table.columns
-        if column.name in transfer.omit and not column.is_generated
-    ]
 
 
 def _choose_delta(transfer: model.Transfer, capabilities: base.Capabilities) -> Choice:

@@ -1,4 +1,4 @@
-"""Alterations: what somebody else makes of a table while a run loads is not undone by its swap."""
+"""What others make of a table, its columns and indexes, is not undone by a full refresh."""
 # ruff: noqa: D102 - a test's name says what it checks
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _NAMES = run_module.TemporaryNames("20240310000000aaaaaaaaaaaa")
 
 
 class AlterationConformance:
-    """A definition that changed since the shadow was made stops every swap, and stays."""
+    """What somebody else added stays; a definition that changed meanwhile stops every swap."""
 
     profile: ClassVar[type[profile_module.SqlPlace]]
 
@@ -44,6 +44,24 @@ class AlterationConformance:
         found = target_place.query(f"SELECT id, name, extra FROM {table} ORDER BY id")
         assert found == [(1, "n1", 7), (2, "n2", 7)]
         assert target.leftovers() == set()
+
+    def test_what_others_write_into_a_column_of_their_own_stays(
+        self, target: publication.Publication, target_place: profile_module.SqlPlace
+    ) -> None:
+        table = target_place.quote(target.table)
+        target_place.execute(f"ALTER TABLE {table} ADD status varchar(9) DEFAULT 'new'")
+        target_place.execute(f"UPDATE {table} SET status = 'done' WHERE id = 1")
+        written = f"SELECT id, status FROM {table} ORDER BY id"
+        # An index that is missing is a reason for a swap.
+        wanted = {"indexes": [{"name": f"new_{target.table}", "columns": ["id"]}]}
+        assert target.publish(numbered(1, 3), **wanted).publish == "diff"
+        assert target_place.query(written) == [(1, "done"), (3, "new")]
+        for asked in ({"publish": "swap"}, {"keep_previous": "1h"}):
+            error = target.refuse(numbered(1), errors.ConfigError, **asked)
+            assert "would reset the column 'status', which the source lacks" in str(error)
+            assert "`reset: [status]`" in str(error)
+        assert target.publish(numbered(1, 3), reset=["status"]).publish == "swap"
+        assert target_place.query(written) == [(1, "new"), (3, "new")]
 
     @pytest.mark.parametrize("step", ["swap", "keep", "group", "rollback"])
     def test_an_index_stays(

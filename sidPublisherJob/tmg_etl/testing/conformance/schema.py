@@ -80,14 +80,21 @@ class SchemaConformance(suite.TargetSuite):
         published.publish(rows, publish=publish)
         assert published.rows(schema=rows.schema) == wanted
 
-    def test_columns_that_only_the_target_has_are_listed(
+    def test_columns_that_only_the_target_has_stay_or_are_listed(
         self, published: publication.Publication
     ) -> None:
-        rows = pa.table({"id": [3]})
-        error = published.refuse(rows, errors.SchemaConflictError)
-        assert "name" in str(error)
-        published.publish(rows, omit=["name"])
-        assert held(published) == [(3, None)]
+        rows = pa.table({"id": [2, 3]})
+        if self.profile.traits.holds("diff"):
+            published.publish(rows)
+            assert held(published) == [(2, "n2"), (3, None)]
+            error = published.refuse(rows, errors.ConfigError, publish="swap")
+            assert "reset: [name]" in str(error)
+            published.publish(rows, publish="swap", reset=["name"])
+        else:
+            error = published.refuse(rows, errors.SchemaConflictError)
+            assert "name" in str(error)
+            published.publish(rows, omit=["name"])
+        assert held(published) == [(2, None), (3, None)]
 
     def test_columns_are_matched_by_name(
         self, published: publication.Publication, publish: str

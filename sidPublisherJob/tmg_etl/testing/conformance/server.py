@@ -33,12 +33,14 @@ class Kept:
         facts: query whose rows must be the same after a publish.
         reads: query that must give the `id` of every published row; None when there is none.
         may_block_swap: a swap may refuse the table because of it; `publish: auto` may not.
+        columns: names of columns that it adds, which a swap is told to reset.
     """
 
     setup: tuple[str, ...]
     facts: str
     reads: str | None = None
     may_block_swap: bool = False
+    columns: tuple[str, ...] = ()
 
 
 class ServerPlace(profile.SqlPlace):
@@ -75,7 +77,8 @@ class ServerConformance(suite.TargetSuite):
         before = _facts(place, facts)
         assert before, "the profile's own query finds nothing to keep"
         # The key 1 stays: another table may refer to it.
-        outcome = target.run(numbered(1, 7, 8, 9, text="m"), publish=how)
+        rows, reset = numbered(1, 7, 8, 9, text="m"), thing.columns if how == "swap" else ()
+        outcome = target.run(rows, publish=how, reset=list(reset))
         if thing.may_block_swap and how == "swap" and outcome.error is not None:
             assert isinstance(outcome.error, errors.ConfigError)
             assert held(target) == [(1, "n1"), (2, "n2"), (3, "n3")]
