@@ -103,7 +103,10 @@ def mode(text: str) -> run.WriteMode:
 
 
 def number(text: str | int | None, option: str) -> int | None:
-    """Return a whole number above zero; invoke hands over text where the default is no number."""
+    """Return a whole number above zero.
+
+    Invoke hands over text where the default is no number, and ends in a traceback where it is.
+    """
     if text is None:
         return None
     if not str(text).isdigit() or int(text) == 0:
@@ -228,9 +231,11 @@ def promote(
 
 
 @task
-def prune_images(c: invoke.Context, keep: int = 5, env: str = "dev", dry_run: bool = False) -> None:
+def prune_images(
+    c: invoke.Context, keep: str = "5", env: str = "dev", dry_run: bool = False
+) -> None:
     """Remove old versions that nothing runs."""
-    for version in release.prune(ROOT, env, keep, dry_run=dry_run):
+    for version in release.prune(ROOT, env, number(keep, "--keep"), dry_run=dry_run):
         print(f"{'would remove' if dry_run else 'removed'} {version}")
 
 
