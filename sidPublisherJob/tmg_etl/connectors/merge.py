@@ -114,6 +114,7 @@ class SqlTarget(sql.SqlDialect):
         source, match = self.qualified(shadow), self.key_match(key)
         if self._lacks_target():
             return base.Changes(inserted=self._count(source))
+        self.settle_plans(shadow, key)
         inside = self.window_condition(window)
         if window is not None and part is not base.Part.DELETE:
             self._refuse_keys_outside(source, key, match, inside)
@@ -164,6 +165,7 @@ class SqlTarget(sql.SqlDialect):
         kept = f" WHERE NOT COALESCE(({deleted}\n), 1 = 0)" if deleted else ""
         if self._lacks_target():
             return base.Changes(inserted=self._count(f"{source}{kept}"))
+        self.settle_plans(staging, key)
         if part is base.Part.DELETE:
             return base.Changes(deleted=self._delete_marked(staging, key, deleted))
         held = comparable(order_by, [name for name in columns if self._holds(name)])

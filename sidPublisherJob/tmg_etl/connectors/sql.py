@@ -178,6 +178,14 @@ class SqlDialect(base.Target):
     def prepare_keys(self, staging: str, key: Sequence[str]) -> None:
         """Make lookups by key fast in a staging table that is now unique over it."""
 
+    def settle_plans(self, staging: str, key: Sequence[str]) -> None:
+        """Keep what follows from being planned so that it costs more than the rows it touches.
+
+        Args:
+            staging: a staging table or shadow, unique over the key.
+            key: by which it is compared with the target.
+        """
+
     def rename(self, old: str, new: str) -> None:
         """Rename a temporary table."""
         self.run(f"ALTER TABLE {self.qualified(old)} RENAME TO {self.quote(new)}")

@@ -20,6 +20,10 @@ _HAS_LOOKUP3 = (
     " AND hashtextextended('tmg_etl', 0) = 2113161740275937766"
 )
 
+#: A target of at most so many times the size of what is staged is read as a whole: a guess, where
+#: reading in one go and looking up each key cost about the same.
+_WHOLE_TIMES = 10
+
 
 class PostgresDialect(merge.SqlTarget):
     """A target's driver, its clauses, and what is known of the tables that they name.
@@ -101,6 +105,21 @@ class PostgresDialect(merge.SqlTarget):
         """Let the planner know how many rows are staged; it then joins by hash without an index."""
         self.run(f"ANALYZE {self.qualified(staging)}")
 
+    def settle_plans(self, staging: str, key: Sequence[str]) -> None:
+        """Rule out the nested loop, but where each turn of it is one lookup in a unique index.
+
+        The planner takes a table that was empty when it planned for empty, and so loops over what
+        the same statement is inserting; one whose statistics are old is no better known.
+        """
+        table = self.describe()
+        can_look_up = table is not None and table.is_unique_over(key)
+        held, staged = map(_size, map(self.qualified, (self.table, staging)))
+        self.rows(
+            "SELECT set_config('enable_nestloop', CASE"
+            f" WHEN {can_look_up} AND {held} > {_WHOLE_TIMES} * {staged} THEN 'on' ELSE 'off' END,"
+            f" {not self.is_rehearsing})"
+        )
+
     def _rewrite_latest(
         self, staging: str, columns: Sequence[str], key: Sequence[str], order_by: Sequence[str]
     ) -> int:
@@ -153,3 +172,10 @@ class PostgresDialect(merge.SqlTarget):
     def _forget(self) -> None:
         self._is_described = False
         self._typed.clear()
+
+
+def _size(place: str) -> str:
+    """Return the expression of a table's bytes, those of its partitions with it."""
+    name = session_module.literal(place)
+    parts = f"SELECT sum(pg_relation_size(relid)) FROM pg_partition_tree({name})"
+    return f"greatest(pg_relation_size({name}), ({parts}))"
