@@ -8,8 +8,8 @@ from __future__ import annotations
 import abc
 import datetime
 import re
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -19,6 +19,9 @@ from tmg_etl.connectors import base
 #: Alias of the table whose rows are merged; no user's table has this name, as one might have `s`.
 STAGED = "_tmg_staged_rows"
 
+_Found = TypeVar("_Found")
+#: How often a table is looked at that is replaced meanwhile.
+_LOOKS = 5
 _PLACEHOLDER = re.compile(r"\{execution_date(?::([^{}]*))?\}")
 
 
@@ -75,6 +78,47 @@ def window_sql(column: str, kind: pa.DataType, window: base.CursorWindow, *, zon
         f"the cursor {window.column!r} is of type {kind}",
         hint="a cursor is a date, a timestamp, or YYYYMMDD as integer or text",
     )
+
+
+class ReplacedError(errors.TemporaryError):
+    """A table was replaced or dropped between two statements that look at it."""
+
+    def __init__(self, table: str) -> None:
+        super().__init__(
+            f"{table} was replaced or dropped while it was looked at",
+            hint="run again when no other run publishes it",
+        )
+
+
+def steadily(table: str, look: Callable[[], _Found], identity: Callable[[], object]) -> _Found:
+    """Return what several statements say of a table that was one and the same for all of them.
+
+    Args:
+        table: as messages name it.
+        look: asks the catalogue; repeated when the table was replaced meanwhile.
+        identity: returns what a replacement changes; None: there is no such table.
+
+    Raises:
+        ReplacedError: it was replaced each time.
+    """
+    before = identity()
+    for _ in range(_LOOKS):
+        failure: Exception | None = None
+        try:
+            found = look()
+        except Exception as error:  # noqa: BLE001 - a mixture of two tables fails anyhow
+            failure = error
+        try:
+            after = identity()
+        except errors.TmgEtlError as error:
+            # As in a transaction that has failed.
+            raise failure or error from error
+        if after == before and not isinstance(failure, ReplacedError):
+            if failure is not None:
+                raise failure
+            return found
+        before = after
+    raise ReplacedError(table)
 
 
 class SqlDialect(base.Target):

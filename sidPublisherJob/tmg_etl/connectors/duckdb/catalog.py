@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from tmg_etl import errors
-from tmg_etl.connectors import base
+from tmg_etl.connectors import base, sql
 from tmg_etl.connectors.duckdb import database, datatype, source
 
 # ``CREATE TABLE schema.name(``, each part quoted where DuckDB finds that it must be.
@@ -79,6 +79,17 @@ class Catalog:
         Raises:
             errors.ConfigError: there is a view of that name.
         """
+        return sql.steadily(table, lambda: self._definition(table), lambda: self._identity(table))
+
+    def _identity(self, table: str) -> object:
+        # Its number is another after the file was opened again.
+        return self._session.rows(
+            "SELECT table_name, sql FROM duckdb_tables() WHERE database_name = current_database()"
+            " AND lower(schema_name) = lower(?) AND lower(table_name) = lower(?)",
+            [self._schema, table],
+        )
+
+    def _definition(self, table: str) -> Definition | None:
         found = self._session.rows(
             "SELECT table_name, sql, comment, estimated_size FROM duckdb_tables()"
             " WHERE database_name = current_database()"

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from tmg_etl import errors
-from tmg_etl.connectors import base
+from tmg_etl.connectors import base, sql
 from tmg_etl.connectors.mysql import session as session_module
 from tmg_etl.connectors.mysql import type as type_module
 
@@ -73,7 +73,21 @@ def read(session: session_module.Session, database: str, name: str) -> Entry | N
 
     Raises:
         errors.ConfigError: a view or a sequence has that name, or a column type cannot be carried.
+        sql.ReplacedError: it was replaced each time that it was looked at.
     """
+
+    def identity() -> str | None:
+        if not exists(session, database, name):
+            return None
+        try:
+            return _definition(_created(session, database, name), ())
+        except errors.ConfigError:
+            return None
+
+    return sql.steadily(name, lambda: _read(session, database, name), identity)
+
+
+def _read(session: session_module.Session, database: str, name: str) -> Entry | None:
     found = session.rows(
         "SELECT TABLE_TYPE, ENGINE, TABLE_ROWS, AUTO_INCREMENT FROM information_schema.TABLES"
         " WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s",
@@ -82,6 +96,9 @@ def read(session: session_module.Session, database: str, name: str) -> Entry | N
     if not found:
         return None
     table_type, engine, estimate, next_number = found[0]
+    if table_type is None or (engine is None and table_type != "VIEW"):
+        # The list of tables was made before this one was opened, and it had gone by then.
+        raise sql.ReplacedError(name)
     if table_type not in {"BASE TABLE", "SYSTEM VERSIONED"}:
         raise errors.ConfigError(
             f"{session.place}: {name} is a {str(table_type).lower()}, not a table"

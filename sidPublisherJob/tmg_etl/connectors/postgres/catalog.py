@@ -7,7 +7,7 @@ import dataclasses
 import pyarrow as pa
 
 from tmg_etl import errors
-from tmg_etl.connectors import base
+from tmg_etl.connectors import base, sql
 from tmg_etl.connectors.postgres import kind
 from tmg_etl.connectors.postgres import session as session_module
 
@@ -69,7 +69,12 @@ def find(session: session_module.Session, schema: str | None, table: str) -> Rel
 
     Raises:
         errors.ConfigError: the name is too long to exist.
+        sql.ReplacedError: it was replaced each time that it was looked at.
     """
+    return sql.steadily(table, lambda: _find(session, schema, table), lambda: None)
+
+
+def _find(session: session_module.Session, schema: str | None, table: str) -> Relation | None:
     session_module.require_name(table)
     name = session_module.quote(table)
     if schema is not None:
@@ -98,6 +103,9 @@ def find(session: session_module.Session, schema: str | None, table: str) -> Rel
     if not found:
         return None
     oid, space, relname, relkind, rows, size_bytes, is_usable = found[0]
+    if None in (rows, size_bytes, is_usable):
+        # Sizes and rights are those of now: null for what has gone since the statement began.
+        raise sql.ReplacedError(f"{space}.{relname}")
     if not is_usable:
         raise errors.AccessError(
             f"{session.place}: permission denied for schema {space}",
@@ -313,7 +321,8 @@ UNION ALL (SELECT DISTINCT pg_describe_object(classid, objid, objsubid) || ' dep
 def swap_blockers(session: session_module.Session, relation: Relation) -> tuple[str, ...]:
     """Return why replacing the table would lose or break something, one phrase each."""
     found = session.rows(_BLOCKERS.format(oid=relation.oid))
-    return tuple(str(phrase) for (phrase,) in found)
+    # Null: what it names has just gone.
+    return tuple(str(phrase) for (phrase,) in found if phrase is not None)
 
 
 # Each line: one fact that an ALTER, a COMMENT or a GRANT changes, and whether the copy takes it

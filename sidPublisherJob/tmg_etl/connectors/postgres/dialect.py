@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from tmg_etl import errors
-from tmg_etl.connectors import base, merge
+from tmg_etl.connectors import base, merge, sql
 from tmg_etl.connectors.postgres import catalog, kind, loader
 from tmg_etl.connectors.postgres import session as session_module
 
@@ -150,20 +150,26 @@ class PostgresDialect(merge.SqlTarget):
     def describe(self) -> base.Table | None:
         """Return what the catalogue says of the target, or None."""
         if not self._is_described:
-            relation = self._relation()
-            if relation is None:
-                self._described = None
-            else:
-                catalog.require_table(relation)
-                self._described = catalog.describe(self._session, relation)
-                self._needs_override = bool(
-                    self._session.rows(
-                        "SELECT 1 FROM pg_catalog.pg_attribute WHERE attidentity = 'a'"
-                        f" AND attrelid = {relation.oid} LIMIT 1"
-                    )
-                )
+            self._described = sql.steadily(self.table, self._describe, self._oid)
             self._is_described = True
         return self._described
+
+    def _describe(self) -> base.Table | None:
+        relation = self._relation()
+        if relation is None:
+            return None
+        catalog.require_table(relation)
+        self._needs_override = bool(
+            self._session.rows(
+                "SELECT 1 FROM pg_catalog.pg_attribute WHERE attidentity = 'a'"
+                f" AND attrelid = {relation.oid} LIMIT 1"
+            )
+        )
+        return catalog.describe(self._session, relation)
+
+    def _oid(self) -> int | None:
+        relation = self._relation()
+        return relation.oid if relation else None
 
     def _relation(self) -> catalog.Relation | None:
         self._loader.finish()

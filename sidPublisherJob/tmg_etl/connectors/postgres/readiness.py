@@ -107,10 +107,12 @@ def _in_the_way(
 def _needed_bytes(
     session: session_module.Session, relation: catalog.Relation, intent: base.Intent
 ) -> int | None:
+    # Null for a table that has just gone.
     total, table = session.rows(
-        "SELECT pg_total_relation_size(oid), pg_table_size(oid) FROM pg_class WHERE oid = %s::oid",
-        [relation.oid],
+        "SELECT pg_total_relation_size(%s::oid), pg_table_size(%s::oid)", [relation.oid] * 2
     )[0]
+    if total is None or table is None:
+        return None
     # A copy that is only compared has its keys; a staging table has no index.
     size = int(total if intent.renames else table)
     if intent.rows is None or not relation.rows:

@@ -62,6 +62,12 @@ def read(session: database.Session, table: str) -> Definition | None:
     Raises:
         errors.ConfigError: it is a view, or a virtual table.
     """
+    # One state for all questions: another connection may replace the table between two.
+    with session.reading():
+        return _read(session, table)
+
+
+def _read(session: database.Session, table: str) -> Definition | None:
     found = session.rows(
         "SELECT type, name, sql FROM sqlite_schema"
         " WHERE lower(name) = lower(?) AND type IN ('table', 'view')",

@@ -335,6 +335,18 @@ class Session:
             self.rollback()
             raise
 
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Hold one state of the file for the statements of a block, within a transaction or not."""
+        if self.connection.in_transaction:
+            yield
+            return
+        self.run("BEGIN")
+        try:
+            yield
+        finally:
+            self.rollback()
+
     def rollback(self) -> None:
         """Undo what is not committed; also when a stop was asked for."""
         if self.connection.in_transaction:

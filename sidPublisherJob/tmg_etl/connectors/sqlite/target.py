@@ -279,13 +279,12 @@ class SQLiteTarget(dialect.SQLiteDialect):
             rows = found.table.row_estimate
             # Not every build of SQLite has this table.
             with contextlib.suppress(errors.TmgEtlError):
-                size = int(
-                    self.rows(
-                        "SELECT SUM(pgsize) FROM dbstat WHERE aggregate = TRUE AND name IN"
-                        " (SELECT name FROM sqlite_schema WHERE lower(tbl_name) = lower(?))",
-                        [self.table],
-                    )[0][0]
-                )
+                # None where the table has just gone.
+                size = self.rows(
+                    "SELECT SUM(pgsize) FROM dbstat WHERE aggregate = TRUE AND name IN"
+                    " (SELECT name FROM sqlite_schema WHERE lower(tbl_name) = lower(?))",
+                    [self.table],
+                )[0][0]
         return room.readiness(self._session.location.path, size, rows, intent)
 
     @contextlib.contextmanager
