@@ -86,7 +86,10 @@ def test_every_command_exists_and_has_these_options(
             for option in (part.split("=")[0] for part in given if part.startswith("--")):
                 assert f"{option}=" in shown.stdout or f"{option} " in shown.stdout, line
         elif program.startswith("script/"):
-            assert (image_kit.ROOT / program).is_file(), line
+            known = (image_kit.ROOT / program).read_text()
+            assert all(re.search(rf"^ +{part}\b.*\)", known, re.MULTILINE) for part in arguments), (
+                line
+            )
         else:
             assert (pathlib.Path(task_kit.INVOKE).parent / pathlib.Path(program).name).is_file()
 
@@ -103,6 +106,20 @@ def test_it_is_built_once_tested_first_and_deployed_from_the_main_branch_only() 
     assert parts[branch - 2 : branch + 2] == ["when", "{", "branch", "'main'"]
     pushes = next(i for i, part in enumerate(parts) if "deploy-docker-image" in part)
     assert branch < pushes
+
+
+def test_main_is_built_once_a_month_and_told_then_what_is_behind() -> None:
+    parts = [part for _, part in tokens("Jenkinsfile")]
+    cron = parts.index("cron")
+    assert parts[cron - 2 : cron + 8] == [
+        "triggers", "{", "cron", "(", "env.BRANCH_NAME", "=", "=", "'main'", "?", "'H 5 1 * *'",
+    ]  # fmt: skip
+    timer = parts.index("triggeredBy")
+    check = parts.index("'script/update-requirements --check'")
+    assert parts[timer + 1] == "'TimerTrigger'"
+    assert "stage" not in parts[timer:check]
+    assert parts[check - 2 : check] == ["{", "sh"]
+    assert "catchError" in parts[timer:check]
 
 
 def test_promotion_is_checked_then_approved_then_done() -> None:
