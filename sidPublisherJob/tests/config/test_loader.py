@@ -341,3 +341,19 @@ def _python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False
     )
+
+
+@pytest.mark.parametrize(
+    "connection",
+    ["{type: files, url: a}", "{type: bigquery, project: p, dataset: d}"],
+)
+def test_a_table_of_files_or_bigquery_may_have_a_dot(
+    tmp_path: pathlib.Path, connection: str
+) -> None:
+    file = tmp_path / "c.yaml"
+    place = "{connection: a, table: s2.t}"
+    file.write_text(
+        f"connections: {{a: {connection}}}\n"
+        f"transfers: {{t: {{source: {place}, target: {place}}}}}\n"
+    )
+    assert loader.load(str(file)).transfer("t").target.table == "s2.t"

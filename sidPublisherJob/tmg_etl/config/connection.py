@@ -99,13 +99,19 @@ class SqlConnection(Connection):
     schema_: strict.Name | None = Field(
         default=None,
         alias="schema",
-        description="Schema of tables that are named without one. None (default): the one that the "
-        "database uses for this user.",
+        description="Schema of its tables; on mysql, the database instead of the url's. None "
+        "(default): the one that the database uses for this user.",
     )
 
     @pydantic.model_validator(mode="after")
     def _check_url(self) -> SqlConnection:
         rule.database_url(self.type, self.url)
+        if self.type == "sqlite" and self.schema_ is not None:
+            raise rule.fault(
+                f"found the schema {self.schema_!r} for type sqlite, which has no schemas",
+                "remove it",
+                at=("schema",),
+            )
         return self
 
 

@@ -263,6 +263,10 @@ def _check_connections(
                 problem.help_for(spec.connection, list(connections), "connections in this file"),
                 at=(name, place, "connection"),
             )
+        if spec.table is not None and "." in spec.table:
+            _check_dotted(
+                name, place, spec.table, _behind(connections[spec.connection], connections)
+            )
     kind = _behind(connections[transfer.source.connection], connections).type
     for key in sorted({"path", "format", "columns", "csv"} & transfer.source.model_fields_set):
         if kind != "files" and getattr(transfer.source, key) is not None:
@@ -270,6 +274,28 @@ def _check_connections(
     for key in sorted({"read", "maximum_bytes_billed"} & transfer.source.model_fields_set):
         if kind != "bigquery" and getattr(transfer.source, key) is not None:
             raise _misplaced(name, key, kind, "bigquery")
+
+
+def _check_dotted(name: str, place: str, table: str, connection: AnyConnection) -> None:
+    """Refuse a schema before a table's name: it would be part of the name, in another schema."""
+    if not isinstance(connection, SqlConnection):
+        return
+    before, _, plain = table.rpartition(".")
+    schema = before.rpartition(".")[2]
+    hint = f"did you mean `table: {problem.render_key(plain)}`"
+    if connection.type == "sqlite":
+        hint += "? A SQLite file has no schemas"
+    else:
+        key = f"`schema: {problem.render_key(schema)}`"
+        hint += f" on a connection with {key}, {connection.name} or one more like it?"
+    if place == "source":
+        hint += "; a table that is called so is read by a `query:`"
+    raise rule.fault(
+        f"found {problem.describe(table)}, expected a name without a dot: the schema stands in the"
+        " connection",
+        hint,
+        at=(name, place, "table"),
+    )
 
 
 def _misplaced(name: str, key: str, kind: str, expected: str) -> Exception:

@@ -105,7 +105,8 @@ class TargetSpec(strict.Strict):
 
     connection: strict.Name = Field(description="Key in `connections`.")
     table: Annotated[strict.Name, BeforeValidator(rule.target_table)] = Field(
-        description="Table; its schema is the connection's. On files: a folder under its `url`."
+        description="Table; its schema is the connection's, so that a database's name has no dot. "
+        "On files: a folder under its `url`."
     )
 
 
