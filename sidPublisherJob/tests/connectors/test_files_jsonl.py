@@ -144,6 +144,18 @@ def test_a_declared_column_may_be_absent(tmp_path: pathlib.Path) -> None:
     assert rows(found) == [{"note": None, "a": 1}]
 
 
+def test_declared_columns_stay_where_the_lines_have_them(tmp_path: pathlib.Path) -> None:
+    declared = {"gone": "int64", "doc": "json", "day": "date"}
+    found = lines(
+        tmp_path,
+        '{"id": 1, "doc": {"x": 1}, "name": "a"}',
+        '{"id": 2, "day": null}',
+        columns=declared,
+    )
+    # A declared one that no line has comes last: nobody knows where it belongs.
+    assert found.schema().names == ["id", "doc", "name", "day", "gone"]
+
+
 def test_byte_order_mark_crlf_and_no_last_newline(tmp_path: pathlib.Path) -> None:
     assert column(written(tmp_path, '\ufeff{"a": 1}\r\n{"a": 2}', "t.jsonl")) == [1, 2]
 

@@ -121,7 +121,7 @@ class JsonLinesFormat:
 
     def _find_schema(self, files: Sequence[location.File]) -> pa.Schema:
         limit = max(_SAMPLE_LINES_OF_FILE, _SAMPLE_LINES // len(files))
-        found: dict[str, list[Any]] = {name: [] for name in self._declared(files[0])}
+        found: dict[str, list[Any]] = {}
 
         def first_objects(file: location.File) -> list[dict[str, Any]]:
             lines = _objects(file)
@@ -133,6 +133,8 @@ class JsonLinesFormat:
             for line in first:
                 for key, value in line.items():
                     found.setdefault(key, []).append(value)
+        for name in self._declared(files[0]):
+            found.setdefault(name, [])
         if not found:
             raise errors.DataError(
                 f"{files[0].name}: the source is empty: no object tells its columns",
