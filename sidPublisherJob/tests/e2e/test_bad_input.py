@@ -12,6 +12,7 @@ import pytest
 
 from tests.e2e import conftest
 from tests.e2e import place as place_module
+from tmg_etl.cli import pipeline
 
 Refuse = Callable[..., str]
 Workshop = conftest.Workshop
@@ -289,3 +290,34 @@ def test_a_delta_with_equal_versions(
     rows = [(*row, 15706) for row in (*conftest.ROWS, (3, 31, "again"))]
     workshop.fill(rows, conftest.SCHEMA.append(day))
     refuse(65, "id='3'", place=place, mode="delta")
+
+
+@pytest.mark.parametrize("mode", ["truncate", "delta"])
+@pytest.mark.parametrize("transfer", ["dim_plane", "nightly"])
+@pytest.mark.parametrize(
+    "connection",
+    ['{type: duckdb, url: "duckdb:///new.duckdb"}', '{type: sqlite, url: "sqlite:///new.db"}'],
+)
+def test_a_run_that_could_not_begin_leaves_no_file(
+    workshop: Workshop,
+    capfd: pytest.CaptureFixture[str],
+    connection: str,
+    transfer: str,
+    mode: str,
+) -> None:
+    more = "publish_group: nightly" if transfer == "nightly" else DELTA
+    workshop.declare(connection, f"{more}\n    omit: [day]")
+    day = pa.field("day", pa.date32())
+    (workshop.lake / "planes.parquet").unlink()
+    before = {path.relative_to(workshop.folder) for path in workshop.folder.rglob("*")}
+    arguments = ["20130101", transfer, mode, str(workshop.config)]
+    assert pipeline.main(arguments) == 78
+    assert "no table 'planes'" in capfd.readouterr().err
+    workshop.fill([(*row, 15706) for row in conftest.ROWS], conftest.SCHEMA.append(day))
+    before.add(pathlib.Path("lake/planes.parquet"))
+    text = workshop.config.read_text(encoding="utf-8")
+    workshop.config.write_text(text.replace("key: [id]", "key: [di]"), encoding="utf-8")
+    assert pipeline.main(arguments) == 78
+    assert {path.relative_to(workshop.folder) for path in workshop.folder.rglob("*")} == before
+    workshop.config.write_text(text, encoding="utf-8")
+    assert pipeline.main(arguments) == 0

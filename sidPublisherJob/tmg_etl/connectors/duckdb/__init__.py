@@ -44,7 +44,7 @@ class DuckDBConnection(base.Connection):
         return source.DuckDBSource(self._session(), spec, execution_date, self.spec.schema_)
 
     def open_target(self, table: str) -> target.DuckDBTarget:
-        """Return the target; the file is opened for writing when it is locked."""
+        """Return the target; the file is opened for writing when it is locked, or made."""
         return target.DuckDBTarget(self._session(), table, self.spec.schema_)
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:

@@ -201,6 +201,12 @@ class Session:
         return self._cursor is not None
 
     @property
+    def exists(self) -> bool:
+        """Return whether there is such a file, or it is a database in memory."""
+        path = self.location.path
+        return path is None or room.is_there(path)
+
+    @property
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """Return the driver's connection, free of open results."""
         self.finish_reading()

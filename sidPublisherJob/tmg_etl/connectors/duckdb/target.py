@@ -34,7 +34,8 @@ class DuckDBTarget(dialect.DuckDBDialect):
     and readers in this process see their own snapshot.
 
     Args:
-        session: of its own; opened for writing by `lock`, else for reading when it is needed.
+        session: of its own; opened for writing by `lock` or `create`, else for reading when it is
+            needed.
         table: the target's name; its case is ignored, as DuckDB does.
         schema: database schema; None is ``main``.
     """
@@ -58,6 +59,7 @@ class DuckDBTarget(dialect.DuckDBDialect):
         # What the target was when a shadow of it was made.
         self._made_from: dict[str, catalog.Definition | None] = {}
         self._is_guest = False
+        self._wait_s = database.OPEN_WAIT_S
         identity = f"{self._schema}.{table}".lower()
         subject = f"{table} of {session.subject}"
         self._lock: filelock.FileLock | memorylock.MemoryLock
@@ -77,11 +79,12 @@ class DuckDBTarget(dialect.DuckDBDialect):
 
     @contextlib.contextmanager
     def lock(self, run_id: str, wait_s: float) -> Iterator[None]:
-        """Hold the target for this run, and the file open for writing."""
+        """Hold the target for this run, and the file, if it is there, open for writing."""
         began = time.monotonic()
         with self._lock.hold(run_id, wait_s, self._session.stop):
-            left_s = max(0.0, wait_s - (time.monotonic() - began))
-            self._session.open(writable=True, wait_s=left_s)
+            self._wait_s = max(0.0, wait_s - (time.monotonic() - began))
+            if self._session.exists:
+                self._session.open(writable=True, wait_s=self._wait_s)
             self._known = None
             yield
 
@@ -91,6 +94,8 @@ class DuckDBTarget(dialect.DuckDBDialect):
 
     def sweep(self, names: run_module.TemporaryNames) -> list[str]:
         """Drop the temporary tables of every run beside this target."""
+        if not self._session.is_open and not self._session.exists:
+            return []
         self._session.open(writable=True)
         found = [
             name for kind in _KINDS for name in self._catalog.names(names.prefix(kind, self.table))
@@ -108,8 +113,7 @@ class DuckDBTarget(dialect.DuckDBDialect):
 
     def _definition(self) -> catalog.Definition | None:
         if self._known is None:
-            path = self._session.location.path
-            if path is not None and not self._session.is_open and not room.is_there(path):
+            if not self._session.is_open and not self._session.exists:
                 return None
             self._opened()
             self._known = self._catalog.definition(self.table)
@@ -134,7 +138,9 @@ class DuckDBTarget(dialect.DuckDBDialect):
     def create(
         self, name: str, schema: pa.Schema, key: Sequence[str], indexes: Sequence[base.Index]
     ) -> None:
-        """Create a table with `key` as its primary key."""
+        """Create a table with `key` as its primary key, in a new file where there is none."""
+        # Not before: a run that finds nothing to publish would leave an empty file.
+        self._session.open(writable=True, wait_s=self._wait_s)
         lines = [
             f"{self.quote(column.name)} {column.native}"
             f"{'' if column.field.nullable else ' NOT NULL'}"

@@ -37,7 +37,7 @@ class SQLiteConnection(base.Connection):
         )
 
     def open_target(self, table: str) -> target.SQLiteTarget:
-        """Return the target; the file is opened for writing when it is locked."""
+        """Return the target; the file is opened for writing when it is locked, or made."""
         return target.SQLiteTarget(database.locate(self.spec, self.folder), table, self.stop)
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:

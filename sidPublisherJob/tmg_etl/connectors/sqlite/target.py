@@ -35,7 +35,8 @@ class SQLiteTarget(dialect.SQLiteDialect):
     other tables that mention the name mean the new table.
 
     Args:
-        location: the file; opened for writing by `lock`, else for reading when it is needed.
+        location: the file; opened for writing by `lock` or `create`, else for reading when it is
+            needed.
         table: the target's name; its case is ignored, as SQLite does.
         stop: interrupts statements.
         session: of another table of the file, which closes it; None is one of its own.
@@ -78,12 +79,13 @@ class SQLiteTarget(dialect.SQLiteDialect):
 
     @contextlib.contextmanager
     def lock(self, run_id: str, wait_s: float) -> Iterator[None]:
-        """Hold the target for this run, and the file open for writing."""
+        """Hold the target for this run, and the file, if it is there, open for writing."""
         began = time.monotonic()
         with self._lock.hold(run_id, wait_s, self._session.stop):
             left_s = max(0.0, wait_s - (time.monotonic() - began))
             self._session.wait_at_most(left_s)
-            self._session.open(writable=True)
+            if room.is_there(self._session.location.path):
+                self._session.open(writable=True)
             self._session.wait_at_most(wait_s)
             self._known = None
             yield
@@ -94,6 +96,8 @@ class SQLiteTarget(dialect.SQLiteDialect):
 
     def sweep(self, names: run_module.TemporaryNames) -> list[str]:
         """Drop the temporary tables of every run beside this target."""
+        if not self._session.is_open and not room.is_there(self._session.location.path):
+            return []
         self._session.open(writable=True)
         found = [
             name
@@ -120,7 +124,9 @@ class SQLiteTarget(dialect.SQLiteDialect):
     def create(
         self, name: str, schema: pa.Schema, key: Sequence[str], indexes: Sequence[base.Index]
     ) -> None:
-        """Create a table with `key` as its primary key."""
+        """Create a table with `key` as its primary key, in a new file where there is none."""
+        # Not before: a run that finds nothing to publish would leave an empty file.
+        self._session.open(writable=True)
         planned = self.planned(schema, key)
         lines = [
             f"{self.quote(column.name)} {column.native}"
