@@ -130,6 +130,12 @@ def lint(c: invoke.Context, dry_run: bool = False) -> None:
 
 
 @task
+def check(c: invoke.Context, dry_run: bool = False) -> None:
+    """Check lint and the tests without servers."""
+    command.run([str(ROOT / "script" / "check")], dry_run=dry_run)
+
+
+@task
 def test(c: invoke.Context, arguments: str = "", dry_run: bool = False) -> None:
     """Run the tests."""
     command.run([str(ROOT / "script" / "test"), *arguments.split()], dry_run=dry_run)

@@ -9,6 +9,9 @@ project=$root/sidPublisherJob
 # shellcheck disable=SC2034
 venv=$root/.venv
 
+# Where bytecode may not be kept, each of the many processes of a test or a demo compiles every module.
+unset PYTHONDONTWRITEBYTECODE
+
 say() { printf '%s\n' "$*" >&2; }
 
 die() {

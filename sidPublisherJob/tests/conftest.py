@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 ON_REQUEST = ("cluster", "gcp")
 """Marks of what runs only when `-m` names it: it needs something that no test can start."""
 
+NOT_IN_CHECK = ("postgres", "mariadb", "bigquery", "image", "slow")
+"""Marks of what `script/check` has no time for: it needs a server, or is long."""
 
 _TEMPORARY = "tmg-tests-"
 
@@ -34,6 +36,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--full",
         action="store_true",
         help="the whole matrix, unmemoised: a rerun after every fault; feeds docs/guarantees.md",
+    )
+    parser.addoption(
+        "--check",
+        action="store_true",
+        help="what needs no server, DuckDB's conformance, and one run killed at each statement",
     )
     parser.addoption(
         "--slowest",
@@ -85,11 +92,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     asked = str(config.getoption("markexpr"))
     unasked = [mark for mark in ON_REQUEST if mark not in asked]
     gone = {item for item in items if any(item.get_closest_marker(mark) for mark in unasked)}
+    if config.option.check:
+        gone |= _left_out_of_check(items)
     if gone:
         config.hook.pytest_deselected(items=list(gone))
         items[:] = [item for item in items if item not in gone]
     # Where several processes share them, nobody may be left with a long one at the end.
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def _left_out_of_check(items: list[pytest.Item]) -> set[pytest.Item]:
+    """Return what `script/check` leaves to `script/test`."""
+    gone, killed = set(), None
+    for item in items:
+        marks = {mark for mark in NOT_IN_CHECK if item.get_closest_marker(mark)}
+        if killed is None and item.path.match("crash/test_kill.py") and marks == {"slow"}:
+            killed = item
+        elif marks or (item.path.match("conformance/*") and "duckdb" not in item.path.name):
+            gone.add(item)
+    return gone
 
 
 @pytest.hookimpl(wrapper=True)

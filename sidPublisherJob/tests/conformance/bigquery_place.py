@@ -58,6 +58,12 @@ class BigQueryPlace(conformance.SqlPlace):
     def _names(self) -> set[str]:
         return {str(item.table_id) for item in self.raw.list_tables(self.place)}
 
+    def drop_all_but(self, *beginnings: str) -> None:
+        """Drop every table whose name begins with none of these."""
+        for item in self.raw.list_tables(self.place):
+            if not item.table_id.startswith(beginnings):
+                self.raw.delete_table(item, not_found_ok=True)
+
     def dump(self, table: str) -> list[str]:
         # A name that BigQuery does not take would not even lead to a table's address.
         if table not in self._names():

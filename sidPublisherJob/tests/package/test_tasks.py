@@ -14,8 +14,9 @@ from tmg_etl.launch import environment
 
 PROMISED = {
     "make-docker-image", "test-docker-local", "deploy-docker-image", "local-deploy-gke",
-    "download-keys", "lint", "test", "check-release", "versions", "promote", "prune-images",
-    "delete-failed-container-image", "render", "run-gke", "backfill", "status", "logs", "cancel",
+    "download-keys", "lint", "check", "test", "check-release", "versions", "promote",
+    "prune-images", "delete-failed-container-image", "render", "run-gke", "backfill", "status",
+    "logs", "cancel",
 }  # fmt: skip
 NAME = "europe-west1-docker.pkg.dev/acme-datalake/sid/sidpublisherjob"
 
@@ -77,8 +78,8 @@ def test_engine_base_and_own_options_can_be_chosen(checkout: task_kit.Checkout) 
 
 def test_a_dry_run_prints_the_command_and_runs_nothing(checkout: task_kit.Checkout) -> None:
     checkout.fake("docker", "helm", "gcloud", "kubectl")
-    for task in ("make-docker-image", "test-docker-local", "local-deploy-gke", "lint", "test",
-                 "check-release", "deploy-docker-image", "delete-failed-container-image",
+    for task in ("make-docker-image", "test-docker-local", "local-deploy-gke", "lint", "check",
+                 "test", "check-release", "deploy-docker-image", "delete-failed-container-image",
                  "versions", "render", "status", "logs"):  # fmt: skip
         done = checkout.invoke(task, "--dry-run")
         assert done.returncode == 0, f"{task}: {done.stderr}"
