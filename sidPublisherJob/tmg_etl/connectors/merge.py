@@ -120,9 +120,7 @@ class SqlTarget(sql.SqlDialect):
             self._refuse_keys_outside(source, key, match, inside)
         deleted = 0
         if part is not base.Part.WRITE:
-            deleted = self._delete(
-                f"{inside} AND NOT EXISTS (SELECT 1 FROM {source} AS {STAGED} WHERE {match})"
-            )
+            deleted = self._delete_gone(source, match, inside)
         if part is base.Part.DELETE:
             return base.Changes(deleted=deleted)
         updated = self._update(source, columns, key, match)
@@ -144,12 +142,12 @@ class SqlTarget(sql.SqlDialect):
         self, staging: str, columns: Sequence[str], key: Sequence[str], order_by: Sequence[str]
     ) -> int:
         """Leave the latest version of each key in a staging table."""
-        removed = 0
-        if self.duplicate_key(staging, key):
-            self._refuse_ties(staging, columns, key, order_by)
-            removed = self._rewrite_latest(staging, columns, key, order_by)
+        # First, because the search for doubled keys is a lookup by key as well.
         self.prepare_keys(staging, key)
-        return removed
+        if not self.duplicate_key(staging, key):
+            return 0
+        self._refuse_ties(staging, columns, key, order_by)
+        return self._rewrite_latest(staging, columns, key, order_by)
 
     def upsert(
         self,
@@ -252,6 +250,11 @@ class SqlTarget(sql.SqlDialect):
             f" SELECT {self.names(columns, STAGED)} FROM {origin}"
         )
 
+    def _delete_gone(self, source: str, match: str, inside: str) -> int:
+        return self._delete(
+            f"{inside} AND NOT EXISTS (SELECT 1 FROM {source} AS {STAGED} WHERE {match})"
+        )
+
     def _is_exact_key(self, name: str) -> bool:
         """Return whether equality of a key column means equality of its bytes."""
         return not pa.types.is_string(self.column_field(name).type)
@@ -284,6 +287,19 @@ class SqlTarget(sql.SqlDialect):
     def superseded(self, staging: str, key: Sequence[str], order_by: Sequence[str]) -> str:
         """Return the condition that the target holds a later version of a staged row."""
         table, source = self.quote(self.table), self.quote(staging)
+        return (
+            f"EXISTS (SELECT 1 FROM {self.qualified(self.table)}"
+            f" WHERE {self.key_match(key, source)} AND ({self.later(table, source, order_by)}))"
+        )
+
+    def later(self, table: str, source: str, order_by: Sequence[str]) -> str:
+        """Return the condition that the target's row is a later version of the staged one.
+
+        Args:
+            table: alias of the target.
+            source: alias of the staging table.
+            order_by: columns of both.
+        """
         newer, equal_so_far = [], "1 = 1"
         for name in order_by:
             held, staged = f"{table}.{self.quote(name)}", f"{source}.{self.quote(name)}"
@@ -291,13 +307,7 @@ class SqlTarget(sql.SqlDialect):
             greater = f"({later} OR ({held} IS NOT NULL AND {staged} IS NULL))"
             newer.append(f"({equal_so_far} AND {greater})")
             equal_so_far += f" AND {self.same(held, staged)}"
-        match = " AND ".join(
-            f"{source}.{self.quote(name)} = {table}.{self.quote(name)}" for name in key
-        )
-        return (
-            f"EXISTS (SELECT 1 FROM {self.qualified(self.table)} WHERE {match}"
-            f" AND ({' OR '.join(newer)}))"
-        )
+        return " OR ".join(newer)
 
     def _latest_first(self, order_by: Sequence[str]) -> str:
         return ", ".join(
@@ -349,4 +359,5 @@ class SqlTarget(sql.SqlDialect):
         after = int(self.rows(f"SELECT COUNT(*) FROM {self.qualified(latest)}")[0][0])
         self.drop(staging)
         self.rename(latest, staging)
+        self.prepare_keys(staging, key)
         return before - after

@@ -220,7 +220,12 @@ class SqlDialect(base.Target):
         return f"DELETE FROM {self.qualified(self.table)} WHERE ({self.names(key)}) IN ({keys})"
 
     def prepare_keys(self, staging: str, key: Sequence[str]) -> None:
-        """Make lookups by key fast in a staging table that is now unique over it."""
+        """Make lookups by key fast in a loaded table; harmless when called again."""
+
+    def joined(self, staging: str, key: Sequence[str], name: str) -> str:
+        """Return the FROM clause of a staging table, under the alias `STAGED`, and another."""
+        match = self.key_match(key, STAGED, name)
+        return f"{self.qualified(staging)} AS {STAGED} JOIN {self.qualified(name)} ON {match}"
 
     def settle_plans(self, staging: str, key: Sequence[str]) -> None:
         """Keep what follows from being planned so that it costs more than the rows it touches.
@@ -276,8 +281,7 @@ class SqlDialect(base.Target):
         """Return the FROM clause, and the alias of the table in it, for a selection of rows."""
         clause, alias = self.qualified(name), self.quote(name)
         if selection.keys_of is not None:
-            match = self.key_match(selection.key, STAGED, name)
-            clause = f"{self.qualified(selection.keys_of)} AS {STAGED} JOIN {clause} ON {match}"
+            clause = self.joined(selection.keys_of, selection.key, name)
         conditions = []
         if selection.window is not None:
             conditions.append(self.window_condition(selection.window, alias))

@@ -202,6 +202,9 @@ class Step:
         if self.kind is Kind.MERGE or (self.kind is Kind.REPLACE_WINDOW and key):
             order_by = self.run.transfer.delta.order_by if self.run.transfer.delta else []
             self.target.keep_latest(self.loaded, self.columns.staged.names, key, order_by)
+        table = self.target.describe() if self.kind is Kind.DIFF else None
+        if table is not None and not table.is_unique_over(key):
+            self.target.prepare_keys(self.loaded, key)
         if self.kind is Kind.REPLACE_WINDOW and key:
             return dataclasses.replace(self, sent=self._prove(self.loaded, base.Selection()))
         return self

@@ -303,6 +303,13 @@ class Target(abc.ABC):
             errors.DuplicateKeyError: two different rows with one key are equally late.
         """
 
+    def prepare_keys(self, name: str, key: Sequence[str]) -> None:  # noqa: B027
+        """Make lookups by key fast in a loaded table; harmless when called again.
+
+        Asked, before `transaction`, for shadows that a `diff` compares and that have no unique
+        index over the key; `keep_latest` does it for staging tables.
+        """
+
     @abc.abstractmethod
     def upsert(
         self,

@@ -44,6 +44,21 @@ class Entry:
     index_columns: Mapping[str, tuple[str, ...]]
     definition: str
 
+    def lookup(self, key: Sequence[str]) -> str | None:
+        """Return the index that finds the rows of a key; None: they would be scanned for."""
+        unique = {self.table.primary_key, *self.table.unique_keys}
+        for index, columns in self.index_columns.items():
+            finds = columns in unique and set(columns) <= set(key)
+            # One over prefixes finds few or all of them, one over words none.
+            line = self.index_lines.get(index, "`(")
+            is_plain = line.startswith("KEY ") and "`(" not in line
+            if not finds and not (is_plain and set(columns[: len(key)]) == set(key)):
+                continue
+            written = re.search(rf"KEY {re.escape(quoted(index))} .*", self.definition)
+            if written is None or not re.search(r"INVISIBLE|IGNORED", written[0]):
+                return index
+        return None
+
 
 def quoted(name: str) -> str:
     """Return an identifier in backticks."""

@@ -18,6 +18,8 @@ _UTF8_BYTES = 4
 #: No other index column of a fixed type is wider: DECIMAL(65) takes 30 bytes.
 _FIXED_BYTES = 30
 _PREFIX_CHARACTERS = 191
+#: Index over the key that a staging table gets.
+KEY_INDEX = "_tmg_key"
 _LONGEST_NAME = 64
 #: Names are kept in three bytes a character.
 _LAST_CHARACTER = 0xFFFF
@@ -158,4 +160,4 @@ def prefixed_index(
         is_blob = "text" in text.split(" ", 1)[0] or "blob" in text.split(" ", 1)[0]
         share = _PREFIX_CHARACTERS // len(key)
         columns.append(f"{catalogue.quoted(name)}({share})" if is_blob else catalogue.quoted(name))
-    return f"INDEX ({', '.join(columns)})"
+    return f"INDEX {catalogue.quoted(KEY_INDEX)} ({', '.join(columns)})"

@@ -30,6 +30,10 @@ class MySQLDialect(merge.SqlTarget):
         self._session = session
         self._database = session.place.database
         self._entries: dict[str, catalogue.Entry | None] = {}
+        # Loaded tables that have an index over their key, each with the column that marks rows
+        # whose key the target has; None where the target looks keys up itself.
+        self._keyed: dict[str, str | None] = {}
+        self._merged: tuple[str, Sequence[str]] = ("", ())
 
     # --- the driver -----------------------------------------------------------------------------
 
@@ -93,9 +97,67 @@ class MySQLDialect(merge.SqlTarget):
 
     def update_from(self, source: str, assignments: str, key_match: str, condition: str) -> str:
         """Return the UPDATE by join."""
-        return (
-            f"UPDATE {self.qualified(self.table)} JOIN {source} AS {sql.STAGED} ON {key_match}"
-            f" SET {assignments} WHERE {condition}"
+        joined = self._lookups(source, *self._merged)
+        return f"UPDATE {joined} SET {assignments} WHERE {condition}"
+
+    def settle_plans(self, staging: str, key: Sequence[str]) -> None:
+        """Remember what is merged: its statements look each key up by an index that they name."""
+        self._merged = staging, key
+
+    def joined(self, staging: str, key: Sequence[str], name: str) -> str:
+        """Return both tables, one of them looked up by an index."""
+        if name != self.table:
+            return super().joined(staging, key, name)
+        return self._lookups(self.qualified(staging), staging, key)
+
+    def _lookups(self, source: str, staging: str, key: Sequence[str]) -> str:
+        """Return the join that reads one table and looks its keys up in the other.
+
+        Nested loops are all that an UPDATE or a DELETE of several tables can do; which table is
+        read, and that the other is not, is no choice of the planner here.
+        """
+        target, match = self.qualified(self.table), self.key_match(key)
+        staged = f"{source} AS {sql.STAGED}"
+        index = self._entry_of(self.table).lookup(key)
+        if index is not None:
+            return f"{staged} STRAIGHT_JOIN {target}{self._by(index)} ON {match}"
+        # A subquery takes no hint.
+        hint = "" if source.startswith("(") else self._by(self._lookup(staging, key))
+        return f"{target} STRAIGHT_JOIN {staged}{hint} ON {match}"
+
+    def _lookup(self, staging: str, key: Sequence[str]) -> str | None:
+        if staging in self._keyed:
+            return definition.KEY_INDEX
+        return self._entry_of(staging).lookup(key)
+
+    def _by(self, index: str | None) -> str:
+        return f" FORCE INDEX ({self.quote(index)})" if index else ""
+
+    def _insert_missing(self, source: str, columns: Sequence[str], match: str) -> int:
+        """Insert the staged rows whose key the target lacks."""
+        staging, key = self._merged
+        target, staged = self.qualified(self.table), f"{source} AS {sql.STAGED}"
+        index, mark = self._entry_of(self.table).lookup(key), self._keyed.get(staging)
+        if index is not None:
+            missing = f"{self.quote(self.table)}.{self.quote(key[0])} IS NULL"
+            held = f"{target}{self._by(index)}"
+            return self._insert(columns, f"{staged} LEFT JOIN {held} ON {match} WHERE {missing}")
+        if mark is None:
+            return super()._insert_missing(source, columns, match)
+        marked = f"{sql.STAGED}.{self.quote(mark)}"
+        self.run(f"UPDATE {self.joined(staging, key, self.table)} SET {marked} = 1")
+        return self._insert(columns, f"{staged} WHERE {marked} = 0")
+
+    def _delete_gone(self, source: str, match: str, inside: str) -> int:
+        """Delete the target's rows whose key is not staged."""
+        staging, key = self._merged
+        index = self._lookup(staging, key)
+        if self.is_rehearsing or index is None:
+            return super()._delete_gone(source, match, inside)
+        target, staged = self.qualified(self.table), f"{source} AS {sql.STAGED}{self._by(index)}"
+        return self.run(
+            f"DELETE {target} FROM {target} LEFT JOIN {staged} ON {match}"
+            f" WHERE {inside} AND {sql.STAGED}.{self.quote(key[0])} IS NULL"
         )
 
     def assigned(self, name: str) -> str:
@@ -104,9 +166,8 @@ class MySQLDialect(merge.SqlTarget):
 
     def delete_keys(self, keys: str, key: Sequence[str]) -> str:
         """Return the DELETE by join, which looks each key up; a subquery would scan the target."""
-        match = self.key_match(key)
-        target = self.qualified(self.table)
-        return f"DELETE {target} FROM {target} JOIN ({keys}) AS {sql.STAGED} ON {match}"
+        joined = self._lookups(f"({keys})", self._merged[0], key)
+        return f"DELETE {self.qualified(self.table)} FROM {joined}"
 
     def _delete_superseded(self, staging: str, key: Sequence[str], order_by: Sequence[str]) -> int:
         """Delete staged rows that the target has later; in a rehearsal without locking its rows.
@@ -115,16 +176,17 @@ class MySQLDialect(merge.SqlTarget):
         """
         # By the isolation that avoids it, nothing can be written to a log of statements.
         logged = self.rows("SHOW VARIABLES LIKE 'binlog_format'") if self.is_rehearsing else []
+        joined = self.joined(staging, key, self.table)
+        later = self.later(self.quote(self.table), sql.STAGED, order_by)
         if not self.is_rehearsing or ("binlog_format", "STATEMENT") in logged:
-            return super()._delete_superseded(staging, key, order_by)
+            return self.run(f"DELETE {sql.STAGED} FROM {joined} WHERE {later}")
         source = self.qualified(staging)
         found = self.qualified(staging.replace("_tmg_stage_", "_tmg_latest_", 1))
-        superseded = self.superseded(staging, key, order_by)
         # Of the next statement only.
         self.run("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
         self.run(
-            f"CREATE TEMPORARY TABLE {found} AS SELECT {self.names(key)} FROM {source}"
-            f" WHERE {superseded}"
+            f"CREATE TEMPORARY TABLE {found} AS SELECT {self.names(key, sql.STAGED)}"
+            f" FROM {joined} WHERE {later}"
         )
         keys = ", ".join(map(self.quote, key))
         removed = self.run(f"DELETE {source} FROM {source} JOIN {found} USING ({keys})")
@@ -132,10 +194,17 @@ class MySQLDialect(merge.SqlTarget):
         return removed
 
     def prepare_keys(self, staging: str, key: Sequence[str]) -> None:
-        """Index the key."""
-        entry = self._entry_of(staging)
-        line = definition.prefixed_index(entry.kinds, entry.native, key)
-        self.run(f"ALTER TABLE {self.qualified(staging)} ADD {line}")
+        """Index the key; where the target has no such index, be ready to mark what it has."""
+        if staging in self._keyed:
+            return
+        entry, target, mark = self._entry_of(staging), self._entry(self.table), None
+        added = [definition.prefixed_index(entry.kinds, entry.native, key)]
+        if target is not None and target.lookup(key) is None and not self.is_rehearsing:
+            mark = sql.unused("_tmg_held", entry.kinds)
+            added.append(f"COLUMN {self.quote(mark)} TINYINT NOT NULL DEFAULT 0")
+        changes = ", ".join(f"ADD {one}" for one in added)
+        self.run(f"ALTER TABLE {self.qualified(staging)} {changes}")
+        self._keyed[staging] = mark
 
     def rename(self, old: str, new: str) -> None:
         """Rename a temporary table."""
@@ -166,3 +235,4 @@ class MySQLDialect(merge.SqlTarget):
 
     def _forget(self, name: str) -> None:
         self._entries.pop(name, None)
+        self._keyed.pop(name, None)

@@ -26,6 +26,7 @@ class SQLiteDialect(merge.SqlTarget):
         self._known: catalog.Definition | None = None
         # Columns of staging tables that the target does not have.
         self._extra: dict[str, pa.Schema] = {}
+        self._key: Sequence[str] = ()
 
     # --- the driver -----------------------------------------------------------------------------
 
@@ -75,8 +76,40 @@ class SQLiteDialect(merge.SqlTarget):
     def prepare_keys(self, staging: str, key: Sequence[str]) -> None:
         """Index a staging table by its key."""
         self.run(
-            f"CREATE INDEX {self.quote(staging + '_key')} ON {self.quote(staging)}"
+            f"CREATE INDEX IF NOT EXISTS {self.quote(staging + '_key')} ON {self.quote(staging)}"
             f" ({self.names(key)})"
+        )
+
+    def settle_plans(self, staging: str, key: Sequence[str]) -> None:
+        """Remember the key of what is merged."""
+        self._key = key
+
+    def _must_scan(self, key: Sequence[str]) -> bool:
+        table = self.describe()
+        return table is None or not table.is_unique_over(key)
+
+    def _insert_missing(self, source: str, columns: Sequence[str], match: str) -> int:
+        """Insert the staged rows whose key the target lacks.
+
+        SQLite indexes what is behind IN by itself, once, and for EXISTS scans it for each row.
+        """
+        if not self._must_scan(self._key):
+            return super()._insert_missing(source, columns, match)
+        filled = " AND ".join(f"{self.quote(name)} IS NOT NULL" for name in self._key)
+        held = f"SELECT {self.names(self._key)} FROM {self.qualified(self.table)} WHERE {filled}"
+        keys = self.names(self._key, merge.STAGED)
+        return self._insert(columns, f"{source} AS {merge.STAGED} WHERE ({keys}) NOT IN ({held})")
+
+    def _delete_superseded(self, staging: str, key: Sequence[str], order_by: Sequence[str]) -> int:
+        if not self._must_scan(key):
+            return super()._delete_superseded(staging, key, order_by)
+        later = self.later(self.quote(self.table), merge.STAGED, order_by)
+        found = (
+            f"SELECT {self.names(key, merge.STAGED)} FROM {self.joined(staging, key, self.table)}"
+        )
+        return self.run(
+            f"DELETE FROM {self.qualified(staging)} WHERE ({self.names(key)}) IN"
+            f" ({found} WHERE {later})"
         )
 
     def _rewrite_latest(
