@@ -332,3 +332,26 @@ def test_leftovers_of_this_table_only_are_swept(url: str) -> None:
         assert target.sweep(NAMES) == []
 
     assert mysql_kit.tables(url) == kept
+
+
+def test_a_limit_of_connections_is_told_as_what_it_is(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(swap, "_PATIENCE_S", 0.3)
+    database = url.rpartition("/")[2]
+    user = f"one_{database}"
+    mysql_kit.run_sql(
+        url,
+        f"CREATE USER {user} IDENTIFIED BY 'x' WITH MAX_USER_CONNECTIONS 1",
+        f"GRANT ALL ON {database}.* TO {user}",
+    )
+    address = url.rpartition("@")[2]
+    with mysql_kit.opened(f"mysql://{user}:x@{address}") as target:
+        shadow = NAMES.table("shadow", "t")
+        target.create_shadow(shadow, [])
+        target.finish_load(shadow, ["id"])
+        with pytest.raises(errors.TemporaryError, match="max_user_connections"):
+            target.swap(shadow, NAMES)
+        target.drop(shadow)
+    mysql_kit.run_sql(url, f"DROP USER {user}")
+    assert len(mysql_kit.rows_of(url)) == 3

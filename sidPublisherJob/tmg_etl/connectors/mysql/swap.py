@@ -34,15 +34,19 @@ def rename(
         table: as the user names it.
 
     Raises:
-        errors.TemporaryError: other sessions held the table all the time.
+        errors.TemporaryError: other sessions held the table all the time, or the server took no
+            more connections.
     """
     sql = "RENAME TABLE " + ", ".join(f"{old} TO {new}" for old, new in pairs)
     deadline = time.monotonic() + _PATIENCE_S
     attempt = 0
     while True:
         main.check_stop()
+        is_connected = False
         try:
-            _attempt(main, sql)
+            with contextlib.closing(main.sibling()) as session:
+                is_connected = True
+                _attempt(session, sql)
         except errors.TmgEtlError as busy:
             # Killed while it waited, or, rarely, in the very moment when it was done. An attempt
             # whose connection was cut may be done later, and the next one finds nothing to rename.
@@ -52,6 +56,8 @@ def rename(
             if not is_unsure:
                 raise
             if time.monotonic() > deadline:
+                if not is_connected:
+                    raise
                 raise errors.TemporaryError(
                     f"{table}: other sessions kept the table for {_PATIENCE_S:g} s, so that it"
                     " could not be swapped",
@@ -63,14 +69,10 @@ def rename(
         attempt += 1
 
 
-def _attempt(main: session_module.Session, sql: str) -> None:
-    session = main.sibling()
-    try:
-        session.run("SET SESSION lock_wait_timeout = 1", cancellable=False)
-        with _time_limit(session), session.translating():
-            session.connection.query(sql)
-    finally:
-        session.close()
+def _attempt(session: session_module.Session, sql: str) -> None:
+    session.run("SET SESSION lock_wait_timeout = 1", cancellable=False)
+    with _time_limit(session), session.translating():
+        session.connection.query(sql)
 
 
 @contextlib.contextmanager
