@@ -20,7 +20,10 @@ import tomllib
 import zipfile
 from collections.abc import Callable, Iterable
 
+import duckdb
 import pytest
+
+from tests.bigquery import emulator
 
 PROJECT = pathlib.Path(__file__).parents[2]
 ROOT = PROJECT.parent
@@ -226,6 +229,36 @@ def test_the_locks_fit_every_python_that_is_claimed(
     done = run([*UV, *locked_install(tmp_path, index.lock), *options], {"PIP_INDEX_URL": index.url})
     assert done.returncode == 0, done.stderr
     assert ".post999" not in done.stderr
+
+
+def test_a_newer_python_publishes_with_what_is_locked(tmp_path: pathlib.Path) -> None:
+    """Python 3.13, which the emulator of BigQuery brings."""
+    options = [
+        *locked_install(tmp_path / "packages", PROJECT / "requirements.txt"),
+        "--python-version", "3.13", "--link-mode", "symlink",
+    ]  # fmt: skip
+    subprocess.run([*UV, "--quiet", *options], check=True)
+    (tmp_path / "planets.csv").write_text("name,moons\nMercury,0\nEarth,1\nMars,2\n")
+    (tmp_path / "config.yaml").write_text("""\
+connections:
+  lake: {type: files, url: .}
+  serving: {type: duckdb, url: "duckdb:///serving.duckdb"}
+transfers:
+  planet:
+    source: {connection: lake, table: planets}
+    target: {connection: serving, table: planet}
+    key: [name]
+""")
+    pipeline = "import sys, tmg_etl.cli.pipeline as p; assert sys.version_info[1] == 13; p.main()"
+    done = subprocess.run(
+        [str(emulator.PLACE / "python" / "python3.13"), "-c", pipeline,
+         "20240101", "planet", "truncate", str(tmp_path / "config.yaml")],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path / 'packages'}:{PROJECT}"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    with duckdb.connect(str(tmp_path / "serving.duckdb")) as database:
+        assert database.execute("SELECT sum(moons) FROM planet").fetchone() == (3,)
 
 
 def test_the_oldest_pip_installs_what_is_locked(
