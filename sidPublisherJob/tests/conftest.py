@@ -97,8 +97,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if gone:
         config.hook.pytest_deselected(items=list(gone))
         items[:] = [item for item in items if item not in gone]
-    # Where several processes share them, nobody may be left with a long one at the end.
+    # Where several processes share them, nobody may be left with a long one at the end, and those
+    # of the image, which each process would wait for, stay together.
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    items.sort(key=lambda item: item.get_closest_marker("image") is None)
 
 
 def _left_out_of_check(items: list[pytest.Item]) -> set[pytest.Item]:
