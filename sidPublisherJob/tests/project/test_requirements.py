@@ -1,7 +1,9 @@
 """The locked requirements agree with what the package declares."""
 
+import os
 import pathlib
 import re
+import subprocess
 import tomllib
 
 import pytest
@@ -85,3 +87,27 @@ def test_the_page_of_dependencies_lists_exactly_the_direct_ones() -> None:
         assert licence.strip(), name
         assert reason.strip(), name
         assert drop.strip(), name
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        # Nothing is asked: the cache is empty.
+        ("--check", "the network was disabled"),
+        ("--chek", "error: unknown argument --chek (see script/update-requirements --help)"),
+    ],
+)
+def test_what_is_behind_and_cannot_be_found_out_is_told_by_the_exit_code(
+    tmp_path: pathlib.Path, option: str, message: str
+) -> None:
+    locks = {file: file.read_text() for file in PROJECT.rglob("*requirements.txt")}
+    script = PROJECT.parent / "script" / "update-requirements"
+    done = subprocess.run(
+        [str(script), option],
+        env={**os.environ, "UV_OFFLINE": "1", "UV_CACHE_DIR": str(tmp_path)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert locks == {file: file.read_text() for file in PROJECT.rglob("*requirements.txt")}
+    assert "2 when that cannot be found out" in script.read_text()
