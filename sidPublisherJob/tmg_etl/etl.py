@@ -13,6 +13,7 @@ import datetime
 import logging
 import signal
 import threading
+import time
 import types
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -20,6 +21,9 @@ from typing import final
 
 from tmg_etl import errors
 from tmg_etl import run as run_module
+
+#: Seconds of waiting for the lock from which on they are written down.
+_NOTED_WAIT_S = 1.0
 
 
 class TMGETL(abc.ABC):
@@ -59,6 +63,7 @@ class TMGETL(abc.ABC):
         self.result = run_module.Result()
         self._lock = lock or contextlib.nullcontext
         self._recorder = recorder or run_module.NullRecorder()
+        self._waited_s = 0.0
 
     @abc.abstractmethod
     def pre_execution_cleansing(self) -> None:
@@ -100,10 +105,12 @@ class TMGETL(abc.ABC):
         the main thread; the run stops at the next batch and cleans up.
         """
         started_at = _now()
+        began = time.monotonic()
         outcome: run_module.Outcome | None = None
         with _stop_on_signal(self.run.stop):
             try:
                 with self.exclusive():
+                    self._waited_s = time.monotonic() - began
                     outcome = self._execute_locked(started_at)
             except BaseException as caught:  # noqa: BLE001 - the outcome carries it
                 if outcome is not None:
@@ -191,9 +198,13 @@ class TMGETL(abc.ABC):
             status = run_module.Status.STOPPED
         else:
             status = run_module.Status.FAILED
+        result = self.result
+        if self._waited_s >= _NOTED_WAIT_S:
+            seconds = {**result.phase_seconds, run_module.WAIT: self._waited_s}
+            result = dataclasses.replace(result, phase_seconds=seconds)
         return run_module.Outcome(
             status=status,
-            result=self.result,
+            result=result,
             error=error,
             cleanup_error=cleanup_error,
             ledger_error=ledger_error,

@@ -69,6 +69,10 @@ class Phase(enum.StrEnum):
     PUBLISH = "publish"
 
 
+#: Beside the phases of a run, the seconds that it waited for the lock of its target.
+WAIT = "wait"
+
+
 class Progress(Protocol):
     """Where a run says how far it is."""
 
@@ -292,7 +296,7 @@ class Result:
         fingerprint_source: what was sent.
         fingerprint_target: what the database holds.
         snapshot: the source state that was read, as the connector describes it.
-        phase_seconds: seconds by phase.
+        phase_seconds: seconds by phase; with `WAIT` where the lock was waited for.
         bytes_read: bytes that came from the source, as its system counts them.
         job_ids: jobs that ran in the systems of source and target.
         previous_table: name under which the replaced table is kept; None: it is not.

@@ -1,6 +1,7 @@
 """In-database diff, delta merges and their counts; what a rolled-back transaction leaves."""
 
 import datetime
+import threading
 
 import pyarrow as pa
 import pytest
@@ -271,8 +272,15 @@ def test_added_columns_are_nullable_and_described(postgres_url):
     added = pa.schema([pa.field("more", pa.float32()), base.json_field("doc")])
     with postgres_kit.opened(postgres_url) as target:
         target.describe()
-        target.add_columns(added)
-        target.add_columns(pa.schema([]))
+        with postgres_kit.raw(postgres_url) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT * FROM t")
+            # Tried again and again, so that other readers get through.
+            threading.Timer(1, reader.close).start()
+            with target.transaction():
+                target.add_columns(added)
+                target.add_columns(pa.schema([]))
+                assert target.rows("SHOW lock_timeout") == [("0",)]
         described = target.describe()
     assert described is not None
     assert [column.native for column in described.columns[-2:]] == ["real", "jsonb"]

@@ -318,3 +318,19 @@ def test_columns_are_added(path: pathlib.Path) -> None:
         target.add_columns(pa.schema([("extra", pa.timestamp("us", "UTC")), ("f", pa.float32())]))
         assert target.describe().column("extra").native == "TIMESTAMPTZ"
         assert target.describe().column("f").field == pa.field("f", pa.float32())
+
+
+def test_the_disk_that_a_run_needs_grows_with_its_rows(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "s.db"
+    kit.sql(
+        path,
+        "CREATE TABLE t (id INTEGER, text TEXT)",
+        "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r LIMIT 1000)"
+        " INSERT INTO t SELECT n, hex(randomblob(50)) FROM r",
+    )
+    with kit.connect(path).open_target("t") as target:
+        needed = [
+            target.readiness(base.Intent(renames=True, creates=False, evolves=False, rows=rows))
+            for rows in (1000, 10_000)
+        ]
+    assert needed[1].needed_bytes == 10 * needed[0].needed_bytes > 1_000_000

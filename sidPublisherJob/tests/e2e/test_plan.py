@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import pathlib
+import threading
 import time
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ import pytest
 from tests.e2e import place as place_module
 from tests.e2e import plan_kit
 from tests.e2e.plan_kit import row
+from tmg_etl import connectors
 from tmg_etl.transfer import rehearsal
 
 KEY = "key: [id]"
@@ -252,3 +254,53 @@ def test_code_of_ones_own_need_not_write_the_columns_of_the_source(
     assert plan.exit_code == 0
     assert plan.columns == ()
     assert plan.rows_reason == "the pipeline's own code decides what it writes"
+
+
+def test_a_second_unique_key_that_the_rows_break_is_found(shop: plan_kit.Shop) -> None:
+    shop.declare(KEY)
+    shop.fill([row(1, version=1, name="x"), row(2, version=2, name=None), row(3, version=3)])
+    shop.publish()
+    shop.place.sql("CREATE UNIQUE INDEX facts_version ON facts (version)")
+    again = [row(1, version=1), row(2, version=7), row(3, version=7)]
+    shop.fill(again)
+    plan = shop.plan()
+    assert plan.exit_code == 65
+    assert "version='7'" in str(plan.fails)
+    assert shop.run().exit_code == 65
+
+
+def test_what_only_the_run_finds_out_is_said(shop: plan_kit.Shop) -> None:
+    shop.declare(UPSERT)
+    shop.place.sql(
+        "CREATE TABLE facts (id bigint NOT NULL PRIMARY KEY, day date, version bigint UNIQUE,"
+        " amount double precision, name varchar(20), gone bigint, CONSTRAINT few CHECK (id < 90))"
+    )
+    shop.fill([row(1)])
+    (said,) = (warning for warning in shop.plan().warnings if "not looked at" in warning)
+    assert "check" in said
+    assert "unique" not in said
+    (said,) = (warning for warning in shop.plan("delta").warnings if "not looked at" in warning)
+    assert "the unique key over version" in said
+
+
+def test_time_does_not_count_the_waiting_for_a_lock(shop: plan_kit.Shop) -> None:
+    shop.declare(KEY)
+    shop.fill(OLD)
+    config, is_held = shop.config, threading.Event()
+    assert config is not None
+
+    def hold() -> None:
+        serving = connectors.connect(config.connections["serving"], config.folder)
+        with serving.open_target("facts") as target, target.lock("other", 0):
+            is_held.set()
+            time.sleep(2)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    is_held.wait(30)
+    outcome = shop.run()
+    other.join()
+    assert outcome.error is None
+    waited_s = outcome.result.phase_seconds["wait"]
+    assert waited_s > 1
+    assert shop.plan().estimated_seconds == pytest.approx(outcome.duration_s - waited_s, abs=0.2)

@@ -70,6 +70,10 @@ def test_extra_and_missing_columns_are_listed_together() -> None:
     assert "the target lacks the column 'extra'" in str(caught.value)
     assert "the source lacks the column 'day', which has no default" in str(caught.value)
     assert caught.value.exit_code == 78
+    assert "write `schema: evolve`" in str(caught.value)
+    with pytest.raises(errors.SchemaConflictError) as caught:
+        resolve(transfer(schema="evolve"), source, table)
+    assert "evolve" not in str(caught.value), "it is set already"
 
 
 def test_a_column_of_another_case_is_pointed_out() -> None:

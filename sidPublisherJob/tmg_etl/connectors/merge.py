@@ -90,11 +90,16 @@ class SqlTarget(sql.SqlDialect):
         """Return how the statement begins that creates a staging table."""
         return "CREATE TEMPORARY TABLE" if name in self.own_tables else otherwise
 
-    def duplicate_key(self, name: str, key: Sequence[str]) -> dict[str, object] | None:
+    def duplicate_key(
+        self, name: str, key: Sequence[str], *, skips_null: bool = False
+    ) -> dict[str, object] | None:
         """Return a key that occurs twice in a table, or None."""
-        keys = self.names(key)
+        keys, clause = self.names(key), self.qualified(name)
+        if skips_null:
+            filled = " AND ".join(f"{self.quote(column)} IS NOT NULL" for column in key)
+            clause += f" WHERE {filled}"
         found = self.rows(
-            f"SELECT {keys} FROM {self.qualified(name)} GROUP BY {keys} HAVING COUNT(*) > 1 LIMIT 1"
+            f"SELECT {keys} FROM {clause} GROUP BY {keys} HAVING COUNT(*) > 1 LIMIT 1"
         )
         return dict(zip(key, found[0], strict=True)) if found else None
 

@@ -73,10 +73,12 @@ def pace(ledger_url: str, run: run_module.Run, rows: int | None) -> Pace:
 
 
 def _duration_s(run: record.Record, is_member: bool) -> float | None:
-    """Return how long a run took; of one in a publish group, without its waiting for the others."""
-    if is_member and run.phase_seconds:
-        return sum(run.phase_seconds.values())
-    return run.duration_s
+    """Return how long a run took, without its waiting: for the lock, for others of its group."""
+    seconds = dict(run.phase_seconds or {})
+    waited_s = seconds.pop(run_module.WAIT, 0.0)
+    if is_member and seconds:
+        return sum(seconds.values())
+    return None if run.duration_s is None else run.duration_s - waited_s
 
 
 def _seconds(times: list[tuple[float, int | None]], rows: int | None) -> float | None:

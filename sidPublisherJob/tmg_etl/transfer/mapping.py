@@ -26,10 +26,8 @@ _TYPE_HINT = (
     "correct the values, or have the source give the target's types: `columns:` of a CSV or JSON"
     " lines source declares them, a `query:` can cast; or name the columns in `omit`"
 )
-_NAME_HINT = (
-    "name columns that are not wanted in `omit`, or write `schema: evolve` to add columns to the"
-    " target"
-)
+_OMIT_HINT = "name columns that are not wanted in `omit`"
+_NAME_HINT = f"{_OMIT_HINT}, or write `schema: evolve` to add columns to the target"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,9 +63,14 @@ class Mapping:
         return list(self.columns.names)
 
     @property
+    def held(self) -> list[str]:
+        """Return the names of `columns` that the target has before the publish."""
+        return [name for name in self.names if name not in self.added.names]
+
+    @property
     def extra(self) -> pa.Schema:
-        """Return the staged columns that the target does not have."""
-        return pa.schema([field for field in self.staged if field.name not in self.columns.names])
+        """Return the staged columns that the target does not have before the publish."""
+        return pa.schema([field for field in self.staged if field.name not in self.held])
 
 
 def nothing(*, is_new: bool) -> Mapping:
@@ -117,7 +120,8 @@ def resolve(
         and not (column.field.nullable and capabilities.can_diff)
     ]
     if mistyped or misnamed:
-        hints = [_TYPE_HINT] * bool(mistyped) + [_NAME_HINT] * bool(misnamed)
+        by_name = _OMIT_HINT if transfer.schema_ == "evolve" else _NAME_HINT
+        hints = [_TYPE_HINT] * bool(mistyped) + [by_name] * bool(misnamed)
         raise errors.SchemaConflictError(
             transfer.target.table, mistyped + misnamed, hint=", and ".join(hints)
         )

@@ -171,7 +171,6 @@ class TransferPipeline(etl.TMGETL):
 
     def _stage_shadow(self) -> publish.Step:
         shadow = self.run.names.table("shadow", self.target.table)
-        self._evolve()
         self._create_shadow(shadow)
         sent = self._load_all(shadow)
         with self.timed(run_module.Phase.INDEX):
@@ -219,6 +218,8 @@ class TransferPipeline(etl.TMGETL):
             self.target.create(shadow, self.columns.columns, transfer.key, indexes)
         else:
             self.target.create_shadow(shadow, indexes)
+            if len(self.columns.added):
+                self.target.add_columns(self.columns.added, shadow)
 
     def _refuse_duplicates(self, name: str, *, is_constrained: bool = True) -> None:
         """Look for doubled keys where no constraint of the table refuses them."""
@@ -252,9 +253,8 @@ class TransferPipeline(etl.TMGETL):
 
     def _create_staging(self) -> str:
         self._create_target()
-        self._evolve()
         staging = self.run.names.table("stage", self.target.table)
-        self.target.create_staging(staging, self.columns.names, self.columns.extra)
+        self.target.create_staging(staging, self.columns.held, self.columns.extra)
         return staging
 
     def _create_target(self) -> None:
@@ -296,11 +296,6 @@ class TransferPipeline(etl.TMGETL):
                 except Exception:  # noqa: BLE001, S110 - the first error says more
                     pass
             raise
-
-    def _evolve(self) -> None:
-        if len(self.columns.added):
-            self.logger.info("adding columns: %s", ", ".join(self.columns.added.names))
-            self.target.add_columns(self.columns.added)
 
     def _load(self, name: str, window: base.CursorWindow | None) -> base.Fingerprint:
         is_delta = window is not None

@@ -209,6 +209,28 @@ class Step:
             return dataclasses.replace(self, sent=self._prove(self.loaded, base.Selection()))
         return self
 
+    @property
+    def alters_together(self) -> bool:
+        """Return whether the target's columns are added in the transaction that fills them."""
+        return self.target.capabilities.can_alter_together
+
+    def evolve(self) -> None:
+        """Add the columns that `schema: evolve` adds."""
+        self.run.logger.info("adding columns: %s", ", ".join(self.columns.added.names))
+        self.target.add_columns(self.columns.added)
+
+    def devolve(self) -> None:
+        """Remove them again, or say that they are there."""
+        try:
+            self.target.remove_columns(self.columns.added)
+        except Exception as error:  # noqa: BLE001 - what failed before says more
+            self.run.logger.warning(
+                "%s got the columns %s, which are empty and could not be removed again: %s",
+                self.target.table,
+                ", ".join(self.columns.added.names),
+                errors.one_line(str(error)),
+            )
+
     def exchange(self) -> base.Exchange:
         """Return the step as a swap."""
         keep = None
@@ -337,7 +359,15 @@ def _in_place(
     changes = [base.Changes()] * len(steps)
     held: list[base.Fingerprint | None] = []
     first, *others = [step.target for step in steps]
-    with _looking(steps, held), first.transaction(others):
+    late = [step for step in steps if len(step.columns.added)]
+    with (
+        _evolved([step for step in late if not step.alters_together]),
+        _looking(steps, held),
+        first.transaction(others),
+    ):
+        for step in late:
+            if step.alters_together:
+                step.evolve()
         for position, part in order:
             with blame(steps[position]):
                 changes[position] = changes[position].plus(steps[position].write(part))
@@ -346,6 +376,21 @@ def _in_place(
                 held.append(step.proved())
         steps[0].run.stop.check()
     return [Published(made) for made in changes]
+
+
+@contextlib.contextmanager
+def _evolved(steps: list[Step]) -> Iterator[None]:
+    """Add columns right before a publish that cannot do it itself; remove them if it fails."""
+    done = []
+    try:
+        for step in steps:
+            step.evolve()
+            done.append(step)
+        yield
+    except BaseException:
+        for step in done:
+            step.devolve()
+        raise
 
 
 @contextlib.contextmanager

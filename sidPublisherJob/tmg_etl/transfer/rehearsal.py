@@ -252,6 +252,7 @@ class Rehearsal:
                 return self.target.diff(self._staging, names, transfer.key, None)
             case publish.Kind.REPLACE:
                 self._refuse_empty(rows)
+                self._refuse_duplicates()
                 return self.target.replace_rows(self._staging, names, None)
             case publish.Kind.REPLACE_WINDOW:
                 self._refuse_wiping(rows)
@@ -280,8 +281,7 @@ class Rehearsal:
         return self.columns.columns if self.window is None else self.columns.staged
 
     def _load(self, most: int | None) -> int:
-        held = [] if self.columns.is_new else self.columns.names
-        held = [name for name in held if name not in self.columns.added.names]
+        held = [] if self.columns.is_new else self.columns.held
         extra = pa.schema([field for field in self._fields if field.name not in held])
         try:
             self.target.create_staging(self._staging, held, extra)
@@ -309,6 +309,11 @@ class Rehearsal:
 
     def _refuse_duplicates(self) -> None:
         key = self.run.transfer.key
+        for unique in self._unique_keys():
+            twice = self.target.duplicate_key(self._staging, unique, skips_null=True)
+            if twice is not None:
+                reason = f"the unique key over {', '.join(unique)} refuses it"
+                raise errors.DuplicateKeyError(self.target.table, twice, reason=reason)
         if not key:
             return
         twice = self.target.duplicate_key(self._staging, key)
@@ -316,6 +321,14 @@ class Rehearsal:
             raise errors.DuplicateKeyError(self.target.table, twice)
         # Leaves all rows, and makes lookups by key fast, as the key of a shadow does in a run.
         self.target.keep_latest(self._staging, self._fields.names, key, ())
+
+    def _unique_keys(self) -> list[tuple[str, ...]]:
+        """Return what else the table that the run leaves is unique over, where the rows tell."""
+        existing = self.target.describe()
+        found = list(existing.unique_keys) if existing else []
+        found += [tuple(index.columns) for index in self.run.transfer.indexes if index.unique]
+        key, names = set(self.run.transfer.key), set(self._fields.names)
+        return [unique for unique in dict.fromkeys(found) if key != set(unique) <= names]
 
     def _refuse_empty(self, rows: int) -> None:
         if rows == 0 and self.run.transfer.on_empty == "fail":

@@ -35,6 +35,7 @@ class Capabilities:
         can_rehearse: merges can be counted without writing (`Target.rehearsal`).
         can_keep: a swap can keep the replaced table, and a later one put it back.
         can_group: several tables are published in one step (`Target.beside`).
+        can_alter_together: columns are added in the transaction that fills them.
         has_nan: floats may be NaN or infinite.
         has_infinity: floats may be infinite.
         has_negative_zero: -0.0 is kept apart from 0.0.
@@ -53,6 +54,7 @@ class Capabilities:
     can_rehearse: bool = False
     can_keep: bool = False
     can_group: bool = False
+    can_alter_together: bool = True
     has_nan: bool = True
     has_infinity: bool = True
     has_negative_zero: bool = True

@@ -43,6 +43,7 @@ class Table:
         row_estimate: rows, as the statistics have it; None when unknown.
         swap_blockers: why replacing the table by a rename would lose or break something, one
             phrase each ("referenced by foreign key a of table b"); empty when it would not.
+        checks: names of its CHECK constraints, or their text where they have none.
     """
 
     columns: tuple[Column, ...]
@@ -51,6 +52,7 @@ class Table:
     indexes: tuple[str, ...] = ()
     row_estimate: int | None = None
     swap_blockers: tuple[str, ...] = ()
+    checks: tuple[str, ...] = ()
 
     @property
     def schema(self) -> pa.Schema:

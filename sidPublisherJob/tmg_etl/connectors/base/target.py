@@ -144,8 +144,18 @@ class Target(abc.ABC):
         """
 
     @abc.abstractmethod
-    def add_columns(self, schema: pa.Schema) -> None:
-        """Add columns to the target, nullable, by the type mapping (`schema: evolve`)."""
+    def add_columns(self, schema: pa.Schema, name: str | None = None) -> None:
+        """Add columns to a table, nullable, by the type mapping (`schema: evolve`).
+
+        Args:
+            schema: the columns.
+            name: a shadow; None is the target itself: inside the `transaction` of its publish where
+                the target `can_alter_together`, else right before it.
+        """
+
+    def remove_columns(self, schema: pa.Schema) -> None:
+        """Undo `add_columns` of the target; for those that cannot `can_alter_together`."""
+        raise TypeError(f"{type(self).__name__} removes no columns")
 
     def lanes(self, name: str) -> int:
         """Return how many batches `load` takes into a table at once, from as many threads."""
@@ -188,8 +198,10 @@ class Target(abc.ABC):
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a table with the Arrow types of `describe`, in any order, lazily."""
 
-    def duplicate_key(self, name: str, key: Sequence[str]) -> dict[str, object] | None:
-        """Return a key that occurs twice in a table, or None.
+    def duplicate_key(
+        self, name: str, key: Sequence[str], *, skips_null: bool = False
+    ) -> dict[str, object] | None:
+        """Return a key that occurs twice in a table, or None; as unique keys do, `skips_null`.
 
         Asked for tables whose own constraints do not refuse duplicates. The default is for
         connectors whose `finish_load` refuses them.

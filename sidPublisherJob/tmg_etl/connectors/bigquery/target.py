@@ -42,6 +42,7 @@ _KINDS = ("shadow", "stage", "latest", "old")
 _DATABASE = base.Capabilities(
     ingest=base.Ingest.ARROW,
     proof=base.Proof.DATABASE,
+    can_alter_together=False,
     max_decimal=(38, 38),
     folds_case=True,
     text=base.TextFormat(digest=base.Digest.MD5),
@@ -272,15 +273,26 @@ class BigQueryTarget(merge.MergingTarget):
             made = self._clients.rest.create_table(table, exists_ok=True, retry=self._clients.retry)
         self._tables[name] = list(made.schema)
 
-    def add_columns(self, schema: pa.Schema) -> None:
-        """Add nullable columns to the target, by one change under its etag."""
-        table = self._existing()
+    def add_columns(self, schema: pa.Schema, name: str | None = None) -> None:
+        """Add nullable columns to the target or a shadow, by one change under its etag."""
         added = shadow.planned(schema, (), self.table)
-        table.schema = [*table.schema, *added]
         with self._clients.guarded(f"table {self.table}"):
-            self._known = self._clients.rest.update_table(
-                table, ["schema"], retry=self._clients.retry
-            )
+            if name is None:
+                table = self._existing()
+            else:
+                table = self._clients.rest.get_table(self._beside(name), retry=self._clients.retry)
+            table.schema = [*table.schema, *added]
+            changed = self._clients.rest.update_table(table, ["schema"], retry=self._clients.retry)
+        if name is None:
+            self._known = changed
+        else:
+            self._tables[name] = list(changed.schema)
+
+    def remove_columns(self, schema: pa.Schema) -> None:
+        """Drop columns of the target that were just added."""
+        parts = ", ".join(f"DROP COLUMN {self.quote(field.name)}" for field in schema)
+        self.run(f"ALTER TABLE {self.qualified(self.table)} {parts}")
+        self._is_known = False
 
     def drop(self, name: str) -> None:
         """Remove a temporary table of this run and its staged objects, also after a stop."""

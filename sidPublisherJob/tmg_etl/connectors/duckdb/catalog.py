@@ -106,6 +106,11 @@ class Catalog:
         body = match["body"].rstrip().rstrip(";")
         columns, column_comments = self._columns(name)
         primary, unique, blockers = self._constraints(name)
+        checks = self._session.rows(
+            "SELECT expression FROM duckdb_constraints() WHERE database_name = current_database()"
+            " AND lower(schema_name) = lower(?) AND table_name = ? AND constraint_type = 'CHECK'",
+            [self._schema, name],
+        )
         blockers += _self_references(match["name"], body)
         indexes, unique_indexes = self._indexes(name)
         comments = [("TABLE {table}", comment)] if comment is not None else []
@@ -116,6 +121,7 @@ class Catalog:
             indexes=tuple(index[0] for index in indexes),
             row_estimate=int(rows) if rows is not None else None,
             swap_blockers=tuple(blockers),
+            checks=tuple(str(expression) for (expression,) in checks),
         )
         return Definition(name, description, body, (*comments, *column_comments), tuple(indexes))
 

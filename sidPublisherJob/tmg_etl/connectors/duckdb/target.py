@@ -220,11 +220,11 @@ class DuckDBTarget(dialect.DuckDBDialect):
         )
         self._add(name, extra)
 
-    def add_columns(self, schema: pa.Schema) -> None:
-        """Add nullable columns to the target."""
-        with self.transaction():
-            self._add(self.table, schema)
-        self._known = None
+    def add_columns(self, schema: pa.Schema, name: str | None = None) -> None:
+        """Add nullable columns to the target or a shadow."""
+        self._add(name or self.table, schema)
+        if name is None:
+            self._known = None
 
     def _add(self, name: str, schema: pa.Schema) -> None:
         for field in schema:

@@ -88,10 +88,14 @@ class WholeTarget(base.Target):
             raise errors.ConfigError(f"{self._subject}: there is no table {self._where}")
         self.create(name, table.schema, (), indexes)
 
-    def add_columns(self, schema: pa.Schema) -> None:
+    def add_columns(self, schema: pa.Schema, name: str | None = None) -> None:
         """Have columns in what is published next; what is in place stays as it is until then."""
         self._added += [field.with_nullable(True) for field in self._fields(schema)]
         self._described = None
+        if name is not None:
+            # Nothing has been written to it yet.
+            self.drop(name)
+            self.create_shadow(name, ())
 
     def _fields(self, schema: pa.Schema) -> list[pa.Field]:
         return [kinds.base_field(field, self._subject) for field in schema]

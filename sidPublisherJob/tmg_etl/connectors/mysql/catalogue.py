@@ -137,6 +137,11 @@ def _read(session: session_module.Session, database: str, name: str) -> Entry | 
         indexes=secondary,
         row_estimate=None if estimate is None else int(estimate),
         swap_blockers=_swap_blockers(session, database, name, table_type),
+        checks=tuple(
+            constraint
+            for constraint, clause in _checks(session, database, name)
+            if not _JSON_CHECK.fullmatch(clause)
+        ),
     )
     created = _created(session, database, name)
     automatic = [row[0] for row in described if "auto_increment" in str(row[5]).lower()]
@@ -220,25 +225,31 @@ def starting_with(session: session_module.Session, database: str, prefix: str) -
 
 def json_columns(session: session_module.Session, database: str, name: str) -> frozenset[str]:
     """Return the text columns that a CHECK holds to be JSON documents."""
+    matches = [_JSON_CHECK.fullmatch(clause) for _, clause in _checks(session, database, name)]
+    return frozenset(
+        (match["quoted"] or match["plain"]).replace("``", "`") for match in matches if match
+    )
+
+
+def _checks(session: session_module.Session, database: str, name: str) -> list[tuple[str, str]]:
+    """Return the name and the condition of each CHECK."""
     if session.is_mariadb:
-        sql = (
-            "SELECT CHECK_CLAUSE FROM information_schema.CHECK_CONSTRAINTS"
+        statement = (
+            "SELECT CONSTRAINT_NAME, CHECK_CLAUSE FROM information_schema.CHECK_CONSTRAINTS"
             " WHERE CONSTRAINT_SCHEMA = %s AND TABLE_NAME = %s"
         )
     else:
-        sql = (
-            "SELECT c.CHECK_CLAUSE FROM information_schema.CHECK_CONSTRAINTS AS c"
+        statement = (
+            "SELECT c.CONSTRAINT_NAME, c.CHECK_CLAUSE"
+            " FROM information_schema.CHECK_CONSTRAINTS AS c"
             " JOIN information_schema.TABLE_CONSTRAINTS AS t"
             " USING (CONSTRAINT_SCHEMA, CONSTRAINT_NAME)"
             " WHERE t.CONSTRAINT_SCHEMA = %s AND t.TABLE_NAME = %s"
         )
-    matches = [
-        _JSON_CHECK.fullmatch(_unwrapped(clause))
-        for (clause,) in session.rows(sql, (database, name))
+    return [
+        (str(constraint), _unwrapped(clause))
+        for constraint, clause in session.rows(statement, (database, name))
     ]
-    return frozenset(
-        (match["quoted"] or match["plain"]).replace("``", "`") for match in matches if match
-    )
 
 
 def _unwrapped(clause: str) -> str:

@@ -47,6 +47,7 @@ class MySQLTarget(dialect.MySQLDialect):
         can_rehearse=True,
         can_keep=True,
         can_group=True,
+        can_alter_together=False,
         folds_case=True,
         has_nan=False,
         has_infinity=False,
@@ -184,10 +185,18 @@ class MySQLTarget(dialect.MySQLDialect):
         self.run(created.replace("CREATE TABLE", self.create_verb(name), 1))
         self._forget(name)
 
-    def add_columns(self, schema: pa.Schema) -> None:
-        """Add columns to the target, nullable."""
+    def add_columns(self, schema: pa.Schema, name: str | None = None) -> None:
+        """Add columns to the target or a shadow, nullable; commits what is open."""
+        table = name or self.table
         parts = [f"ADD COLUMN {definition.column(field, nullable=True)}" for field in schema]
-        self.run(f"ALTER TABLE {self.qualified(self.table)} {', '.join(parts)}")
+        self.run(f"ALTER TABLE {self.qualified(table)} {', '.join(parts)}")
+        self._forget(table)
+
+    def remove_columns(self, schema: pa.Schema) -> None:
+        """Drop columns of the target that were just added, also when a stop was asked for."""
+        parts = [f"DROP COLUMN {self.quote(field.name)}" for field in schema]
+        statement = f"ALTER TABLE {self.qualified(self.table)} {', '.join(parts)}"
+        self._session.run(statement, cancellable=False)
         self._forget(self.table)
 
     # --- loading --------------------------------------------------------------------------------

@@ -238,6 +238,13 @@ def describe(session: session_module.Session, relation: Relation) -> base.Table:
         indexes=indexes,
         row_estimate=relation.rows,
         swap_blockers=swap_blockers(session, relation),
+        checks=tuple(
+            str(name)
+            for (name,) in session.rows(
+                "SELECT conname FROM pg_catalog.pg_constraint"
+                f" WHERE conrelid = {relation.oid} AND contype = 'c' ORDER BY conname"
+            )
+        ),
     )
 
 

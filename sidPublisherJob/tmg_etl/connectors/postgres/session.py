@@ -251,10 +251,27 @@ class Session:
         with contextlib.suppress(psycopg.Error):
             self.raw.execute("ROLLBACK")
 
-    def patiently(self, attempt: Callable[[], None], what: str) -> None:
+    @contextlib.contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """Run a block within the open transaction, which goes on when the block is undone."""
+        self.execute("SAVEPOINT _tmg_attempt")
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(psycopg.Error):
+                self.raw.execute("ROLLBACK TO SAVEPOINT _tmg_attempt")
+            raise
+        self.execute("SET LOCAL lock_timeout = 0; RELEASE SAVEPOINT _tmg_attempt")
+
+    def patiently(self, attempt: Callable[[], None], what: str, *, is_nested: bool = False) -> None:
         """Repeat a transaction that needs a lock others queue behind, until it gets it.
 
         Each attempt waits `LOCK_ATTEMPT_MS` at most, and between them everybody else gets through.
+
+        Args:
+            attempt: its statements.
+            what: for messages.
+            is_nested: repeat a part of the open transaction instead.
 
         Raises:
             errors.TemporaryError: it did not get it in `LOCK_PATIENCE_S`.
@@ -264,7 +281,7 @@ class Session:
         while True:
             self.stop.check()
             try:
-                with self.transaction():
+                with self.savepoint() if is_nested else self.transaction():
                     self.execute(f"SET LOCAL lock_timeout = {LOCK_ATTEMPT_MS}")
                     attempt()
                 return

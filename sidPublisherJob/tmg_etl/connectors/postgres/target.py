@@ -135,12 +135,14 @@ class PostgresTarget(dialect.PostgresDialect):
             self.run(f"{verb} {table} ()")
         self._add_columns(table, extra)
 
-    def add_columns(self, schema: pa.Schema) -> None:
-        """Add columns to the target, nullable; readers wait for the moment that it takes."""
-        table = self.qualified(self.table)
+    def add_columns(self, schema: pa.Schema, name: str | None = None) -> None:
+        """Add columns, nullable; from then on readers wait for the end of the transaction."""
         self._loader.finish()
+        place, is_nested = self.qualified(name or self.table), name is None
         self._session.patiently(
-            lambda: self._add_columns(table, schema), f"adding columns to {self.table}"
+            lambda: self._add_columns(place, schema),
+            f"adding columns to {self.table}",
+            is_nested=is_nested,
         )
         self._forget()
 

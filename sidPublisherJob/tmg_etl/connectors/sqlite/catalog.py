@@ -90,6 +90,7 @@ def _read(session: database.Session, table: str) -> Definition | None:
         unique_keys=unique,
         indexes=tuple(index for index, _ in indexes),
         swap_blockers=blockers,
+        checks=definition.checks(sql),
     )
     taken = {column.name.lower() for column in columns}
     aliases = [alias for alias in ("rowid", "_rowid_", "oid") if alias not in taken]

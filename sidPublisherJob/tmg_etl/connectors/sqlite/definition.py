@@ -82,6 +82,22 @@ def refers_to_itself(sql: str, table: str) -> bool:
     )
 
 
+def checks(sql: str) -> tuple[str, ...]:
+    """Return the condition of each CHECK in a CREATE TABLE statement."""
+    found = tokens(body(sql))
+    conditions = []
+    for place, (kind, text) in enumerate(found):
+        if kind == "word" and text.upper() == "CHECK":
+            depth, condition = 0, ""
+            for _, piece in found[place + 1 :]:
+                condition += piece
+                depth += (piece == "(") - (piece == ")")
+                if depth == 0 and piece == ")":
+                    break
+            conditions.append(condition.strip())
+    return tuple(conditions)
+
+
 def has_autoincrement(sql: str) -> bool:
     """Return whether a table counts its keys in ``sqlite_sequence``."""
     return any(kind == "word" and text.upper() == "AUTOINCREMENT" for kind, text in tokens(sql))

@@ -187,15 +187,17 @@ class SQLiteTarget(dialect.SQLiteDialect):
         self._extra[name] = self.planned(extra, ()).schema
         self.run(f"{self.create_verb(name)} {self.quote(name)} ({', '.join(lines)})")
 
-    def add_columns(self, schema: pa.Schema) -> None:
-        """Add nullable columns to the target."""
-        with self.transaction():
-            for field in schema:
-                self.run(
-                    f"ALTER TABLE {self.quote(self.table)} ADD COLUMN {self.quote(field.name)}"
-                    f" {datatype.created(field, self.table)}"
-                )
-        self._known = None
+    def add_columns(self, schema: pa.Schema, name: str | None = None) -> None:
+        """Add nullable columns to the target or a shadow."""
+        for field in schema:
+            self.run(
+                f"ALTER TABLE {self.quote(name or self.table)} ADD COLUMN {self.quote(field.name)}"
+                f" {datatype.created(field, self.table)}"
+            )
+        if name is None:
+            self._known = None
+        else:
+            self._extra[name] = self.planned(schema, ()).schema
 
     def drop(self, name: str) -> None:
         """Drop a temporary table if it is there, also when a stop was asked for."""
@@ -282,7 +284,8 @@ class SQLiteTarget(dialect.SQLiteDialect):
         found = self._definition()
         size, rows = None, None
         if found is not None:
-            rows = found.table.row_estimate
+            # Looked for page by page below: to count them takes no longer.
+            rows = int(self.rows(f"SELECT COUNT(*) FROM {self.quote(self.table)}")[0][0])
             # Not every build of SQLite has this table.
             with contextlib.suppress(errors.TmgEtlError):
                 # None where the table has just gone.

@@ -80,6 +80,24 @@ class SchemaConformance(suite.TargetSuite):
         published.publish(rows, publish=publish)
         assert published.rows(schema=rows.schema) == wanted
 
+    def test_evolve_that_fails_leaves_the_columns_as_they_were(
+        self, published: publication.Publication, publish: str
+    ) -> None:
+        rows = _wide([1, 3], extra=["x", None])
+        steps = ["finish_load", "check_lock", *["diff"] * (publish == "diff")]
+        for step in steps:
+            fault = publication.Fault(step, is_after=True)
+            published.refuse(
+                rows, publication.Injected, fault=fault, schema="evolve", publish=publish
+            )
+            assert fault.has_happened
+            with published.opened() as opened:
+                table = opened.describe()
+            assert table is not None
+            assert table.schema.names == ["id", "name"], step
+        published.publish(rows, schema="evolve", publish=publish)
+        assert published.rows(schema=rows.schema) == [(1, "n1", "x"), (3, "n3", None)]
+
     def test_columns_that_only_the_target_has_stay_or_are_listed(
         self, published: publication.Publication
     ) -> None:

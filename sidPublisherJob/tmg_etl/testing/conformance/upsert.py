@@ -158,6 +158,20 @@ class UpsertConformance(DeltaSuite):
         assert outcome.error is None
         assert target.rows("id", "extra", schema=wide.schema) == [(1, None), (2, "x")]
 
+    def test_evolve_that_fails_leaves_the_columns_as_they_were(self, target: Delta) -> None:
+        target.merge((1, 0, 1, "a"))
+        wide = rows_of((2, 0, 1, "b")).append_column("extra", pa.array(["x"]))
+        for step in ("load", "check_lock", "upsert"):
+            fault = publication.Fault(step, is_after=True)
+            target.refuse(wide, publication.Injected, mode="delta", schema="evolve", fault=fault)
+            assert fault.has_happened
+            with target.opened() as opened:
+                table = opened.describe()
+            assert table is not None
+            assert "extra" not in table.schema.names, step
+        assert target.run(wide, mode="delta", schema="evolve").error is None
+        assert target.rows("id", "extra", schema=wide.schema) == [(1, None), (2, "x")]
+
     def test_null_keys_are_refused(self, target: Delta) -> None:
         target.merge((1, 0, 1, "a"))
         rows = rows_of((2, 0, 1, "the row without a key"))
