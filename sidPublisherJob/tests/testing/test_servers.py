@@ -17,7 +17,13 @@ import pytest
 from tmg_etl.testing import process, servers
 
 
-@pytest.fixture(scope="module", params=[servers.PostgresServer, servers.MariaDBServer])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(servers.PostgresServer, marks=pytest.mark.postgres),
+        pytest.param(servers.MariaDBServer, marks=pytest.mark.mariadb),
+    ],
+)
 def server(request: pytest.FixtureRequest) -> Iterator[process.Server]:
     with request.param(durable=True) as started:
         yield started
