@@ -74,11 +74,24 @@ def certificates() -> dict[str, str]:
     return {"UV_SYSTEM_CERTS": "true"} if there else {}
 
 
+def cache() -> dict[str, str]:
+    """Return what makes uv do without a cache where there is no place for one, as pip does."""
+    if os.environ.get("UV_CACHE_DIR"):
+        return {}
+    try:
+        folder = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "uv"
+        folder.mkdir(parents=True, exist_ok=True)
+        is_writable = os.access(folder, os.W_OK)
+    except (OSError, RuntimeError):
+        is_writable = False
+    return {} if is_writable else {"UV_NO_CACHE": "true"}
+
+
 def main() -> None:
     """Become uv."""
     settings = pip_settings()
     told = {name: text for name, text in os.environ.items() if name.startswith("UV_") and text}
-    environment = {**os.environ, **certificates(), **translate(settings), **told}
+    environment = {**os.environ, **certificates(), **cache(), **translate(settings), **told}
     if "UV_INDEX_URL" in told and "UV_DEFAULT_INDEX" not in told:
         environment.pop("UV_DEFAULT_INDEX", None)
     command = [str(pathlib.Path(sys.executable).parent / "uv"), *sys.argv[1:]]

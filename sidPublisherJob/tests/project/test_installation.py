@@ -297,6 +297,16 @@ def test_readme_names_the_oldest_pip() -> None:
     assert f"pip {found[1]} or newer" in (ROOT / "README.md").read_text()
 
 
+def test_a_home_that_cannot_be_written_to_only_costs_the_cache(
+    extras: Index, tmp_path: pathlib.Path
+) -> None:
+    env = {"PIP_INDEX_URL": extras.url, "XDG_CACHE_HOME": os.devnull, "UV_NO_CACHE": "false"}
+    done = run([*UV, *locked_install(tmp_path, extras.lock)], env)
+    assert done.returncode == 2
+    done = run([*UV, *locked_install(tmp_path, extras.lock)], {**env, "UV_NO_CACHE": ""})
+    assert done.returncode == 0, done.stderr
+
+
 def test_develop_mode_is_a_plain_path_entry_and_warns_of_nothing(tmp_path: pathlib.Path) -> None:
     """An import hook would cost every start of the commands."""
     build = f"import setuptools.build_meta as m; m.build_editable({str(tmp_path)!r})"
