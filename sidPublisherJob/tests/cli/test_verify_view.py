@@ -17,6 +17,7 @@ DIFFERENT = comparison.Comparison(
     transfer="fact",
     write_mode="delta",
     window="20130101 to 20130102",
+    compared="each key of the window",
     source="lake/fact.parquet",
     snapshot="files",
     target="serving: fact",
@@ -41,12 +42,22 @@ def test_differing_rows_are_shown_one_on_a_line() -> None:
         "transfer  fact, window 20130101 to 20130102",
         "source    lake/fact.parquet: 2 rows 0x01",
         "target    serving: fact: 3 rows 0x02",
+        "compared  each key of the window",
         "different: at least 1 missing, 1 extra, 2,000 changed",
         "  column more is not in the target",
         "  missing  id=1: name=null",
         '  extra    id=2: name="tab\\there"',
         f'  changed  id=3: name: source "{"x" * 59}…", target "\\u001b[31mred"',
         "  and 1,999 rows more; `--limit` shows more of them",
+    ]
+
+
+def test_rows_that_were_not_compared_are_said() -> None:
+    shown = verify_view.render(dataclasses.replace(EQUAL, not_compared=3)).splitlines()
+    assert shown[-2:] == [
+        "kept      3 rows of the target that the source does not name: not compared; `--mode"
+        " truncate` does",
+        "equal",
     ]
 
 

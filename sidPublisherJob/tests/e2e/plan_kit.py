@@ -114,12 +114,15 @@ class Shop:
         return outcome.result
 
     def verify(
-        self, mode: str = "truncate", start: datetime.date | None = None, limit: int = 20
+        self, mode: str | None = "truncate", start: datetime.date | None = None, limit: int = 20
     ) -> comparison.Comparison:
-        """Compare source and target; holds it to having written nothing."""
+        """Compare source and target, None by the transfer's own rule; writes nothing."""
         before = (self.place.tables(), self.contents())
         ledger = (self.folder / "ledger.db").read_bytes()
-        found = comparison.make(**self._arguments(mode, start), limit=limit)
+        arguments = self._arguments(mode or "truncate", start)
+        if mode is None:
+            arguments["write_mode"] = None
+        found = comparison.make(**arguments, limit=limit)
         assert (self.place.tables(), self.contents()) == before
         assert (self.folder / "ledger.db").read_bytes() == ledger
         return found

@@ -14,6 +14,7 @@ from tests.e2e import place as place_module
 from tests.e2e import plan_kit
 from tests.e2e.plan_kit import row
 from tmg_etl import connectors
+from tmg_etl.cli import plan_view
 from tmg_etl.transfer import rehearsal
 
 KEY = "key: [id]"
@@ -304,3 +305,25 @@ def test_time_does_not_count_the_waiting_for_a_lock(shop: plan_kit.Shop) -> None
     waited_s = outcome.result.phase_seconds["wait"]
     assert waited_s > 1
     assert shop.plan().estimated_seconds == pytest.approx(outcome.duration_s - waited_s, abs=0.2)
+
+
+def test_of_code_of_ones_own_no_step_is_invented(
+    shop: plan_kit.Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipelines = pathlib.Path(__file__).parents[1] / "testing" / "pipelines"
+    monkeypatch.syspath_prepend(str(pipelines))
+    # There is neither a source nor a target, and the class may need neither.
+    shop.declare("pipeline: hand_written:OneStatement\npackages: [hand_written]")
+    plan = shop.plan()
+    assert (plan.exit_code, plan.target) == (0, "serving: facts")
+    known = {"transfer", "pipeline", "write_mode", "target", "rows_reason"}
+    told = {name for name, value in plan.as_dict().items() if value and name not in known}
+    assert told == {"rows"}
+    assert set(plan.as_dict()["rows"].values()) == {None}
+    assert plan_view.render(plan).splitlines() == [
+        "transfer  facts (hand_written:OneStatement)",
+        "mode      truncate",
+        "steps     not known: the pipeline's own code decides what it writes, and what it reads",
+        "target    serving: facts",
+        "nothing was written",
+    ]

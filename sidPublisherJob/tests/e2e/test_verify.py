@@ -130,6 +130,45 @@ def test_the_window_that_is_replaced(shop: plan_kit.Shop) -> None:
     assert "2013" in str(wider.window)
 
 
+def test_all_rows_of_a_delta_are_compared_by_its_rule(shop: plan_kit.Shop) -> None:
+    shop.declare(UPSERT)
+    shop.fill(
+        [
+            row(1, day=1, version=1),
+            row(1, day=2, version=2, name="latest"),
+            row(2, day=1, version=1),
+            row(2, day=2, version=2, gone=1),
+            row(3, day=1),
+        ]
+    )
+    start = datetime.date(2013, 1, 1)
+    shop.publish("delta", start)
+    shop.place.sql("INSERT INTO facts (id, day, version, gone) VALUES (50, '2012-01-01', 1, 0)")
+    result = shop.verify(None)
+    assert result.is_equal, result
+    assert (result.write_mode, result.window, result.not_compared) == ("delta", None, 1)
+    assert "the latest by version" in result.compared
+    shop.place.sql(
+        "UPDATE facts SET name = 'other' WHERE id = 1",
+        "DELETE FROM facts WHERE id = 3",
+        "INSERT INTO facts (id, day, version, gone) VALUES (2, '2013-01-02', 1, 0)",
+    )
+    result = shop.verify(None)
+    assert sorted(found(result), key=str) == [(CHANGED, 1), (EXTRA, 2), (MISSING, 3)]
+    assert result.not_compared == 1
+
+
+def test_all_rows_of_windows_that_are_replaced_are_compared(shop: plan_kit.Shop) -> None:
+    shop.declare(
+        "key: [id]\n    delta: {cursor: day, order_by: [version], strategy: replace_window}"
+    )
+    shop.fill([row(1, version=1), row(1, version=2, name="latest"), row(2, day=1)])
+    shop.publish("delta", datetime.date(2013, 1, 1))
+    assert shop.verify(None).is_equal
+    shop.place.sql("INSERT INTO facts (id, day, version, gone) VALUES (9, '2013-01-01', 1, 0)")
+    assert found(shop.verify(None)) == [(EXTRA, 9)]
+
+
 def test_types_are_compared_as_a_run_sends_them(shop: plan_kit.Shop) -> None:
     # Reading an instant by DuckDB's own driver takes a package that nobody else needs.
     zone = None if shop.place.kind == "duckdb" else "UTC"
@@ -210,6 +249,7 @@ def test_the_command(tmp_path: pathlib.Path, empty_ledger: pathlib.Path) -> None
     done = process.call(program, "facts", config, "--limit", "1", cwd=tmp_path)
     assert (done.code, done.err) == (65, "")
     assert done.out.splitlines()[3:] == [
+        "compared  all rows of both sides",
         "different: 1 missing, 0 extra, 1 changed",
         "  changed  id=2: amount: source 1.5, target 2.0",
         "  and 1 row more; `--limit` shows more of them",

@@ -115,12 +115,21 @@ def delta_start_date(command: _Command) -> _Command:
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """What a command of `tmg-etl` that looks at one run was asked for."""
+    """What a command of `tmg-etl` that looks at one run was asked for.
+
+    Attributes:
+        transfer_name: a transfer or a publish group.
+        config: its location.
+        execution_date: the end of the window.
+        write_mode: truncate where nothing says it.
+        is_mode_given: whether something does: a mode, or the start of a window.
+    """
 
     transfer_name: str
     config: str
     execution_date: datetime.date
     write_mode: run.WriteMode
+    is_mode_given: bool = True
 
 
 def asked(
@@ -153,7 +162,8 @@ def asked(
     execution_date = date or datetime.datetime.now(datetime.UTC).date()
     write_mode = run.WriteMode.DELTA if is_delta else run.WriteMode.TRUNCATE
     check_window(write_mode, execution_date, delta_start_date)
-    return Asked(words[0], location, execution_date, write_mode)
+    is_given = mode is not None or is_delta
+    return Asked(words[0], location, execution_date, write_mode, is_given)
 
 
 def _in_order_of_pipeline(

@@ -46,8 +46,15 @@ def _lines(plan: plan_module.Plan) -> list[str]:
     lines = [
         f"transfer  {plan.transfer} ({plan.pipeline})",
         f"mode      {plan.write_mode}" + (f", window {plan.window}" if plan.window else ""),
-        f"source    {plan.source}, {quantity.count(plan.source_rows)} rows",
     ]
+    if plan.publish is None:
+        lines += [
+            f"steps     not known: {plan.rows_reason}, and what it reads",
+            f"target    {plan.target}",
+        ]
+        lines += _circumstances(plan)
+        return lines + [f"warning   {warning}" for warning in plan.warnings]
+    lines.append(f"source    {plan.source}, {quantity.count(plan.source_rows)} rows")
     if plan.source_cost:
         lines.append(f"cost      {plan.source_cost}")
     lines += [

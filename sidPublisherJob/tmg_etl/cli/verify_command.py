@@ -41,8 +41,9 @@ def command(
     """Compare source and target as they are now, and name the rows that differ; writes nothing.
 
     TRANSFER may be a publish group: then each of its members is compared. Exit code 0 means equal,
-    65 different. With --delta_start_date or --mode delta, the rows of the
-    window are compared by the transfer's own delta rule; else all rows.
+    65 different. All rows are compared, by the delta rule of a transfer that has one:
+    with --delta_start_date or --mode delta those of the window, with --mode truncate
+    every row of both sides.
     """
     asked = argument.asked(places, date, mode, delta_start_date)
     from tmg_etl.config import loader
@@ -51,7 +52,7 @@ def command(
     how = {
         "execution_date": asked.execution_date,
         "delta_start_date": delta_start_date,
-        "write_mode": asked.write_mode,
+        "write_mode": asked.write_mode if asked.is_mode_given else None,
         "limit": limit,
     }
     compare = _group if asked.transfer_name in config.groups else _transfer

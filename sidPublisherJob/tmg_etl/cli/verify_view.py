@@ -24,7 +24,13 @@ def render(comparison: comparison_module.Comparison) -> str:
         f"transfer  {comparison.transfer}{window}",
         f"source    {comparison.source}: {comparison.source_fingerprint}",
         f"target    {comparison.target}: {comparison.target_fingerprint}",
+        f"compared  {comparison.compared}",
     ]
+    if comparison.not_compared:
+        lines.append(
+            f"kept      {quantity.rows(comparison.not_compared)} of the target that the source does"
+            " not name: not compared; `--mode truncate` does"
+        )
     if comparison.is_equal:
         return "\n".join([*lines, "equal"])
     lines.append(_headline(comparison))

@@ -5,7 +5,6 @@ Written for small tables: rows are held in memory and compared one by one.
 
 from __future__ import annotations
 
-import collections
 import datetime
 import pathlib
 import tempfile
@@ -47,37 +46,39 @@ def run_pipeline(
 
 
 def assert_equal(
-    config: str | pathlib.Path, transfer: str, *, day: datetime.date, env: str = "local"
+    config: str | pathlib.Path,
+    transfer: str,
+    *,
+    day: datetime.date,
+    write_mode: str | None = None,
+    start: datetime.date | None = None,
+    env: str = "local",
 ) -> None:
-    """Fail unless the target of a declared transfer holds exactly the rows of its source.
+    """Fail unless the target holds exactly what the transfer makes of its source.
+
+    The source is what the transfer's pipeline opens, and rows are compared as `tmg-etl verify`
+    does: of a transfer with a `delta:` the latest version of each key, deletions applied.
 
     Args:
         config: path of the config.
-        transfer: name in `transfers`.
+        transfer: name in `transfers`; runs a `TransferPipeline`.
         day: execution date, for the placeholders of the source.
+        write_mode: truncate compares every row of both sides, delta those of the window; None
+            compares all by the transfer's own rule.
+        start: start of the window; None takes the execution date.
         env: environment of the config.
     """
-    from tmg_etl.transfer import conversion, pipeline
+    from tmg_etl.config import loader
+    from tmg_etl.transfer import comparison
 
-    with state.View(config, transfer, day, env).opened() as (run, target):
-        spec = run.transfer.source
-        with run.connections[spec.connection].open_source(spec, day) as source:
-            assert target.describe() is not None, f"there is no table {target.table}"
-            columns = pipeline.resolve_columns(run, source, target)
-            converter = conversion.Converter(
-                target.table,
-                columns.columns,
-                columns.required,
-                tuple(run.transfer.key),
-                target.capabilities,
-            )
-            sent = collections.Counter(
-                row
-                for batch in source.read(columns.read)
-                for row in state.tuples(converter.convert(batch))
-            )
-            held = state.rows(target, columns.names)
-    assert held == sent, f"{target.table} is not its source: {state.difference(sent, held)}"
+    found = comparison.make(
+        loader.load(str(config), env),
+        transfer,
+        execution_date=day,
+        delta_start_date=start,
+        write_mode=None if write_mode is None else run_module.WriteMode(write_mode),
+    )
+    assert found.is_equal, f"{found.target} is not its source: {state.differences(found)}"
 
 
 def assert_idempotent(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from tmg_etl.config import model
     from tmg_etl.connectors import base
+    from tmg_etl.transfer import comparison
 
 #: Rows of a table as a multiset; None when there is no such table.
 State = collections.Counter[tuple[object, ...]] | None
@@ -116,3 +117,23 @@ def difference(expected: State, found: State) -> str:
         if changed
     ]
     return ", ".join(words) or "no difference"
+
+
+def differences(found: comparison.Comparison) -> str:
+    """Return in words how a target differs from its source; of many rows some."""
+    words = [f"column {name} is missing" for name in found.columns_missing]
+    for kind, what, count in (
+        ("missing", "missing", found.missing),
+        ("extra", "too many", found.extra),
+        ("changed", "changed", found.changed),
+    ):
+        rows = [
+            tuple({**one.key, **(one.source or one.target or {})}.values())
+            if kind != "changed"
+            else (one.key, one.source, one.target)
+            for one in found.differences
+            if one.kind == kind
+        ]
+        if count:
+            words.append(f"{count} rows {what}: {rows[:_SHOWN_ROWS]}")
+    return ", ".join(words) or "more rows than can be looked at differ"

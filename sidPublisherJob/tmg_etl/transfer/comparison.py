@@ -30,8 +30,9 @@ class Comparison:
 
     Attributes:
         transfer: its name.
-        write_mode: truncate: all rows were compared; delta: those of the window.
-        window: the days; None for truncate.
+        write_mode: whose rule was applied: truncate or delta.
+        window: the days; None: all.
+        compared: which rows of the two sides, in words.
         source: what was read.
         snapshot: which state of it.
         target: connection and table.
@@ -42,6 +43,8 @@ class Comparison:
         missing: rows that the target lacks.
         extra: rows that only the target has.
         changed: rows of one key that differ.
+        not_compared: rows of the target that the source does not name, which an upsert keeps; None
+            where all, or those of a window only, were looked at.
         is_complete: whether these are all; else there are more, and they were not looked at.
         differences: the first of them.
     """
@@ -49,6 +52,7 @@ class Comparison:
     transfer: str
     write_mode: str
     window: str | None
+    compared: str
     source: str
     snapshot: str
     target: str
@@ -59,6 +63,7 @@ class Comparison:
     missing: int = 0
     extra: int = 0
     changed: int = 0
+    not_compared: int | None = None
     is_complete: bool = True
     differences: tuple[difference.Difference, ...] = ()
 
@@ -79,7 +84,7 @@ def make(
     *,
     execution_date: datetime.date,
     delta_start_date: datetime.date | None,
-    write_mode: run_module.WriteMode,
+    write_mode: run_module.WriteMode | None,
     limit: int = 20,
 ) -> Comparison:
     """Compare a transfer's source with its target; write to neither.
@@ -89,19 +94,22 @@ def make(
         transfer_name: key in `transfers`.
         execution_date: fills placeholders; the end of the window.
         delta_start_date: start of the window; None takes the execution date.
-        write_mode: truncate compares all rows, delta those of the window.
+        write_mode: truncate compares all rows, delta those of the window by the transfer's rule;
+            None compares all rows by that rule, or as truncate does where there is none.
         limit: most rows to name.
 
     Raises:
         errors.ConfigError: the transfer runs code of its own, or there is no target yet.
         errors.DataError: a row of the source could not be published at all.
     """
+    delta, whole = config.transfer(transfer_name).delta, write_mode is None
+    rule = run_module.WriteMode.TRUNCATE if delta is None else run_module.WriteMode.DELTA
     run = runner.make_run(
         config.with_policy(transfer_name, verify="fingerprint"),
         transfer_name,
         execution_date=execution_date,
         delta_start_date=delta_start_date,
-        write_mode=write_mode,
+        write_mode=write_mode or rule,
         is_dry=True,
     )
     built = runner.load_class(run.transfer, config.packages)(run)
@@ -116,8 +124,12 @@ def make(
             raise errors.ConfigError(
                 f"there is no table {target.table} to compare with", hint="run the transfer first"
             )
+        if whole and not target.capabilities.can_rehearse:
+            # Only a temporary table tells which version of a key is the latest.
+            run = dataclasses.replace(run, write_mode=run_module.WriteMode.TRUNCATE)
         columns = pipeline.resolve_columns(run, source, target)
-        return _Comparer(run, source, target, columns, limit).compare()
+        window = None if whole else plan_module.window_of(run)
+        return _Comparer(run, source, target, columns, window, limit).compare()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,17 +138,23 @@ class _Comparer:
     source: base.Source
     target: base.Target
     columns: mapping.Mapping
+    window: base.CursorWindow | None
     limit: int
 
+    @property
+    def _delta(self) -> model.DeltaSpec | None:
+        """Return the rule by which rows are published; None: all of them as they are."""
+        is_delta = self.run.write_mode is run_module.WriteMode.DELTA
+        return self.run.transfer.delta if is_delta else None
+
     def compare(self) -> Comparison:
-        window = plan_module.window_of(self.run)
-        if window is None:
+        delta, window = self._delta, self.window
+        if delta is None:
             with self.target.reading():
                 return self._compared(self._read(), self._held(base.Selection()), [])
         if self.target.capabilities.can_rehearse:
-            return self._compare_staged(window)
-        delta = self.run.transfer.delta
-        if delta is not None and (delta.order_by or delta.deleted):
+            return self._compare_staged(delta)
+        if delta.order_by or delta.deleted:
             raise errors.ConfigError(
                 f"the window of {self.target.table} cannot be compared: this kind of target does"
                 " not tell which version of a key is the latest",
@@ -147,28 +165,35 @@ class _Comparer:
 
     # --- the window of a delta ------------------------------------------------------------------
 
-    def _compare_staged(self, window: base.CursorWindow) -> Comparison:
-        """Compare what a merge would leave of the window's rows with what the target holds."""
-        transfer, delta = self.run.transfer, self.run.transfer.delta
-        assert delta is not None
+    def _compare_staged(self, delta: model.DeltaSpec) -> Comparison:
+        """Compare what a merge would leave of the source's rows with what the target holds."""
+        transfer = self.run.transfer
         staging = self.run.names.table("stage", self.target.table)
         with self.target.rehearsal(staging):
-            self._stage(staging, window)
+            self._stage(staging)
             marked: list[difference.Difference] = []
             if transfer.key:
                 self.target.keep_latest(
                     staging, self.columns.staged.names, transfer.key, delta.order_by
                 )
-            selection = base.Selection(window=window)
+            selection = base.Selection(window=self.window)
+            kept = None
             if delta.strategy == "upsert":
+                named = base.Selection(keys_of=staging, key=tuple(transfer.key))
+                kept = self._count(base.Selection()) - self._count(named)
                 marked = self._settle(staging, delta)
-                selection = base.Selection(keys_of=staging, key=tuple(transfer.key))
+                selection = named
             with self.target.reading():
-                return self._compared(
+                found = self._compared(
                     self._held(base.Selection(), staging), self._held(selection), marked
                 )
+            return found if self.window else dataclasses.replace(found, not_compared=kept)
 
-    def _stage(self, staging: str, window: base.CursorWindow) -> None:
+    def _count(self, selection: base.Selection) -> int:
+        table, names = self.target.table, self._schema.names
+        return self.target.fingerprint(table, names, selection, hashes=False).rows
+
+    def _stage(self, staging: str) -> None:
         held = [name for name in self.columns.names if name not in self.columns.added.names]
         extra = [field for field in self.columns.staged if field.name not in held]
         self.target.create_staging(staging, held, pa.schema(extra))
@@ -179,18 +204,20 @@ class _Comparer:
             staging,
             columns=self.columns.read,
             converter=self._converter(self.columns.staged),
-            window=window,
+            window=self.window,
         )
 
     def _settle(self, staging: str, delta: model.DeltaSpec) -> list[difference.Difference]:
         """Leave in the staging table what the target must hold; return rows that must be gone."""
         key, names = self.run.transfer.key, self.columns.names
-        # First without deletions: a version older than the target's deletes nothing.
-        self.target.upsert(staging, names, key, delta.order_by, None)
+        # A version older than the target's is not published, and deletes nothing; in the whole
+        # source there is none that could have made the target's.
+        order_by = delta.order_by if self.window else []
+        self.target.upsert(staging, names, key, order_by, None)
         if not delta.deleted:
             return []
         found = self.target.marked_keys(staging, key, delta.deleted, MOST_ROWS)
-        self.target.upsert(staging, names, key, delta.order_by, delta.deleted)
+        self.target.upsert(staging, names, key, order_by, delta.deleted)
         return [
             difference.Difference(
                 difference.EXTRA,
@@ -230,7 +257,7 @@ class _Comparer:
             self.source,
             columns=schema.names,
             converter=self._converter(schema),
-            window=plan_module.window_of(self.run),
+            window=self.window,
         )
         return bucket.Stream(read, schema, self.target.capabilities.text, self._key)
 
@@ -256,12 +283,12 @@ class _Comparer:
         spots = pairs.spots()
         counts = collections.Counter(spot.kind for spot in spots)
         named = pairs.first(spots, self.target.capabilities.text, self.limit)
-        delta = plan_module.window_of(self.run)
         spec = self.run.transfer.target
         return Comparison(
             transfer=self.run.transfer_name,
             write_mode=self.run.write_mode.value,
-            window=str(self.run.window) if delta else None,
+            window=str(self.run.window) if self.window else None,
+            compared=self._words(),
             source=self.source.description,
             snapshot=self.source.snapshot,
             target=f"{spec.connection}: {spec.table}",
@@ -275,6 +302,18 @@ class _Comparer:
             is_complete=len(looked_at) == len(differing),
             differences=tuple([*named, *marked][: self.limit]),
         )
+
+    def _words(self) -> str:
+        """Return which rows of the two sides are compared."""
+        delta, whose = self._delta, "of the window" if self.window else "of the source"
+        if delta is None:
+            return "all rows of both sides"
+        latest = f" (the latest by {', '.join(delta.order_by)})" if delta.order_by else ""
+        if delta.strategy == "replace_window":
+            rows = f"the rows {whose}" if self.window else "all rows"
+            return f"{rows} on both sides, one for each key{latest}"
+        marked = ", those that `deleted` marks being gone" if delta.deleted else ""
+        return f"each key {whose}{latest}{marked}; other rows of the target are kept by an upsert"
 
 
 def _total(sums: dict[int, base.Fingerprint]) -> base.Fingerprint:

@@ -73,7 +73,7 @@ def make(
     *,
     execution_date: datetime.date,
     delta_start_date: datetime.date | None,
-    write_mode: run_module.WriteMode,
+    write_mode: run_module.WriteMode | None,
     limit: int = 20,
 ) -> GroupComparison:
     """Compare each member of a group with its source, also where another one cannot be.

@@ -73,12 +73,6 @@ class Mapping:
         return pa.schema([field for field in self.staged if field.name not in self.held])
 
 
-def nothing(*, is_new: bool) -> Mapping:
-    """Return the mapping of a pipeline of which it is not known what it writes."""
-    none = pa.schema([])
-    return Mapping(none, none, none, read=(), required=frozenset(), own=(), is_new=is_new)
-
-
 def resolve(
     transfer: model.Transfer,
     source: pa.Schema,

@@ -27,12 +27,12 @@ class Plan:
         pipeline: class that would run, as module:Class.
         write_mode: truncate or delta.
         window: the days of a delta; None for truncate.
-        source: what would be read.
+        source: what would be read; None where the pipeline's own code decides on it.
         source_rows: rows that would be read; None when counting is not cheap.
         source_cost: what reading would cost, in words; None where it costs nothing.
         target: connection and table.
         target_rows: rows there now, as the statistics have it; None when unknown or new.
-        publish: kind of publish.
+        publish: kind of publish; None, as the next three, where the pipeline's own code decides.
         publish_reason: why that one.
         ingest: how rows enter the database.
         verify: what would be compared.
@@ -59,15 +59,15 @@ class Plan:
     pipeline: str
     write_mode: str
     window: str | None
-    source: str
+    source: str | None
     source_rows: int | None
     source_cost: str | None
     target: str
     target_rows: int | None
-    publish: str
-    publish_reason: str
-    ingest: str
-    verify: str
+    publish: str | None
+    publish_reason: str | None
+    ingest: str | None
+    verify: str | None
     columns: tuple[str, ...]
     added: tuple[str, ...]
     own: tuple[str, ...]
@@ -142,29 +142,69 @@ def make(
         is_dry=True,
     )
     built = runner.load_class(run.transfer, config.packages)(run)
+    if not isinstance(built, pipeline.TransferPipeline):
+        return _of_own_code(built, config.ledger)
     with opened(built) as (source, target):
         maker = _Maker(run, built, source, target)
         return maker.plan(config.ledger, depth, choice)
 
 
 @contextlib.contextmanager
-def opened(built: etl.TMGETL) -> Iterator[tuple[base.Source, base.Target]]:
-    """Open source and target of a pipeline that is not executed.
-
-    The source is the pipeline's own where it is a `TransferPipeline`, else the declared one.
-    """
-    run = built.run
-    spec = run.transfer.target
-    with run.connections[spec.connection].open_target(spec.table) as target:
-        if isinstance(built, pipeline.TransferPipeline):
-            # A subclass may derive its rows from what the target holds.
-            built.target = target
-            source = built.open_source()
-        else:
-            declared = run.transfer.source
-            source = run.connections[declared.connection].open_source(declared, run.execution_date)
-        with source:
+def opened(built: pipeline.TransferPipeline) -> Iterator[tuple[base.Source, base.Target]]:
+    """Open the pipeline's own source, and the target, of one that is not executed."""
+    spec = built.run.transfer.target
+    with built.run.connections[spec.connection].open_target(spec.table) as target:
+        # A subclass may derive its rows from what the target holds.
+        built.target = target
+        with built.open_source() as source:
             yield source, target
+
+
+def _of_own_code(built: etl.TMGETL, ledger_url: str) -> Plan:
+    """Return what is known of a pipeline that is not a `TransferPipeline`: nothing of its steps.
+
+    What it reads is not opened: it may be something else than the declared source.
+    """
+    run, spec = built.run, built.run.transfer.target
+    with run.connections[spec.connection].open_target(spec.table) as target:
+        existing = target.describe()
+    pace = history.pace(ledger_url, run, None)
+    return Plan(
+        transfer=run.transfer_name,
+        pipeline=_path(built),
+        write_mode=run.write_mode.value,
+        window=str(run.window) if run.write_mode is run_module.WriteMode.DELTA else None,
+        source=None,
+        source_rows=None,
+        source_cost=None,
+        target=f"{spec.connection}: {spec.table}",
+        target_rows=existing.row_estimate if existing else None,
+        publish=None,
+        publish_reason=None,
+        ingest=None,
+        verify=None,
+        columns=(),
+        added=(),
+        own=(),
+        indexes_built=(),
+        creates=False,
+        rows=rehearsal.Changes(),
+        rows_exact=False,
+        rows_reason="the pipeline's own code decides what it writes",
+        difference=None,
+        fails=None,
+        privileges_missing=(),
+        in_the_way=(),
+        disk_needed_bytes=None,
+        disk_free_bytes=None,
+        estimated_seconds=None if pace.seconds is None else round(pace.seconds, 1),
+        estimated_from_runs=pace.runs,
+        warnings=tuple(f"run {running} of this transfer has not ended" for running in pace.running),
+    )
+
+
+def _path(built: etl.TMGETL) -> str:
+    return f"{type(built).__module__}:{type(built).__qualname__}"
 
 
 def window_of(run: run_module.Run) -> base.CursorWindow | None:
@@ -180,14 +220,14 @@ class _Maker:
     """Puts a plan together, from a pipeline with its source and target open."""
 
     run: run_module.Run
-    built: etl.TMGETL
+    built: pipeline.TransferPipeline
     source: base.Source
     target: base.Target
 
     def plan(self, ledger_url: str, depth: rehearsal.Depth, choice: publish.Choice | None) -> Plan:
         run, transfer = self.run, self.run.transfer
         existing = self.target.describe()
-        columns = self._columns(existing)
+        columns = pipeline.resolve_columns(run, self.source, self.target)
         if choice is None:
             choice = publish.choose(
                 transfer,
@@ -199,16 +239,16 @@ class _Maker:
         window = window_of(run)
         lacking = _lacking(transfer, existing)
         pipeline.ask_for_latest(run, self.source)
-        counted = self._counted(columns, choice, window, depth)
+        counting = rehearsal.Rehearsal(run, self.source, self.target, columns, choice.kind, window)
+        counted = counting.count(depth)
         is_empty = window is not None and counted.source_rows == 0
         if is_empty and counted.is_exact:
             window_module.refuse_hopeless(run, self.source)
         ready = self._ready(columns, choice, counted)
         pace = history.pace(ledger_url, run, counted.source_rows)
-        kind = type(self.built)
         return Plan(
             transfer=run.transfer_name,
-            pipeline=f"{kind.__module__}:{kind.__qualname__}",
+            pipeline=_path(self.built),
             write_mode=run.write_mode.value,
             window=str(run.window) if window else None,
             source=self.source.description,
@@ -246,30 +286,6 @@ class _Maker:
             ),
             failure=counted.failure,
         )
-
-    def _columns(self, existing: base.Table | None) -> mapping.Mapping:
-        try:
-            return pipeline.resolve_columns(self.run, self.source, self.target)
-        except errors.SchemaConflictError:
-            if isinstance(self.built, pipeline.TransferPipeline):
-                raise
-            # Code of its own need not write the source's columns.
-            return mapping.nothing(is_new=existing is None)
-
-    def _counted(
-        self,
-        columns: mapping.Mapping,
-        choice: publish.Choice,
-        window: base.CursorWindow | None,
-        depth: rehearsal.Depth,
-    ) -> rehearsal.Rehearsed:
-        if not isinstance(self.built, pipeline.TransferPipeline):
-            reason = "the pipeline's own code decides what it writes"
-            return rehearsal.Rehearsed(source_rows=self.source.count(window), reason=reason)
-        counting = rehearsal.Rehearsal(
-            self.run, self.source, self.target, columns, choice.kind, window
-        )
-        return counting.count(depth)
 
     def _ready(
         self, columns: mapping.Mapping, choice: publish.Choice, counted: rehearsal.Rehearsed
