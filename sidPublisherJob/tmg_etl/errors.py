@@ -19,8 +19,10 @@ secret: connectors hand over text that `redact` has been through.
 
 from __future__ import annotations
 
+import enum
 import errno
 import re
+import signal
 from collections.abc import Sequence
 
 EXIT_OK = 0
@@ -35,6 +37,7 @@ EXIT_SIGTERM = 143
 
 # Up to the last @: a password that was not percent-encoded may hold others.
 _URL_PASSWORD = re.compile(r"(?P<head>[A-Za-z][\w+.-]*://[^:/?#\s@]*):[^\s/]*@")
+_BESIDE = re.compile(r"_tmg_[a-z]+_[0-9a-f]+_[0-9a-f]+")
 _WHERE_LENGTH = 400
 _ITEM_LENGTH = 200
 
@@ -118,6 +121,7 @@ class ValueRejectedError(DataError):
         value: the value found, as text; cut to 120 characters.
         key: the row's key as ``{column: value}``; None where it is not known.
         reason: what the database or the type rule says.
+        hint: what to do next.
     """
 
     def __init__(
@@ -128,13 +132,73 @@ class ValueRejectedError(DataError):
         reason: str,
         value: object = None,
         key: dict[str, object] | None = None,
+        hint: str = "the target is unchanged; correct the value at its source",
     ) -> None:
-        self.table, self.column, self.key, self.reason = table, column, key, one_line(reason)
+        self.table, self.column, self.key = table, column, key
+        self.reason = _as_target(reason, table)
         self.value = shorten(value)
         cell = f" column {column!r}" if column else ""
         found = f" value {self.value}" if value is not None else ""
         row = f" in the row {render_key(key)}" if key else ""
-        super().__init__(f"{table}:{cell}{found}{row} was refused: {self.reason}")
+        super().__init__(f"{table}:{cell}{found}{row} was refused: {self.reason}", hint=hint)
+
+
+class Constraint(enum.StrEnum):
+    """A rule of a table, beside the types of its columns; the value is how messages call it."""
+
+    UNIQUE = "a unique constraint"
+    FOREIGN_KEY = "a foreign key"
+    REFERENCED = "a foreign key of another table"
+    NOT_NULL = "a column that may not be null"
+    CHECK = "a check constraint"
+
+
+#: What to do about a row that breaks a constraint.
+NEXT_STEP = {
+    Constraint.UNIQUE: "another row has the same value, and the declared `key` does not say which"
+    " is right: correct the source, or drop the constraint from the target",
+    Constraint.FOREIGN_KEY: "the row that it refers to must be there first: correct the source,"
+    " publish the other table before, or both in one `publish_group`",
+    Constraint.REFERENCED: "other tables refer to rows that would go: publish those without them"
+    " before, or both in one `publish_group`",
+    Constraint.NOT_NULL: "have the source fill the column, or give it a default in the target",
+    Constraint.CHECK: "correct the source or the constraint",
+}
+
+
+class ConstraintError(ValueRejectedError):
+    """A constraint of the target refuses a row.
+
+    Args:
+        table: the target, as the user names it; the connection while nobody knows which table.
+        rule: which kind of constraint.
+        reason: what the database says.
+        key: the row's key; None where it is not known.
+    """
+
+    def __init__(
+        self,
+        table: str,
+        rule: Constraint,
+        reason: str,
+        *,
+        key: dict[str, object] | None = None,
+    ) -> None:
+        self.table, self.rule, self.key, self._said = table, rule, key, reason
+        self.reason = _as_target(reason, table)
+        row = f"the row {render_key(key)}" if key else "a row"
+        self.column, self.value = None, shorten(None)
+        DataError.__init__(
+            self,
+            f"{table}: {row} was refused, {rule}: {self.reason}",
+            hint=f"the target is unchanged; {NEXT_STEP[rule]}",
+        )
+
+    def of(
+        self, table: str, *, key: dict[str, object] | None = None, rule: Constraint | None = None
+    ) -> ConstraintError:
+        """Return the error of a table, with what was found out about its row."""
+        return ConstraintError(table, rule or self.rule, self._said, key=key or self.key)
 
 
 class DuplicateKeyError(DataError):
@@ -149,11 +213,33 @@ class DuplicateKeyError(DataError):
         )
 
 
+class UniqueError(DuplicateKeyError):
+    """Two rows have one value in a unique constraint that is not the declared key.
+
+    Args:
+        table: the target.
+        values: what occurs twice, by column.
+        row: the key of one of the rows; None where it is not known.
+    """
+
+    def __init__(
+        self, table: str, values: dict[str, object], *, row: dict[str, object] | None = None
+    ) -> None:
+        self.table, self.key, self.row = table, values, row
+        which = f"the row {render_key(row)} was refused: " if row else ""
+        DataError.__init__(
+            self,
+            f"{table}: {which}{render_key(values)} occurs more than once, which a unique"
+            " constraint of the target forbids; it is not the declared `key`",
+            hint="the target is unchanged; correct the source, or drop the constraint",
+        )
+
+
 class NullKeyError(DataError):
     """A key column holds null."""
 
     def __init__(self, table: str, column: str, row: dict[str, object]) -> None:
-        self.table, self.column = table, column
+        self.table, self.column, self.key = table, column, row
         super().__init__(
             f"{table}: the key column {column!r} is null in the row {render_key(row)}",
             hint="the target is unchanged; keys may not be null",
@@ -167,11 +253,15 @@ class VerificationError(DataError):
         table: the target, as the user names it.
         expected: fingerprint of what was sent.
         found: fingerprint of what is held.
-        reason: which columns were altered, and how; empty where that is not known.
+        reason: which columns were altered; empty where that is not known.
+        row: a row that differs, and how; empty where none was found.
     """
 
-    def __init__(self, table: str, *, expected: object, found: object, reason: str = "") -> None:
+    def __init__(
+        self, table: str, *, expected: object, found: object, reason: str = "", row: str = ""
+    ) -> None:
         self.table, self.expected, self.found, self.reason = table, expected, found, reason
+        self.row = row
         if reason:
             what = reason
             hint = (
@@ -180,7 +270,8 @@ class VerificationError(DataError):
             )
         else:
             what, hint = f"sent {expected}, the database holds {found}", "the target is unchanged"
-        super().__init__(f"{table}: verification failed: {what}", hint=hint)
+        which = f": {row}" if row else ""
+        super().__init__(f"{table}: verification failed: {what}{which}", hint=hint)
 
 
 class TemporaryError(TmgEtlError):
@@ -204,7 +295,7 @@ class LockBusyError(TemporaryError):
         self.table, self.waited_s, self.holder = table, waited_s, holder
         by = f" by {holder}" if holder else ""
         super().__init__(
-            f"{table} is locked{by}; waited {waited_s:g} s",
+            f"{table} is locked{by}; waited {round(waited_s, 1):g} s",
             hint="the other run must end first; raise `lock_wait_s` to wait longer",
         )
 
@@ -287,7 +378,20 @@ class Stopped(BaseException):
     def __init__(self, signal_number: int) -> None:
         self.signal_number = signal_number
         self.exit_code = 128 + signal_number
-        super().__init__(f"stopped by signal {signal_number}")
+        super().__init__(f"stopped by {signal_name(signal_number)}")
+
+
+def _as_target(text: str, table: str) -> str:
+    """Return a database's words with the target's name for that of a table beside it."""
+    return one_line(_BESIDE.sub(lambda _: table, text))
+
+
+def signal_name(number: int) -> str:
+    """Return a signal as people know it: ``SIGINT``."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def shorten(value: object, limit: int = 120) -> str:

@@ -200,3 +200,15 @@ def test_group_without_changes_says_so() -> None:
 def test_group_names_the_member_that_a_warning_is_about() -> None:
     group = make_group(make(cleanup_error=OSError("gone")), make())
     assert group.warnings == ["fact_flight: the cleanup failed: gone"]
+
+
+def test_a_run_with_nothing_to_do_read_nothing() -> None:
+    reason = "nothing to do: the source is unchanged since run 1"
+    lines = make(run.Result(publish="none", publish_reason=reason)).render().splitlines()
+    assert lines[2] == "  rows     none read: nothing to do"
+
+
+def test_the_proof_of_a_run_that_failed_claims_nothing_of_the_target() -> None:
+    failed = make(status=run.Status.FAILED, error=errors.DataError("a foreign key"))
+    assert failed.proof().startswith("not published; what was loaded beside the target: finger")
+    assert failed.as_dict()["proof"] == failed.proof()

@@ -232,7 +232,7 @@ def test_refused_rows_are_told_apart(path: pathlib.Path) -> None:
         assert "id='7'" in refused(errors.DuplicateKeyError, [7, 8, 7], "a", "b", "c")
         assert "'v'" in refused(errors.ValueRejectedError, [2, 3], "a", None)
         assert "'id'" in refused(errors.NullKeyError, [2, None], "a", "b")
-        assert "id='3'" in refused(errors.ValueRejectedError, [2, 3], "a", "no")
+        assert "id='3'" in refused(errors.ConstraintError, [2, 3], "a", "no")
         bad = pa.record_batch(
             {"id": pa.array([2], pa.int32()), "v": pa.array(["a"]), "j": pa.array(["{bad"])}
         )

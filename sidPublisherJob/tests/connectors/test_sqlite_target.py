@@ -221,13 +221,13 @@ def test_refused_rows_are_told_apart(path: pathlib.Path) -> None:
         assert "id='1'" in refused(errors.DuplicateKeyError, id=ids, v=ok)
         others = pa.array([2, 3], pa.int64())
         same = pa.array([5, 5])
-        assert "id='3'" in refused(errors.DuplicateKeyError, id=others, v=ok, n=same)
+        assert "id='3'" in refused(errors.UniqueError, id=others, v=ok, n=same)
         message = refused(errors.ValueRejectedError, id=others, v=pa.array(["a", None]))
         assert "'v'" in message
         assert "id='3'" in message
         none = pa.array([2, None], pa.int64())
         assert "'id'" in refused(errors.NullKeyError, id=none, v=ok)
-        assert "id='3'" in refused(errors.ValueRejectedError, id=others, v=pa.array(["a", "no"]))
+        assert "id='3'" in refused(errors.ConstraintError, id=others, v=pa.array(["a", "no"]))
         message = refused(errors.ValueRejectedError, id=others, v=ok, n=pa.array(["1", "word"]))
         assert "'n'" in message
         assert "word" in message

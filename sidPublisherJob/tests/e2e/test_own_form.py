@@ -99,7 +99,7 @@ def refused(
     assert done.code == 65
     message = conftest.only_error(done)
     assert "t: verification failed: the column 'name' (" in message
-    assert f") did not keep what was sent: {said}; the target is unchanged" in message
+    assert f") did not keep what was sent: in the row (id='2') 'name' {said}; the target" in message
     assert place.rows() == []
     assert place.tables() == before
 

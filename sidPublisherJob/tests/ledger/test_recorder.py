@@ -149,7 +149,7 @@ def test_more_and_longer_warnings_than_a_row_holds(url):
 
 def test_stop(url):
     row = execute(url, work=errors.Stopped(signal.SIGTERM))
-    assert (row.status, row.exit_code, row.error) == ("stopped", 143, "stopped by signal 15")
+    assert (row.status, row.exit_code, row.error) == ("stopped", 143, "stopped by SIGTERM")
 
 
 def test_secrets_are_removed_from_errors(url):

@@ -93,7 +93,7 @@ def failure_of(error: BaseException) -> Failure:
     """Return what to say about `error`."""
     code = errors.exit_code_of(error)
     if isinstance(error, (errors.Stopped, KeyboardInterrupt)):
-        name = signal.Signals(code - 128).name
+        name = errors.signal_name(code - 128)
         return Failure(f"stopped by {name}", code, logging.WARNING, error)
     if isinstance(error, errors.TmgEtlError):
         return Failure(f"error: {errors.one_line(str(error))}", code, logging.ERROR, error)
@@ -236,7 +236,7 @@ def deadline(stop: run_module.StopFlag, prog: str, reporter: Reporter) -> Iterat
             return
         stopped = errors.Stopped(number)
         line = (
-            f"stopped by {signal.Signals(number).name} in the middle of what does not answer;"
+            f"stopped by {errors.signal_name(number)} in the middle of what does not answer;"
             " the target is as before or as published, and the next run removes what is left"
         )
         failure = Failure(line, stopped.exit_code, logging.ERROR, stopped)

@@ -107,6 +107,9 @@ def _proof(run: record.Record) -> str:
     """Return whether source and target were equal, and the head of their hash."""
     if run.is_verified is None:
         return _UNKNOWN
+    if run.status != "succeeded" and run.is_verified:
+        # What was loaded beside the target: the target holds none of it.
+        return "unpublished"
     _, has_hash, digits = (run.fingerprint_source or "").partition("0x")
     what = digits[:8] if has_hash else "count"
     return f"{'equal' if run.is_verified else 'DIFFERENT'} {what}"

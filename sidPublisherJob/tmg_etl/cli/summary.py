@@ -65,7 +65,10 @@ class Summary:
         what = "counts" if self.verify == "count" else "fingerprint"
         relation = "equal" if source == target else "DIFFERENT"
         sign = "=" if source == target else "≠"
-        return f"{what} {relation}: source {source} {sign} target {target}"
+        text = f"{what} {relation}: source {source} {sign} target {target}"
+        if self.outcome.error is not None:
+            return f"not published; what was loaded beside the target: {text}"
+        return text
 
     def headline(self) -> str:
         """Return the run in one sentence."""
@@ -83,7 +86,8 @@ class Summary:
         lines = [self.headline()]
         if result.publish_reason:
             lines.append(_line("why", result.publish_reason))
-        lines.append(_line("rows", _rows(result)))
+        rows = "none read: nothing to do" if self._is_skipped else _rows(result)
+        lines.append(_line("rows", rows))
         if has_time:
             lines.append(_time(self.outcome.duration_s, self.rows_per_s))
         lines.append(_line("proof", self.proof()))

@@ -178,6 +178,11 @@ def _load(
     config._masked = {
         path: node.masked for path, node in resolved.walk() if node.masked is not None
     }
+    for path, node in resolved.walk(()):
+        if path[:1] == ("transfers",) and len(path) > 2:
+            key, below = problem.render_path(path), problem.render_path(path[2:])
+            transfer = config.transfers[str(path[1])]
+            transfer._places[below] = f"{location}:{node.line}:{key}"
     return config, []
 
 

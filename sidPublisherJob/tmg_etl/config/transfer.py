@@ -203,6 +203,16 @@ class Defaults(Policy):
     """Values for all transfers that do not set them."""
 
 
+class _Places(dict[str, str]):
+    """Where keys are written, which is not what they say: all are equal."""
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether it is a place as well."""
+        return isinstance(other, _Places)
+
+    __hash__ = None
+
+
 class Transfer(Policy):
     """One declared movement of one table."""
 
@@ -259,6 +269,13 @@ class Transfer(Policy):
         repr=False,
         description="Free values for one's own pipeline class. Default none.",
     )
+
+    #: Where the file has each key, as ``file:line:key``; filled in by the loader.
+    _places: _Places = pydantic.PrivateAttr(default_factory=lambda: _Places())
+
+    def where(self, key: str) -> str:
+        """Return the place of a key, such as ``delta.deleted``, for a message."""
+        return self._places.get(key, f"transfers.{self.name}.{key}")
 
     @pydantic.model_validator(mode="after")
     def _check(self) -> Transfer:

@@ -26,6 +26,10 @@ def comparable(order_by: Sequence[str], held: Sequence[str]) -> list[str]:
     return list(itertools.takewhile(lambda name: name in held, order_by))
 
 
+class _UndoneError(Exception):
+    """Ends a transaction whose work is not to stay."""
+
+
 class SqlTarget(sql.SqlDialect):
     """A target whose merges are SQL statements.
 
@@ -183,6 +187,61 @@ class SqlTarget(sql.SqlDialect):
         inserted = self._insert_missing(source, columns, match)
         staged = self._count(f"{source} AS {STAGED}")
         return base.Changes(inserted, updated, removed, staged - inserted - updated + superseded)
+
+    def check_deleted(self, staging: str, deleted: str) -> None:
+        """Have the database look at the condition."""
+        self.rows(f"SELECT 1 FROM {self.qualified(staging)} WHERE ({deleted}\n) LIMIT 1")
+
+    def refused_key(
+        self,
+        staging: str,
+        columns: Sequence[str],
+        key: Sequence[str],
+        deleted: str | None,
+        window: base.CursorWindow | None,
+        *,
+        is_diff: bool,
+    ) -> dict[str, object] | None:
+        """Return the key of the first staged row that the target refuses; see `base.Target`."""
+        kept = f" WHERE NOT COALESCE(({deleted}\n), 1 = 0)" if deleted else ""
+        staged, place = self.qualified(staging), sql.unused("_tmg_row", columns)
+        numbered = (
+            f"(SELECT {self.names(columns)}, ROW_NUMBER() OVER (ORDER BY {self.names(key)})"
+            f" AS {place} FROM {staged}{kept}) AS numbered"
+        )
+        match, gone = self.key_match(key), None
+        if is_diff:
+            gone = (
+                f"{self.window_condition(window)} AND NOT EXISTS"
+                f" (SELECT 1 FROM {staged} AS {STAGED} WHERE {match})"
+            )
+
+        def is_taken(low: int, high: int) -> bool:
+            part = (
+                f"(SELECT {self.names(columns)} FROM {numbered}"
+                f" WHERE {place} > {low} AND {place} <= {high})"
+            )
+            try:
+                with self.transaction():
+                    if gone is not None:
+                        self._delete(gone)
+                    self._update(part, columns, key, match)
+                    self._insert_missing(part, columns, match)
+                    raise _UndoneError
+            except _UndoneError:
+                return True
+            except errors.DataError:
+                return False
+
+        low, high = 0, self._count(f"{staged}{kept}")
+        if is_taken(low, high) or not is_taken(0, 0):
+            return None
+        while high - low > 1:
+            middle = (low + high) // 2
+            # From the first row on: two rows may be in each other's way.
+            low, high = (middle, high) if is_taken(0, middle) else (low, middle)
+        found = self.rows(f"SELECT {self.names(key)} FROM {numbered} WHERE {place} = {high}")
+        return dict(zip(key, found[0], strict=True))
 
     # --- steps ----------------------------------------------------------------------------------
 

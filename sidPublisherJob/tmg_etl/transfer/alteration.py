@@ -1,19 +1,20 @@
-"""Which column of a loaded table does not hold what was sent: the reason of a failed proof.
+"""Which row of a loaded table does not hold what was sent: the reason of a failed proof.
 
 A type may write a value in a form of its own ("1 day 25:00" is kept as "2 days 01:00:00"), fold
-its case, or cut it. A database says nothing of that, and two unequal hashes do not tell where to
-look: the source is read once more and compared column by column. Nothing is written.
+its case, or cut it; a trigger may write another one. A database says nothing of that, and two
+unequal hashes do not tell where to look: both sides are read once more, and a row is found on both
+by its key. Nothing is written.
 """
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
-import difflib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from tmg_etl import errors
 from tmg_etl.connectors import base
@@ -24,42 +25,61 @@ Again = Callable[[], Iterator[pa.RecordBatch]]
 
 #: Beyond it the reason is not looked for: a guess at what is read and hashed in half a minute.
 _MOST_ROWS = 5_000_000
-#: Values, or rows, of either side that are held to find an example.
-_HELD_VALUES = 10_000
+#: Rows of either side that are held to find an example.
 _HELD_ROWS = 100_000
 _BUCKETS = 64
-_CANDIDATES = 200
 
 
 @contextlib.contextmanager
 def named(
-    target: base.Target, name: str, schema: pa.Schema, sent: base.Fingerprint, again: Again
+    target: base.Target,
+    name: str,
+    schema: pa.Schema,
+    key: Sequence[str],
+    sent: base.Fingerprint,
+    again: Again,
 ) -> Iterator[None]:
-    """Have a `VerificationError` of the block name the columns that were altered, if it can.
+    """Have a `VerificationError` of the block name what was altered, if it can.
 
     Args:
         target: opened.
         name: the loaded table.
         schema: its columns, as they were sent.
+        key: finds a row on both sides; empty where rows have none.
         sent: fingerprint of what was sent.
         again: reads what was sent once more.
 
     Raises:
         errors.VerificationError: that of the block, or one that says more.
     """
+    search = _Search(target, name, schema, key, again)
+    with explained(target.table, lambda: search.find(sent)):
+        yield
+
+
+@contextlib.contextmanager
+def explained(table: str, find: Callable[[], tuple[str, str] | None]) -> Iterator[None]:
+    """Have a `VerificationError` of the block say more, if it can.
+
+    Args:
+        table: the target, as messages name it.
+        find: returns which columns were altered and in which row, each empty where that is not
+            known; None where nothing can be told.
+    """
     try:
         yield
     except errors.VerificationError as unequal:
         try:
-            found = _Search(target, name, schema, again).reason(sent)
+            found = find()
         except errors.Stopped:
             raise
         except Exception:  # noqa: BLE001 - that the proof failed says more than why nobody knows
             found = None
         if found is None:
             raise
+        columns, row = found
         raise errors.VerificationError(
-            target.table, expected=unequal.expected, found=unequal.found, reason=found
+            table, expected=unequal.expected, found=unequal.found, reason=columns, row=row
         ) from unequal
 
 
@@ -68,36 +88,46 @@ class _Search:
     target: base.Target
     name: str
     schema: pa.Schema
+    key: Sequence[str]
     again: Again
 
-    def reason(self, sent: base.Fingerprint) -> str | None:
-        """Return what was altered, or None where the columns do not tell."""
+    def find(self, sent: base.Fingerprint) -> tuple[str, str] | None:
+        """Return which columns were altered, and in which row."""
         if sent.hash is None or sent.rows > _MOST_ROWS:
             return None
         altered = self._altered(sent)
-        if not altered:
+        if altered is None:
             return None
+        text, buckets_by = self.target.capabilities.text, list(self.key) or self.schema.names
+        left = bucket.Stream(self.again, self.schema, text, buckets_by)
+        right = bucket.held(self.target, self.name, self.schema, base.Selection(), buckets_by)
+        return self._columns(altered), example(left, right, self.schema, self.key, text)
+
+    def _columns(self, altered: Sequence[pa.Field]) -> str:
         table = self.target.describe()
         phrases = []
         for field in altered:
             column = table.column(field.name) if table else None
             phrases.append(f"{field.name!r} ({column.native if column else field.type})")
+        if not phrases:
+            return ""
         columns = f"column{'s' * (len(phrases) > 1)} {errors.listed(phrases)}"
-        example = " became ".join(self._example(altered[0]))
-        return f"the {columns} did not keep what was sent{': ' * bool(example)}{example}"
+        return f"the {columns} did not keep what was sent"
 
-    def _altered(self, sent: base.Fingerprint) -> list[pa.Field]:
-        """Return the columns whose values are not those that were sent."""
+    def _altered(self, sent: base.Fingerprint) -> list[pa.Field] | None:
+        """Return the columns whose values are not those that were sent.
+
+        None where the source has changed since, and tells nothing of what was sent.
+        """
         text = self.target.capabilities.text
         whole = encode.Encoder(self.schema, text, hashes=True)
         single = [encode.Encoder(pa.schema([field]), text, hashes=True) for field in self.schema]
         for batch in self.again():
             whole.add(batch)
             for field, encoder in zip(self.schema, single, strict=True):
-                encoder.add(_only(batch, field))
+                encoder.add(batch.select([field.name]))
         if whole.fingerprint != sent:
-            # The source has changed since, and tells nothing of what was sent.
-            return []
+            return None
         held = [
             verify.prove(self.target, self.name, encoder.schema, base.Selection(), "fingerprint")
             for encoder in single
@@ -111,53 +141,77 @@ class _Search:
             if found != encoder.fingerprint
         ]
 
-    def _example(self, field: pa.Field) -> tuple[str, ...]:
-        """Return a value that is not held, and the one among those held that resembles it."""
-        gone, come = self._of_few_values(field) or self._of_few_buckets(field)
-        if not gone or not come:
-            return ()
-        sent = gone[0]
-        held = max(come[:_CANDIDATES], key=lambda text: _likeness(sent, text))
-        # A message is one line, in which blanks that follow each other become one.
-        sizes = sent.split() == held.split()
-        return tuple(
-            errors.shorten(text) + f" of {len(text)} characters" * sizes for text in (sent, held)
-        )
 
-    def _of_few_values(self, field: pa.Field) -> tuple[list[str], list[str]] | None:
-        """Return values of one side each; None for a column of many values."""
-        sent = _distinct(_only(batch, field) for batch in self.again())
-        if sent is None:
-            return None
-        held = _distinct(self.target.scan(self.name, [field.name], base.Selection()))
-        return None if held is None else (sorted(sent - held), sorted((held - sent) or held))
+def example(
+    left: bucket.Side,
+    right: bucket.Side,
+    schema: pa.Schema,
+    key: Sequence[str],
+    text: base.TextFormat,
+) -> str:
+    """Return in words one row in which two sides differ; empty where too many do to be held.
 
-    def _of_few_buckets(self, field: pa.Field) -> tuple[list[str], list[str]]:
-        schema, text = pa.schema([field]), self.target.capabilities.text
-        left = bucket.Stream(
-            lambda: (_only(batch, field) for batch in self.again()), schema, text, [field.name]
-        )
-        right = bucket.held(self.target, self.name, schema, base.Selection(), [field.name])
-        chosen = _smallest(left.sums(), right.sums())
-        pairs = difference.Pairs(left.rows(chosen), right.rows(chosen), schema, ())
-        spots = pairs.spots()
-        gone = [str(pairs.left.table[0][at.left]) for at in spots if at.left is not None]
-        come = [str(pairs.right.table[0][at.right]) for at in spots if at.right is not None]
-        return gone, come
-
-
-def _only(batch: pa.RecordBatch, field: pa.Field) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([batch.column(field.name)], schema=pa.schema([field]))
+    Args:
+        left: what should be held, in buckets by the hash of its key, or of the row without one.
+        right: what is held.
+        schema: the columns of both.
+        key: finds a row on both sides; empty where rows have none.
+        text: how values are written.
+    """
+    chosen = _smallest(left.sums(), right.sums())
+    pairs = difference.Pairs(left.rows(chosen), right.rows(chosen), schema, key)
+    spots = pairs.spots()
+    changed = _paired(pairs, spots)
+    if changed:
+        return _changed(pairs.first(changed, text, 1)[0])
+    phrases = []
+    for kind, what in (
+        (difference.MISSING, "was sent and is not held"),
+        (difference.EXTRA, "is held and was not sent"),
+    ):
+        for one in pairs.first([spot for spot in spots if spot.kind == kind], text, 1):
+            phrases.append(f"the row {errors.render_key(one.key)} {what}")
+    if phrases and not key:
+        phrases[0] = f"without a `key` the two sides of a row cannot be told: {phrases[0]}"
+    return ", ".join(phrases)
 
 
-def _distinct(batches: Iterable[pa.RecordBatch]) -> set[str] | None:
-    """Return the values of a column as text, or None where they are too many to be held."""
-    values: set[str] = set()
-    for batch in batches:
-        values.update(str(value) for value in pc.unique(batch.column(0)) if value.is_valid)
-        if len(values) > _HELD_VALUES:
-            return None
-    return values
+def _paired(pairs: difference.Pairs, spots: Sequence[difference.Spot]) -> list[difference.Spot]:
+    """Return the spots that are surely two sides of one row.
+
+    Of several versions of one key nobody can tell which has become which.
+    """
+
+    def key_of(spot: difference.Spot) -> int:
+        side, row = (pairs.right, spot.right) if spot.left is None else (pairs.left, spot.left)
+        return int(side.keys[row])
+
+    times = collections.Counter(map(key_of, spots))
+    return [spot for spot in spots if spot.kind == difference.CHANGED and times[key_of(spot)] == 1]
+
+
+def _changed(one: difference.Difference) -> str:
+    assert one.source is not None
+    assert one.target is not None
+    cells = [
+        f"{name!r} {' became '.join(_shown(value, one.target[name]))}"
+        for name, value in one.source.items()
+    ]
+    return f"in the row {errors.render_key(one.key)} {errors.listed(cells, 3)}"
+
+
+def _shown(sent: Any, held: Any) -> tuple[str, str]:
+    """Return two values as a message shows them, such that they are seen to differ."""
+    one, other = (None if value is None else str(value) for value in (sent, held))
+    # A message is one line, in which blanks that follow each other become one.
+    sizes = one is not None and other is not None and one.split() == other.split()
+    return _cell(one, sizes=sizes), _cell(other, sizes=sizes)
+
+
+def _cell(text: str | None, *, sizes: bool) -> str:
+    if text is None:
+        return "null"
+    return errors.shorten(text) + f" of {len(text)} characters" * sizes
 
 
 def _smallest(left: dict[int, base.Fingerprint], right: dict[int, base.Fingerprint]) -> list[int]:
@@ -174,7 +228,3 @@ def _smallest(left: dict[int, base.Fingerprint], right: dict[int, base.Fingerpri
             break
         chosen.append(number)
     return sorted(chosen)
-
-
-def _likeness(one: str, other: str) -> float:
-    return difflib.SequenceMatcher(None, one[:200].casefold(), other[:200].casefold()).ratio()

@@ -197,6 +197,7 @@ class _Comparer:
         held = [name for name in self.columns.names if name not in self.columns.added.names]
         extra = [field for field in self.columns.staged if field.name not in held]
         self.target.create_staging(staging, held, pa.schema(extra))
+        stage.check_deleted(self.run, self.target, staging)
         stage.load(
             self.run,
             self.source,

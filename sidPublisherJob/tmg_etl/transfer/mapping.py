@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -262,9 +263,14 @@ def _require_known(
         near = difflib.get_close_matches(name, source.names, n=1)
         suggestion = f" (did you mean {near[0]!r}?)" if near else ""
         phrases.append(f"`{place}` names {name!r}, which the source does not have{suggestion}")
-    raise errors.SchemaConflictError(
-        transfer.target.table, phrases, hint=f"its columns are {errors.listed(source.names)}"
-    )
+    hint = f"its columns are {errors.listed(source.names)}"
+    only = source.names[0] if len(source.names) == 1 else ""
+    mark = next((mark for mark in ";\t|," if mark in only), None)
+    if mark is not None:
+        hint = f"its only column is {only!r}: is {mark!r} the delimiter of the file?" + (
+            f" Then write `csv: {{delimiter: {json.dumps(mark)}}}` in the source"
+        )
+    raise errors.SchemaConflictError(transfer.target.table, phrases, hint=hint)
 
 
 def _refuse_reset(transfer: model.Transfer, source: pa.Schema, existing: base.Table | None) -> None:

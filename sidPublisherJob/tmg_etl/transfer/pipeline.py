@@ -59,9 +59,10 @@ class TransferPipeline(etl.TMGETL):
         Called once, in `pre_execution_cleansing`. A subclass may return a
         `connectors.memory.MemorySource` with rows that it derived.
         """
-        spec = self.run.transfer.source
-        connection = self.run.connections[spec.connection]
-        return connection.open_source(spec, self.run.execution_date)
+        transfer = self.run.transfer
+        connection = self.run.connections[transfer.source.connection]
+        with stage.blamed(transfer, "source.query", transfer.source.query):
+            return connection.open_source(transfer.source, self.run.execution_date)
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -136,7 +137,7 @@ class TransferPipeline(etl.TMGETL):
         previous.expire(self.run, self.target)
 
     def _carry_out(self) -> publish.Published | None:
-        with self.fenced():
+        with self.fenced(), self._placed():
             step = self.stage()
             if step is None:
                 return None
@@ -240,6 +241,7 @@ class TransferPipeline(etl.TMGETL):
             raise errors.ConfigError(f"the transfer {transfer.name!r} declares no `delta:`")
         window = base.CursorWindow(delta.cursor, self.run.window.start, self.run.window.end)
         staging = self._create_staging()
+        stage.check_deleted(self.run, self.target, staging)
         ask_for_latest(self.run, self.source)
         sent = self._load(staging, window=window)
         if not sent.rows:
@@ -297,6 +299,19 @@ class TransferPipeline(etl.TMGETL):
                     pass
             raise
 
+    @contextlib.contextmanager
+    def _placed(self) -> Iterator[None]:
+        """Have what is wrong with a row name its line, where the source has lines."""
+        try:
+            yield
+        except errors.DataError as refused:
+            row = getattr(refused, "row", None) or getattr(refused, "key", None)
+            if isinstance(row, dict) and refused.where is None:
+                # The row is named without it, whatever keeps the file from being read again.
+                with contextlib.suppress(Exception):
+                    refused.where = self.source.place_of(row)
+            raise
+
     def _load(self, name: str, window: base.CursorWindow | None) -> base.Fingerprint:
         is_delta = window is not None
         converter = conversion.Converter(
@@ -338,7 +353,8 @@ class TransferPipeline(etl.TMGETL):
         with self.timed(run_module.Phase.VERIFY):
             held = verify.prove(self.target, name, schema, base.Selection(), level)
         self.result = dataclasses.replace(self.result, fingerprint_target=str(held))
-        with alteration.named(self.target, name, schema, sent, self._again):
+        key = self.run.transfer.key
+        with alteration.named(self.target, name, schema, key, sent, self._again):
             verify.require_equal(self.target.table, sent, held)
         self.run.stop.check()
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from tmg_etl import errors
 from tmg_etl import run as run_module
 from tmg_etl.connectors import base
-from tmg_etl.transfer import mapping, verify
+from tmg_etl.transfer import alteration, bucket, mapping, verify
 
 if TYPE_CHECKING:
     from tmg_etl.config import model
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 #: Up to here a comparison in the database costs less than what a rename disturbs: a guess that
 #: keeps it under a second on the machines measured.
 SMALL_ROWS = 100_000
+#: Staged rows up to which the one that a constraint refused is looked for, by twenty parts of the
+#: merge: some ten seconds' work for the slowest database.
+_SEARCHED_ROWS = 200_000
 
 
 class Kind(enum.StrEnum):
@@ -251,6 +254,27 @@ class Step:
             return self.target.diff(self.loaded, names, transfer.key, self.window, part)
         return self.target.replace_rows(self.loaded, names, self.window)
 
+    def explained(self, refused: errors.ConstraintError | errors.UniqueError) -> errors.DataError:
+        """Return the error for a row that the target refused, with its key where it is found.
+
+        To be asked after the transaction: a database says nothing more in one that has failed.
+        """
+        key, delta, found = self.run.transfer.key, self.run.transfer.delta, None
+        if key and self.sent.rows <= _SEARCHED_ROWS:
+            is_diff = self.kind is not Kind.MERGE
+            deleted = delta.deleted if delta is not None and not is_diff else None
+            with contextlib.suppress(errors.TmgEtlError):
+                found = self.target.refused_key(
+                    self.loaded, self.columns.names, key, deleted, self.window, is_diff=is_diff
+                )
+        if isinstance(refused, errors.UniqueError):
+            return errors.UniqueError(self.target.table, refused.key, row=found)
+        rule = refused.rule
+        if key and found is None and rule is errors.Constraint.FOREIGN_KEY:
+            # No row that was staged is refused: it is one that would go.
+            rule = errors.Constraint.REFERENCED
+        return refused.of(self.target.table, key=found, rule=rule)
+
     def proved(self) -> base.Fingerprint | None:
         """Return what the target holds of it; None when nothing is to be verified.
 
@@ -282,7 +306,8 @@ class Step:
     def _require_equal(self, sent: base.Fingerprint, held: base.Fingerprint) -> None:
         """Raise unless both are equal; a key that the target held twice is named as the cause."""
         try:
-            verify.require_equal(self.target.table, sent, held)
+            with alteration.explained(self.target.table, lambda: ("", self._example())):
+                verify.require_equal(self.target.table, sent, held)
         except errors.VerificationError as unequal:
             key, table = self.run.transfer.key, self.target.describe()
             if not key or table is None or table.is_unique_over(key):
@@ -292,6 +317,14 @@ class Step:
                 raise
             reason = "in the target, which has no unique index over it: publish by truncate once"
             raise errors.DuplicateKeyError(self.target.table, twice, reason=reason) from unequal
+
+    def _example(self) -> str:
+        """Return a row that the target holds in another way than it was loaded."""
+        schema, key = self.columns.columns, self.run.transfer.key
+        buckets_by, target = list(key) or schema.names, self.target
+        left = bucket.held(target, self.loaded, schema, base.Selection(), buckets_by)
+        right = bucket.held(target, target.table, schema, self._selection, buckets_by)
+        return alteration.example(left, right, schema, key, target.capabilities.text)
 
     def _prove(self, name: str, selection: base.Selection) -> base.Fingerprint:
         level = self.run.transfer.verify
@@ -360,21 +393,27 @@ def _in_place(
     held: list[base.Fingerprint | None] = []
     first, *others = [step.target for step in steps]
     late = [step for step in steps if len(step.columns.added)]
-    with (
-        _evolved([step for step in late if not step.alters_together]),
-        _looking(steps, held),
-        first.transaction(others),
-    ):
-        for step in late:
-            if step.alters_together:
-                step.evolve()
-        for position, part in order:
-            with blame(steps[position]):
-                changes[position] = changes[position].plus(steps[position].write(part))
-        for step in steps:
-            with blame(step):
-                held.append(step.proved())
-        steps[0].run.stop.check()
+    try:
+        with (
+            _evolved([step for step in late if not step.alters_together]),
+            _looking(steps, held),
+            first.transaction(others),
+        ):
+            for step in late:
+                if step.alters_together:
+                    step.evolve()
+            for position, part in order:
+                with blame(steps[position]), _of(steps[position]):
+                    changes[position] = changes[position].plus(steps[position].write(part))
+            for step in steps:
+                with blame(step):
+                    held.append(step.proved())
+            steps[0].run.stop.check()
+    except (errors.ConstraintError, errors.UniqueError) as refused:
+        # Alone, a member of a group may be refused for what another one writes.
+        if others:
+            raise
+        raise steps[0].explained(refused) from refused
     return [Published(made) for made in changes]
 
 
@@ -391,6 +430,15 @@ def _evolved(steps: list[Step]) -> Iterator[None]:
         for step in done:
             step.devolve()
         raise
+
+
+@contextlib.contextmanager
+def _of(step: Step) -> Iterator[None]:
+    """Have what a constraint refuses name the table."""
+    try:
+        yield
+    except errors.ConstraintError as refused:
+        raise refused.of(step.target.table) from refused
 
 
 @contextlib.contextmanager

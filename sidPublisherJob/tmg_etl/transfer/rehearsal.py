@@ -287,6 +287,8 @@ class Rehearsal:
             self.target.create_staging(self._staging, held, extra)
         except (errors.AccessError, errors.ConfigError) as refused:
             raise _NoTable(refused.message) from refused
+        if self.kind is publish.Kind.MERGE:
+            stage.check_deleted(self.run, self.target, self._staging)
         sent = stage.load(
             self.run,
             _Bounded(self.source, most),
@@ -312,8 +314,7 @@ class Rehearsal:
         for unique in self._unique_keys():
             twice = self.target.duplicate_key(self._staging, unique, skips_null=True)
             if twice is not None:
-                reason = f"the unique key over {', '.join(unique)} refuses it"
-                raise errors.DuplicateKeyError(self.target.table, twice, reason=reason)
+                raise errors.UniqueError(self.target.table, twice)
         if not key:
             return
         twice = self.target.duplicate_key(self._staging, key)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import difflib
 import importlib
 import inspect
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from tmg_etl import connectors, errors, etl
 from tmg_etl import run as run_module
@@ -165,7 +166,7 @@ def _member_class(
     what = f"has its own `{own[0]}`" if issubclass(kind, plain) else "is no TransferPipeline"
     raise errors.ConfigError(
         f"{kind.__name__} {what}, so that the group {transfer.publish_group} cannot publish for it",
-        where=f"transfers.{transfer.name}.pipeline",
+        where=transfer.where("pipeline"),
         hint="derive it from TransferPipeline and override `open_source`, or take the transfer out"
         " of the group",
     )
@@ -223,7 +224,7 @@ def load_class(transfer: model.Transfer, packages: Sequence[str]) -> type[etl.TM
     """
     if transfer.pipeline is None:
         return pipeline_module.TransferPipeline
-    where = f"transfers.{transfer.name}.pipeline"
+    where = transfer.where("pipeline")
     module_name, _, class_name = transfer.pipeline.partition(":")
     if not any(f"{module_name}.".startswith(f"{package}.") for package in packages):
         raise errors.ConfigError(
@@ -232,7 +233,7 @@ def load_class(transfer: model.Transfer, packages: Sequence[str]) -> type[etl.TM
             hint="add its package to `packages`",
         )
     try:
-        found = getattr(importlib.import_module(module_name), class_name, None)
+        module = importlib.import_module(module_name)
     except ImportError as error:
         raise errors.ConfigError(
             f"cannot import {module_name!r}: {error}",
@@ -246,7 +247,18 @@ def load_class(transfer: model.Transfer, packages: Sequence[str]) -> type[etl.TM
             where=where,
             hint="correct the module",
         ) from error
-    if not (inspect.isclass(found) and issubclass(found, etl.TMGETL)):
+    found = getattr(module, class_name, None)
+    if found is None:
+        names = [name for name, kind in vars(module).items() if _is_pipeline(kind)]
+        near = difflib.get_close_matches(class_name, names, 1)
+        raise errors.ConfigError(
+            f"the module {module_name!r} has no class {class_name!r}",
+            where=where,
+            hint=f"did you mean {near[0]!r}?"
+            if near
+            else f"its pipelines are {errors.listed(names) or 'none'}",
+        )
+    if not _is_pipeline(found):
         raise errors.ConfigError(
             f"{transfer.pipeline!r} is no subclass of tmg_etl.TMGETL", where=where
         )
@@ -254,6 +266,10 @@ def load_class(transfer: model.Transfer, packages: Sequence[str]) -> type[etl.TM
         missing = ", ".join(sorted(found.__abstractmethods__))
         raise errors.ConfigError(f"{transfer.pipeline!r} does not implement {missing}", where=where)
     return found
+
+
+def _is_pipeline(found: object) -> TypeGuard[type[etl.TMGETL]]:
+    return inspect.isclass(found) and issubclass(found, etl.TMGETL)
 
 
 def _locker(run: run_module.Run) -> Callable[[], contextlib.AbstractContextManager[None]]:

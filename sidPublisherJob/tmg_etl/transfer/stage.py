@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -13,6 +14,9 @@ from tmg_etl import errors
 from tmg_etl import run as run_module
 from tmg_etl.connectors import base
 from tmg_etl.transfer import conversion, encode, flow
+
+if TYPE_CHECKING:
+    from tmg_etl.config import model
 
 #: Values in one batch, of all columns: a few megabytes, of which a handful is held. Twice as many
 #: leave holes in the heap that grow to another 80 MiB in a long run, and save no time.
@@ -170,3 +174,36 @@ def eagerly(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         yield first.slice(start)
         break
     yield from batches
+
+
+def check_deleted(run: run_module.Run, target: base.Target, staging: str) -> None:
+    """Refuse a `deleted:` that is no condition over the staged rows, before they are loaded.
+
+    Raises:
+        errors.ConfigError: with its place in the config.
+    """
+    delta = run.transfer.delta
+    if delta is not None and delta.deleted:
+        with blamed(run.transfer, "delta.deleted", delta.deleted):
+            target.check_deleted(staging, delta.deleted)
+
+
+@contextlib.contextmanager
+def blamed(transfer: model.Transfer, key: str, sql: str | None) -> Iterator[None]:
+    """Have what a database objects to in SQL of the config name its place.
+
+    Args:
+        transfer: whose config it is.
+        key: the SQL's key in it.
+        sql: None where there is none to blame.
+    """
+    try:
+        yield
+    except errors.ConfigError as wrong:
+        if not sql or wrong.where is not None:
+            raise
+        raise errors.ConfigError(
+            wrong.message,
+            where=transfer.where(key),
+            hint=wrong.hint or "correct the SQL, which is written in the database's own dialect",
+        ) from wrong

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Self
 
 import pyarrow as pa
@@ -29,6 +29,13 @@ class Source(abc.ABC):
         """Return the snapshot as a text that is equal only if the rows are; None: it does not tell.
 
         For sources that know it without reading: generations of files, not the time of a query.
+        """
+        return None
+
+    def place_of(self, row: Mapping[str, object]) -> str | None:
+        """Return where rows with these values are written, as ``file:line``, for a message.
+
+        None, the default, means that rows have no lines, or that none has these values.
         """
         return None
 

@@ -342,6 +342,42 @@ class Target(abc.ABC):
         `DELETE`. Call it inside `transaction`.
         """
 
+    def check_deleted(self, staging: str, deleted: str) -> None:  # noqa: B027 - may tell later
+        """Have the database look at the SQL condition of `upsert`, where it can before the merge.
+
+        Args:
+            staging: with the columns that the condition may name.
+            deleted: the condition.
+
+        Raises:
+            errors.ConfigError: it is none.
+        """
+
+    def refused_key(
+        self,
+        staging: str,
+        columns: Sequence[str],
+        key: Sequence[str],
+        deleted: str | None,
+        window: CursorWindow | None,
+        *,
+        is_diff: bool,
+    ) -> dict[str, object] | None:
+        """Return the key of the first staged row that the target refuses, after a merge failed.
+
+        Parts of the merge are tried in transactions that are rolled back. None, the default, means
+        that no single row is refused, or that the target does not tell.
+
+        Args:
+            staging: as it was handed to the merge.
+            columns: of the target.
+            key: the key columns.
+            deleted: SQL condition of staged rows that the merge does not write.
+            window: as for `diff`.
+            is_diff: whether rows that are not staged leave the target.
+        """
+        return None
+
     def rehearsal(self, staging: str) -> contextlib.AbstractContextManager[None]:
         """Count in a block what merges would do, without writing to the target.
 

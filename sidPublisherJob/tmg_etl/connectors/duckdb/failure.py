@@ -22,6 +22,9 @@ _HOLDER = re.compile(r"\(PID (\d+)\)")
 _QUOTE = re.compile(r"\n\s*\n?\s*LINE \d+:.*", re.DOTALL)
 _FULL = ("no space left", "disk quota", "max_temp_directory_size", "max temp directory size")
 
+_READ_ONLY = "make the file and its folder writable"
+_NO_ROOM = "the target is unchanged; free space where the file is, and run it again"
+
 _CONFIG = frozenset(
     {"Catalog", "Binder", "Parser", "Syntax", "Not implemented", "Dependency", "Permission"}
 )
@@ -67,6 +70,18 @@ def text_of(error: BaseException) -> str:
     return errors.one_line(_QUOTE.sub("", match["text"] if match else str(error)))
 
 
+def rule_of(text: str) -> errors.Constraint:
+    """Return which kind of constraint a message is about."""
+    lowered = text.lower()
+    if "still referenced" in lowered:
+        return errors.Constraint.REFERENCED
+    if "foreign key" in lowered:
+        return errors.Constraint.FOREIGN_KEY
+    if "not null" in lowered:
+        return errors.Constraint.NOT_NULL
+    return errors.Constraint.CHECK if "check" in lowered else errors.Constraint.UNIQUE
+
+
 def is_lock_conflict(error: BaseException) -> bool:
     """Return whether another process has the file open."""
     return kind_of(error) == "IO" and "lock" in str(error) and "set lock" in str(error)
@@ -86,7 +101,7 @@ def translate(error: BaseException, subject: str) -> errors.TmgEtlError:
         return _input_output(text, message)
     if kind == "Out of Memory":
         if any(words in text.lower() for words in _FULL):
-            return errors.StorageFullError(message)
+            return errors.StorageFullError(message, hint=_NO_ROOM)
         return errors.ConfigError(
             f"{subject}: DuckDB needs more memory than it may use: {text}",
             hint="raise `options: {memory_limit: …}` of the connection",
@@ -94,9 +109,11 @@ def translate(error: BaseException, subject: str) -> errors.TmgEtlError:
     if kind == "INTERRUPT":
         return errors.TemporaryError(f"{subject}: the statement was interrupted")
     if "read-only mode" in text:
-        return errors.AccessError(message)
+        return errors.AccessError(message, hint=_READ_ONLY)
     if kind in _TEMPORARY:
         return errors.TemporaryError(message)
+    if kind == "Constraint":
+        return errors.ConstraintError(subject, rule_of(text), text)
     if kind in _DATA:
         return errors.DataError(message)
     if kind in _CONFIG:
@@ -108,9 +125,9 @@ def translate(error: BaseException, subject: str) -> errors.TmgEtlError:
 def _input_output(text: str, message: str) -> errors.TmgEtlError:
     lowered = text.lower()
     if any(words in lowered for words in _FULL):
-        return errors.StorageFullError(message)
+        return errors.StorageFullError(message, hint=_NO_ROOM)
     if "permission denied" in lowered or "read-only" in lowered:
-        return errors.AccessError(message)
+        return errors.AccessError(message, hint=_READ_ONLY)
     if "set lock" in lowered:
         return errors.TemporaryError(message)
     return errors.ConfigError(message)

@@ -105,14 +105,28 @@ class Loader:
             if "NOT NULL" in text:
                 return self._null(batch, row, key, text)
             if "duplicate key" in text.lower():
-                return errors.DuplicateKeyError(self._subject, found, reason=text)
-            return errors.ValueRejectedError(self._subject, column=None, key=found, reason=text)
+                return self._twice(batch, row, key, text)
+            return errors.ConstraintError(self._subject, failure.rule_of(text), text, key=found)
         one = batch.arrow.slice(row, 1)
         column = next((name for name in one.schema.names if not self._fits(one, name)), None)
         value = one.column(column)[0].as_py() if column else None
         return errors.ValueRejectedError(
             self._subject, column=column, value=value, key=found, reason=text
         )
+
+    def _twice(
+        self, batch: base.Batch, row: int, key: Sequence[str], text: str
+    ) -> errors.DataError:
+        """Return the error for a value that occurs twice, in the key or another constraint."""
+        found = batch.key_of(row, key)
+        unique = (self._known.primary_key, *self._known.unique_keys) if self._known else ()
+        for columns in unique:
+            values = batch.key_of(row, columns)
+            # "… duplicate key "a@x, b"": the values of the constraint, without its columns.
+            shown = ", ".join(map(str, values.values()))
+            if set(columns) != set(key) and text.endswith(f'"{shown}"'):
+                return errors.UniqueError(self._subject, values, row=found)
+        return errors.DuplicateKeyError(self._subject, found)
 
     def _null(self, batch: base.Batch, row: int, key: Sequence[str], text: str) -> errors.DataError:
         names = batch.arrow.schema.names
@@ -122,9 +136,13 @@ class Loader:
                 return errors.NullKeyError(self._subject, name, batch.key_of(row, ()))
         described = [self._known.column(name) for name in empty] if self._known else []
         required = [column.name for column in described if column and not column.field.nullable]
+        if not required:
+            # One that the source does not fill.
+            rule, found = errors.Constraint.NOT_NULL, batch.key_of(row, key)
+            return errors.ConstraintError(self._subject, rule, text, key=found)
         return errors.ValueRejectedError(
             self._subject,
-            column=required[0] if required else text.rpartition(".")[2] or None,
+            column=required[0],
             key=batch.key_of(row, key),
             reason="null is not allowed",
         )

@@ -268,11 +268,10 @@ class DuckDBTarget(dialect.DuckDBDialect):
                 f" GROUP BY {listed} HAVING COUNT(*) > 1 LIMIT 1"
             )
             if found:
-                raise errors.DuplicateKeyError(
-                    self.table,
-                    dict(zip(columns, found[0], strict=True)),
-                    reason=f"a unique index over {', '.join(columns)} refuses it",
-                )
+                values = dict(zip(columns, found[0], strict=True))
+                if set(columns) == set(key):
+                    raise errors.DuplicateKeyError(self.table, values)
+                raise errors.UniqueError(self.table, values)
 
     # --- proof and publish ----------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import io
+import re
 from collections.abc import Generator, Iterator, Sequence
 
 import pyarrow as pa
@@ -36,6 +37,7 @@ def header(file: location.File, spec: model.SourceSpec) -> list[str]:
     """
     with record.Body(file, spec.csv) as body, record.explaining(file, spec):
         first = record.first_record(body, spec.csv)
+    _refuse_separator(first, file)
     if not spec.csv.header:
         names = list(spec.columns)
         partitions = {key for key, _ in file.partitions}
@@ -54,6 +56,17 @@ def header(file: location.File, spec: model.SourceSpec) -> list[str]:
         )
     _check_names(first, file)
     return first
+
+
+def _refuse_separator(first: list[str] | None, file: location.File) -> None:
+    """Refuse the first line that only spreadsheets understand."""
+    text = "".join(first or ())
+    if first is not None and len(first) <= 2 and re.fullmatch(r"sep=.?", text):
+        shown = text.removeprefix("sep=") or ","
+        raise errors.DataError(
+            f"{file.name}:1: found `sep={shown}`, which only spreadsheets take for no header",
+            hint=f"remove that line, and write `csv: {{delimiter: {shown!r}}}` in the source",
+        )
 
 
 def _check_names(names: Sequence[str], file: location.File) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 import pyarrow as pa
@@ -18,6 +18,7 @@ from tmg_etl.connectors.files import (
     location,
     parquet,
     partition,
+    record,
     window,
 )
 
@@ -56,6 +57,7 @@ class FilesSource(base.Source):
 
     def __init__(self, located: location.Located, spec: model.SourceSpec) -> None:
         self.located = located
+        self._spec = spec
         self._lake = located.files[0].lake
         self.format = _format(located, spec)
         self.partitions = partition.fields_of(located.files, spec)
@@ -88,6 +90,26 @@ class FilesSource(base.Source):
     def schema(self) -> pa.Schema:
         """Return the columns of the files, then those of the partitions."""
         return self._schema
+
+    def place_of(self, row: Mapping[str, object]) -> str | None:
+        """Return the lines of CSV files that hold a row with these values, the first two."""
+        if not isinstance(self.format, delimited.CsvFormat):
+            return None
+        if not row or not set(row) <= set(self._schema.names):
+            return None
+        wanted = [str(value) for value in row.values()]
+        found: list[str] = []
+        for file in self.located.files:
+            fields, number = pa.schema([self._field(name) for name in row]), 0
+            for batch in self._read_file(file, fields, None, 65536):
+                for values in zip(*batch.to_pydict().values(), strict=True):
+                    if [str(value) for value in values] == wanted:
+                        line = record.line_of(file, self._spec.csv, number)
+                        found.append(f"{file.name}:{line}")
+                        if len(found) == 2:
+                            return " and ".join(found)
+                    number += 1
+        return found[0] if found else None
 
     def count(self, window: base.CursorWindow | None = None) -> int | None:
         """Return the rows that Parquet footers tell of; None for other files and in a window."""

@@ -53,8 +53,16 @@ _DATA = frozenset(
     | {1153, 3730, 4079}
 )
 
+CONSTRAINTS = {
+    **dict.fromkeys((1048, 1364), errors.Constraint.NOT_NULL),
+    **dict.fromkeys((1216, 1452), errors.Constraint.FOREIGN_KEY),
+    **dict.fromkeys((1217, 1451), errors.Constraint.REFERENCED),
+    **dict.fromkeys((3819, 4025), errors.Constraint.CHECK),
+}
+
 #: What Python's TLS objects to; the driver wraps it as a server that cannot be reached.
 _UNTRUSTED = re.compile(r"CERTIFICATE_VERIFY_FAILED\]|SSL: WRONG_VERSION_NUMBER\]")
+_ROW = re.compile(r" at row (\d+)\Z")
 _ENTRY = re.compile(r"Duplicate entry '(?P<entry>.*)' for key '(?P<index>.*)'\Z", re.DOTALL)
 
 
@@ -89,7 +97,11 @@ def translated(error: Exception, place: str, table: str | None = None) -> errors
     number, text = number_of(error), text_of(error)
     if number == DUPLICATE_ENTRY:
         entry, index = entry_of(text)
-        return errors.DuplicateKeyError(table or place, {index or "key": entry})
+        kind = errors.DuplicateKeyError if index in ("", "PRIMARY") else errors.UniqueError
+        return kind(table or place, {index or "key": entry})
+    if number in CONSTRAINTS:
+        return errors.ConstraintError(table or place, CONSTRAINTS[number], text)
+    text = _ROW.sub(r" at row \1 of the statement's", text)
     message = f"{place}: {text} (error {number})" if number else f"{place}: {text}"
     if _UNTRUSTED.search(text) or isinstance(error, ssl.SSLError):
         return errors.ConfigError(

@@ -152,7 +152,7 @@ class Loader:
     ) -> errors.DataError:
         if warning.code == error.DUPLICATE_ENTRY:
             columns = self._layout.entry.index_columns
-            return refusal.duplicate(self._table, batch, warning.message, columns)
+            return refusal.duplicate(self._table, batch, key, warning.message, columns)
         row = self._search(batch) if warning.row is None else first + warning.row
         return refusal.rejected(self._table, batch, key, row, warning)
 

@@ -72,7 +72,7 @@ def worst(lines: Sequence[tuple[object, object, object]]) -> Warning_ | None:
 
 def rejected(
     table: str, batch: base.Batch, key: Sequence[str], row: int | None, warning: Warning_
-) -> errors.ValueRejectedError:
+) -> errors.DataError:
     """Return the error for one refused cell.
 
     Args:
@@ -87,6 +87,10 @@ def rejected(
     value = None
     if known and column is not None:
         value = batch.arrow.column(column)[row].as_py()
+    rule = error.CONSTRAINTS.get(warning.code)
+    if rule is not None and column is None:
+        found = batch.key_of(row, key) if known and row is not None else None
+        return errors.ConstraintError(table, rule, warning.reason, key=found)
     return errors.ValueRejectedError(
         table,
         column=column,
@@ -139,22 +143,32 @@ def refuse_unfit(
 
 
 def duplicate(
-    table: str, batch: base.Batch, message: str, index_columns: Mapping[str, Sequence[str]]
+    table: str,
+    batch: base.Batch,
+    key: Sequence[str],
+    message: str,
+    index_columns: Mapping[str, Sequence[str]],
 ) -> errors.DuplicateKeyError:
     """Return the error for a "Duplicate entry" of a load."""
     entry, index = error.entry_of(message)
     columns = [name for name in index_columns.get(index, ()) if name]
     held = [name for name in columns if name in batch.arrow.schema.names]
     if not held or len(held) != len(columns):
-        return errors.DuplicateKeyError(table, {index or "key": entry})
+        kind = errors.DuplicateKeyError if index in ("", "PRIMARY") else errors.UniqueError
+        return kind(table, {index or "key": entry})
+    is_declared = set(held) == set(key)
     places = [batch.arrow.schema.names.index(name) for name in held]
     for row, line in enumerate(bytes(batch.text or b"").split(b"\n")[:-1]):
         cells = line.split(b"\t")
         text = b"-".join(_UNESCAPE.sub(_unescaped, cells[place]) for place in places).decode()
         # A long entry is cut by the server.
         if text == entry or (entry.endswith("...") and text.startswith(entry[:-3])):
-            return errors.DuplicateKeyError(table, batch.key_of(row, held))
-    return errors.DuplicateKeyError(table, {", ".join(held): entry})
+            values = batch.key_of(row, held)
+            if is_declared:
+                return errors.DuplicateKeyError(table, values)
+            return errors.UniqueError(table, values, row=batch.key_of(row, key))
+    kind = errors.DuplicateKeyError if is_declared else errors.UniqueError
+    return kind(table, {", ".join(held): entry})
 
 
 def _unescaped(match: re.Match[bytes]) -> bytes:

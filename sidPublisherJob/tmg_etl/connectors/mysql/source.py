@@ -210,8 +210,8 @@ class _Parser:
             lines = stream.only_cells(packets)
         if None in lines:
             raise errors.DataError(
-                f"{self._what}: row {first_row + lines.index(None) + 1} is longer as text than"
-                " the server's max_allowed_packet",
+                f"{self._what}: row {first_row + lines.index(None) + 1} of the result as it is"
+                " read is longer as text than the server's max_allowed_packet",
                 hint="raise max_allowed_packet on the server, or leave the long column out",
             )
         typed = iter(self._typed_arrays(lines, first_row))

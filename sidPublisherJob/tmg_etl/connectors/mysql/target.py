@@ -73,7 +73,7 @@ class MySQLTarget(dialect.MySQLDialect):
         self._halves = half.Halves(self._lanes)
         self._pending: dict[str, list[str]] = {}
         self._made_from: dict[str, str | None] = {}
-        self._is_reading = False
+        self._reads_here = False
         self._is_guest = False
         self._is_local_infile = bool(session.value("SELECT @@local_infile"))
 
@@ -261,10 +261,13 @@ class MySQLTarget(dialect.MySQLDialect):
     def scan(
         self, name: str, columns: Sequence[str], selection: base.Selection
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a table, from a connection of its own; in `reading` from the main."""
+        """Yield the rows of a table, from a connection of its own.
+
+        In `reading` and in a `transaction` from the main one, which alone sees what it has written.
+        """
         clause, alias = self.selected(name, selection)
         kinds = self._entry_of(name).kinds
-        session = self._session if self._is_reading else self._session.sibling()
+        session = self._session if self._reads_here else self._session.sibling()
         try:
             yield from source_module.read_rows(
                 session,
@@ -285,11 +288,11 @@ class MySQLTarget(dialect.MySQLDialect):
         self._entry(self.table)
         self.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         self.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
-        self._is_reading = True
+        self._reads_here = True
         try:
             yield
         finally:
-            self._is_reading = False
+            self._reads_here = False
             with contextlib.suppress(errors.TmgEtlError):
                 self._session.run("ROLLBACK", cancellable=False)
 
@@ -313,7 +316,10 @@ class MySQLTarget(dialect.MySQLDialect):
                     f"{table}: its engine {entry.engine} has no transactions",
                     hint="ALTER TABLE … ENGINE=InnoDB, or publish by swap",
                 )
+        targets = [self, *(one for one in others if isinstance(one, MySQLTarget))]
         self.run("START TRANSACTION")
+        for one in targets:
+            one._reads_here = True
         try:
             yield
             self._session.commit()
@@ -322,6 +328,9 @@ class MySQLTarget(dialect.MySQLDialect):
             with contextlib.suppress(errors.TmgEtlError):
                 self._session.run("ROLLBACK", cancellable=False)
             raise
+        finally:
+            for one in targets:
+                one._reads_here = False
 
     def references(self) -> frozenset[str]:
         """Return the tables that foreign keys of this one refer to."""

@@ -45,6 +45,15 @@ _BY_CODE: dict[str, tuple[type[errors.TmgEtlError], str | None]] = {
     "2BP01": (errors.ConfigError, None),
 }
 
+CONSTRAINTS = {
+    "23502": errors.Constraint.NOT_NULL,
+    "23503": errors.Constraint.FOREIGN_KEY,
+    "23001": errors.Constraint.REFERENCED,
+    "23505": errors.Constraint.UNIQUE,
+    "23P01": errors.Constraint.UNIQUE,
+    "23514": errors.Constraint.CHECK,
+}
+
 # libpq hands over no SQLSTATE for a refused connection, only the server's text, which may be
 # translated; what these do not find is told by whether a password was asked for.
 _NO_DATABASE = re.compile(r'database ".*" does not exist')
@@ -76,6 +85,9 @@ def translate(error: psycopg.Error, place: str) -> errors.TmgEtlError | None:
         if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
             return errors.ConnectionLostError(f"{place}: {_first_line(error)}", hint=_RETRY)
         return None
+    rule = CONSTRAINTS.get(code)
+    if rule is not None:
+        return errors.ConstraintError(place, rule, primary(error))
     found = _BY_CODE.get(code) or _BY_CODE.get(code[:2])
     if found is None:
         return None

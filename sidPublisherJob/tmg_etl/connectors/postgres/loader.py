@@ -25,6 +25,8 @@ from tmg_etl.connectors.postgres import session as session_module
 quote = session_module.quote
 
 _COLUMN = re.compile(r", column (.*?)(?:: |$)", re.S)
+#: "(Key (part, code)=(7, a@x) is duplicated.)", in the server's language.
+_DETAIL = re.compile(r"\((?P<columns>[^()]+)\)=\((?P<values>.*)\) ")
 _NUMBER = re.compile(r"\d+")
 #: Classes of SQLSTATE that one value brings about; 22P04 is text that we wrote wrongly.
 _VALUE_CLASSES = ("22", "23", "54", "0A")
@@ -127,6 +129,10 @@ class Loader:
             and column in key
         ):
             return errors.NullKeyError(self._table, column, batch.key_of(row, ()))
+        rule = error.CONSTRAINTS.get(code)
+        if rule is not None and column not in batch.arrow.schema.names:
+            known = batch.key_of(row, key)
+            return errors.ConstraintError(self._table, rule, error.primary(found), key=known)
         value: Any = None
         if column in batch.arrow.schema.names:
             scalar = batch.arrow.column(column)[row]
@@ -170,4 +176,23 @@ def find_duplicate(
         )
         if found:
             return dict(zip(columns, found[0], strict=True))
+    return None
+
+
+def find_row(
+    session: session_module.Session, qualified: str, key: Sequence[str], said: str
+) -> dict[str, object] | None:
+    """Return the key of the last row that has the values of a constraint's message, or None."""
+    found = _DETAIL.search(said)
+    if found is None or not key:
+        return None
+    columns, values = (found[part].split(", ") for part in ("columns", "values"))
+    keys, order = (", ".join(f"{quote(name)}{end}" for name in key) for end in ("", " DESC"))
+    match = " AND ".join(f"{column}::text = %s" for column in columns)
+    with contextlib.suppress(errors.TmgEtlError, psycopg.Error):
+        rows = session.rows(
+            f"SELECT {keys} FROM {qualified} WHERE {match} ORDER BY {order} LIMIT 1", values
+        )
+        if rows:
+            return dict(zip(key, rows[0], strict=True))
     return None

@@ -169,10 +169,12 @@ class PostgresTarget(dialect.PostgresDialect):
                 [f"{_BUILD_MEMORY_KB}kB", _BUILD_MEMORY_KB],
             )
             for build in shadow.builds:
-                self._build(shadow, build)
+                self._build(shadow, build, key)
         self._session.execute(f"ANALYZE {self.qualified(name)}")
 
-    def _build(self, shadow: shadow_module.Shadow, build: shadow_module.Build) -> None:
+    def _build(
+        self, shadow: shadow_module.Shadow, build: shadow_module.Build, key: Sequence[str]
+    ) -> None:
         def attempt() -> None:
             for statement in build.statements:
                 self._session.execute(statement)
@@ -182,11 +184,14 @@ class PostgresTarget(dialect.PostgresDialect):
                 self._session.patiently(attempt, f"building a foreign key of {self.table}")
             else:
                 attempt()
-        except errors.DataError as found:
+        except errors.ConstraintError as found:
             duplicate = loader.find_duplicate(self._session, shadow.qualified, build.unique)
-            if duplicate is None:
-                raise
-            raise errors.DuplicateKeyError(self.table, duplicate) from found
+            if duplicate is not None and set(duplicate) == set(key):
+                raise errors.DuplicateKeyError(self.table, duplicate) from found
+            row = loader.find_row(self._session, shadow.qualified, key, found.reason)
+            if duplicate is not None:
+                raise errors.UniqueError(self.table, duplicate, row=row) from found
+            raise found.of(self.table, key=row) from found
 
     def scan(
         self, name: str, columns: Sequence[str], selection: base.Selection

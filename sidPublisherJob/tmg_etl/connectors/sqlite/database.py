@@ -38,6 +38,16 @@ _TEMPORARY = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL", "SQLI
 _ACCESS = frozenset({"SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH"})
 _DATA = frozenset({"SQLITE_CONSTRAINT", "SQLITE_MISMATCH", "SQLITE_TOOBIG", "SQLITE_RANGE"})
 
+CONSTRAINTS = {
+    "SQLITE_CONSTRAINT_UNIQUE": errors.Constraint.UNIQUE,
+    "SQLITE_CONSTRAINT_PRIMARYKEY": errors.Constraint.UNIQUE,
+    "SQLITE_CONSTRAINT_ROWID": errors.Constraint.UNIQUE,
+    "SQLITE_CONSTRAINT_FOREIGNKEY": errors.Constraint.FOREIGN_KEY,
+    "SQLITE_CONSTRAINT_NOTNULL": errors.Constraint.NOT_NULL,
+    "SQLITE_CONSTRAINT_CHECK": errors.Constraint.CHECK,
+}
+_NO_ROOM = "the target is unchanged; free space where the file is, and run it again"
+
 # Writing connections of this process by path. A reader of the same file shares it: in a rollback
 # journal, a second connection that reads would keep the first from committing.
 _WRITERS: dict[pathlib.Path, list[Session]] = {}
@@ -101,8 +111,11 @@ def translate(error: sqlite3.Error, subject: str) -> errors.TmgEtlError:
     """Return our error for one of the driver's."""
     code = "_".join(code_of(error).split("_")[:2])
     message = f"{subject}: {error}"
+    rule = CONSTRAINTS.get(code_of(error))
+    if rule is not None:
+        return errors.ConstraintError(subject, rule, str(error))
     if code == "SQLITE_FULL":
-        return errors.StorageFullError(message)
+        return errors.StorageFullError(message, hint=_NO_ROOM)
     if code in _TEMPORARY:
         return errors.TemporaryError(message, hint="another connection uses the file")
     if code_of(error) in _UNFINISHED:
@@ -111,7 +124,7 @@ def translate(error: sqlite3.Error, subject: str) -> errors.TmgEtlError:
             hint="run it as a user who may write the file and its folder",
         )
     if code in _ACCESS:
-        return errors.AccessError(message)
+        return errors.AccessError(message, hint="make the file and its folder writable")
     if code in _DATA or "decode to UTF-8" in str(error):
         return errors.DataError(message)
     if code == "SQLITE_IOERR":

@@ -69,17 +69,22 @@ def explain(
     if code in _TWICE:
         # "UNIQUE constraint failed: _tmg_shadow_….id": the table's name says nothing to the user.
         columns = [part.rpartition(".")[2] for part in text.rpartition(": ")[2].split(", ")]
-        if code == "SQLITE_CONSTRAINT_UNIQUE" and set(columns) != set(key):
-            reason = f"a unique index refuses the row {errors.render_key(found)}"
-            return errors.DuplicateKeyError(table, batch.key_of(row, columns), reason=reason)
+        if {name.lower() for name in columns} != {name.lower() for name in key}:
+            return errors.UniqueError(table, batch.key_of(row, columns), row=found)
         return errors.DuplicateKeyError(table, found)
     # "NOT NULL constraint failed: t.name", "cannot store TEXT value in INT column t.name"
     column = next((name for name in batch.arrow.schema.names if text.endswith(f".{name}")), None)
     if code == "SQLITE_CONSTRAINT_NOTNULL":
         if column in key:
             return errors.NullKeyError(table, str(column), batch.key_of(row, ()))
+        if column is None:
+            # One that the source does not fill.
+            return errors.ConstraintError(table, errors.Constraint.NOT_NULL, text, key=found)
         return errors.ValueRejectedError(
             table, column=column, key=found, reason="null is not allowed"
         )
+    rule = database.CONSTRAINTS.get(code)
+    if rule is not None:
+        return errors.ConstraintError(table, rule, text, key=found)
     value = batch.arrow.column(column)[row].as_py() if column else None
     return errors.ValueRejectedError(table, column=column, value=value, key=found, reason=text)

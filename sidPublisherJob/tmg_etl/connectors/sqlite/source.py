@@ -43,9 +43,9 @@ def batches(
             try:
                 arrays.append(datatype.to_arrow(cells, field))
             except datatype.CellError as error:
-                place = f"row {first_row + error.row + 1}"
+                place = f"row {first_row + error.row + 1} of the result as it is read"
                 if rowid is not None:
-                    place = f"{rowid} {rows[error.row][-1]}"
+                    place = f"the row with {rowid} {rows[error.row][-1]}"
                 raise _misfit(subject, field, cells[error.row], place) from error
         first_row += len(rows)
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
@@ -53,7 +53,7 @@ def batches(
 
 def _misfit(subject: str, field: pa.Field, cell: object, place: str) -> errors.DataError:
     return errors.DataError(
-        f"{subject}: column {field.name!r} of the row with {place} holds {errors.shorten(cell)}"
+        f"{subject}: column {field.name!r} of {place} holds {errors.shorten(cell)}"
         f" ({type(cell).__name__}), which is no {field.type}",
         hint="correct the cell, or CAST the column in a query",
     )

@@ -260,11 +260,7 @@ class SQLiteTarget(dialect.SQLiteDialect):
             )
         if not found:
             return errors.DataError(f"{self.table}: the index {index} was refused: {error.message}")
-        return errors.DuplicateKeyError(
-            self.table,
-            dict(zip(planned, found[0], strict=True)),
-            reason=f"the unique index {index} refuses it",
-        )
+        return errors.UniqueError(self.table, dict(zip(planned, found[0], strict=True)))
 
     # --- proof and publish ----------------------------------------------------------------------
 
