@@ -40,6 +40,12 @@ def patience(seconds: float) -> dict[str, object]:
 
 
 @pytest.fixture(scope="session")
+def memory(request: pytest.FixtureRequest, empty_ledger: pathlib.Path) -> crash_kit.Memory:
+    """What is known after the first of many equal runs; with `--full`, nothing is left out."""
+    return crash_kit.Memory(bool(request.config.getoption("full")), empty_ledger)
+
+
+@pytest.fixture(scope="session")
 def fork_server() -> Iterator[fork.ForkServer]:
     with fork.ForkServer(patience(1.0)) as server:
         yield server
@@ -73,7 +79,8 @@ def bench(
     tmp_path: pathlib.Path,
     request: pytest.FixtureRequest,
     fork_server: fork.ForkServer,
+    memory: crash_kit.Memory,
 ) -> Iterator[crash_kit.Bench]:
     place = make_place(place_kind, tmp_path, request)
-    with crash_kit.ready(crash_kit.Bench(place, fork_server, tmp_path)) as made:
+    with crash_kit.ready(crash_kit.Bench(place, fork_server, tmp_path, memory)) as made:
         yield made

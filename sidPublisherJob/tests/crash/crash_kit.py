@@ -6,19 +6,23 @@ import contextlib
 import dataclasses
 import datetime
 import pathlib
+import re
+import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import yaml
 
-from tests.crash import crash_place
+from tests.crash import crash_place, world_kit
 from tmg_etl.testing import fault, fork
 
 DAY = datetime.date(2024, 3, 10)
 Row = crash_place.Row
+AnyPoint = TypeVar("AnyPoint")
 BEFORE = DAY - datetime.timedelta(days=1)
 
 OLD: list[Row] = [
@@ -81,12 +85,68 @@ OTHER_MODE = Mode("other", "truncate", OTHER)
 
 
 @dataclasses.dataclass(frozen=True)
+class Memory:
+    """What the tests of one process have learnt about runs; all of it holds for each equal one.
+
+    Attributes:
+        is_full: whether everything is done again all the same.
+        ledger: a file with an empty one.
+        points: of runs without a fault.
+        healed: worlds from which a rerun healed, with what was run.
+        made: definitions of the tables of a new place, by its kind.
+    """
+
+    is_full: bool
+    ledger: pathlib.Path
+    points: dict[Hashable, list[fault.Point]] = dataclasses.field(default_factory=dict)
+    healed: set[Hashable] = dataclasses.field(default_factory=set)
+    made: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One of the parts into which the points of a test are cut, so that workers share them."""
+
+    number: int
+    count: int
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it has the first point."""
+        return self.number == 1
+
+    @property
+    def is_last(self) -> bool:
+        """Whether it has the last point."""
+        return self.number == self.count
+
+    def of(self, points: list[AnyPoint]) -> list[AnyPoint]:
+        """Return the points of this part: neighbours, which leave the same states."""
+        first, last = (len(points) * n // self.count for n in (self.number - 1, self.number))
+        return points[first:last]
+
+    def require_both(self, states: list[bool]) -> None:
+        """Fail unless the run's first point leaves the old state and its last one the new one."""
+        assert states
+        assert not (self.is_first and states[0]), "new before anything was done"
+        assert states[-1] or not self.is_last, "old after all was done"
+
+
+def in_parts(count: int) -> pytest.MarkDecorator:
+    """Have a test run once for each part of its points."""
+    parts = [Part(number, count) for number in range(1, count + 1)]
+    names = [f"{part.number}of{count}" for part in parts]
+    return pytest.mark.parametrize("part", parts, ids=names)
+
+
+@dataclasses.dataclass(frozen=True)
 class Bench:
     """A place, its config, and the processes that publish into it."""
 
     place: crash_place.Place
     server: fork.ForkServer
     folder: pathlib.Path
+    memory: Memory
     faults: list[fault.Fault] = dataclasses.field(default_factory=list)
 
     def write_config(self, **more: Any) -> None:
@@ -154,31 +214,55 @@ class Bench:
         arguments = [*mode.arguments, str(self.config)]
         return self.server.wait(self.server.start(arguments, self.folder, clock_s=clock_s))
 
-    def count_points(self, mode: Mode) -> list[fault.Point]:
-        """Run without a fault, twice: the first sets the ledger up. Return the points."""
-        return self._count_points(mode, lambda: self.place.reset(OLD))
+    @property
+    def setting(self) -> Hashable:
+        """What decides, beside the world, what a run does: the same for runs that are equal."""
+        config = world_kit.plain(self.config.read_text(), self.folder)
+        return type(self.place).__name__, self.server, config
 
-    def count_points_of_creation(self, mode: Mode) -> list[fault.Point]:
-        """The same where there is no target."""
-        return self._count_points(mode, self.place.remove)
+    @property
+    def ledger(self) -> pathlib.Path:
+        return self.folder / "ledger.db"
 
-    def _count_points(self, mode: Mode, begin: Callable[[], None]) -> list[fault.Point]:
-        begin()
-        assert self.run(mode).code == 0
-        begin()
-        ended = self.run(mode)
-        assert ended.code == 0, ended.log
-        assert self.place.rows() == mode.new
-        self.require_clean("a run without a fault")
-        return ended.points
+    def begin(self, rows: list[Row] | None) -> None:
+        """Have exactly these rows, None is no table, and a ledger without runs."""
+        for path in self.folder.glob(f"{self.ledger.name}*"):
+            path.unlink()
+        shutil.copy(self.memory.ledger, self.ledger)
+        if rows is None:
+            self.place.remove()
+        else:
+            self.place.reset(rows)
+
+    def count_points(self, mode: Mode, old: list[Row] | None = OLD) -> list[fault.Point]:
+        """Return the points of a run without a fault."""
+        key = (self.setting, mode.transfer, old is None)
+        if key not in self.memory.points:
+            self.begin(old)
+            ended = self.run(mode)
+            assert ended.code == 0, ended.log
+            assert self.place.rows() == mode.new
+            self.require_clean("a run without a fault")
+            self.memory.points[key] = ended.points
+        return self.memory.points[key]
+
+    def break_at(
+        self, mode: Mode, point: fault.Point, action: fault.Action, old: list[Row] | None = OLD
+    ) -> fork.Ended:
+        """Run from the beginning and break it at a point, which is the one that was counted."""
+        self.begin(old)
+        ended = self.run(mode, fault.Fault(point.number, action))
+        reached = ended.points[point.number - 1]
+        # Else parts that were counted by several workers would not make a whole.
+        assert _plain(reached) == _plain(point), f"two runs differ: {reached}; {point}"
+        return ended
 
     def require_error_told(self, mode: Mode, point: fault.Point, old: list[Row]) -> None:
         """Have an error happen at a point: the state is old or new, and the exit code says which.
 
         What is left, the next run heals.
         """
-        self.place.reset(old)
-        ended = self.run(mode, fault.Fault(point.number, fault.Action.RAISE))
+        ended = self.break_at(mode, point, fault.Action.RAISE, old)
         found = self.place.rows()
         # Where the driver was in the middle of a packet, the server hangs up first.
         assert ended.code in (0, 70, 75), f"{point}: {ended.error}"
@@ -192,7 +276,7 @@ class Bench:
         if "the cleanup failed" not in ended.log and not is_cleanup:
             assert is_clean or point.is_ledger, f"{point}: {self.place.leftovers()} {ended.error}"
         if not is_clean:
-            self.require_rerun(mode, point)
+            self.require_healed(mode, point)
 
     def require_whole_after_kill(self, mode: Mode, point: fault.Point, old: list[Row]) -> bool:
         """Kill a run at a point: the state is old or new, and the next run heals.
@@ -200,13 +284,12 @@ class Bench:
         Returns:
             Whether it was the new one.
         """
-        self.place.reset(old)
-        ended = self.run(mode, fault.Fault(point.number, fault.Action.KILL))
+        ended = self.break_at(mode, point, fault.Action.KILL, old)
         assert ended.code == -9, f"{point}: {ended.error}"
         self.place.settle()
         found = self.place.rows()
         assert found in (old, mode.new), point
-        self.require_rerun(mode, point)
+        self.require_healed(mode, point)
         return found == mode.new
 
     def is_clean(self) -> bool:
@@ -221,9 +304,28 @@ class Bench:
         assert self.open_rows() == [], what
 
     def open_rows(self) -> list[str]:
-        with contextlib.closing(sqlite3.connect(self.folder / "ledger.db")) as raw:
+        with contextlib.closing(sqlite3.connect(self.ledger)) as raw:
             found = raw.execute("SELECT id FROM tmg_etl_run WHERE status = 'running'").fetchall()
         return [name for (name,) in found]
+
+    def require_healed(self, mode: Mode, what: object) -> None:
+        """Run again, unless that has healed this same world before."""
+        self.heal(mode.transfer, lambda: self.require_rerun(mode, what))
+
+    def heal(self, cure: Hashable, act: Callable[[], None]) -> None:
+        """Do what must heal the world as it is, unless it has healed the same one before.
+
+        Args:
+            cure: tells it from whatever else heals.
+            act: fails if it does not heal.
+        """
+        world = world_kit.see(self.place, self.ledger)
+        key = (self.setting, cure, world)
+        if self.memory.is_full or key not in self.memory.healed:
+            act()
+            self.memory.healed.add(key)
+        elif world.tables != self.memory.made.get(type(self.place).__name__):
+            self.place.tidy()
 
     def require_rerun(self, mode: Mode, what: object) -> None:
         """Run again: it must succeed, give the new state, and leave nothing."""
@@ -234,6 +336,11 @@ class Bench:
         assert rows == mode.new, f"the rerun after {what}"
         assert left == [], f"the rerun after {what}"
         assert self.open_rows() == [], f"the rerun after {what}"
+
+
+def _plain(point: fault.Point) -> str:
+    """Return a point without numbers and ids, which differ from one run to the next."""
+    return re.sub(r"\d[0-9a-f]*|[0-9a-f]{8,}", "N", str(point))
 
 
 def write_rows(path: pathlib.Path, rows: list[Row]) -> None:
@@ -261,4 +368,7 @@ def ready(bench: AnyBench, **more: Any) -> Iterator[AnyBench]:
     """A bench with its config, `more` of it in every transfer; its place is closed at the end."""
     with opened(bench.place):
         bench.write_config(**more)
+        if isinstance(bench.place, crash_place.ServerPlace):
+            kind, made = type(bench.place).__name__, bench.memory.made
+            made[kind] = made.get(kind) or world_kit.tables(bench.place)
         yield bench

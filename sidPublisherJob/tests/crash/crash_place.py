@@ -17,7 +17,7 @@ from typing import Any
 import duckdb
 import psycopg
 
-from tmg_etl.testing import process, servers
+from tmg_etl.testing import process
 
 Row = tuple[int, datetime.date, int, str]
 _COLUMNS = "id BIGINT NOT NULL PRIMARY KEY, day DATE NOT NULL, version BIGINT, note VARCHAR(20)"
@@ -72,6 +72,10 @@ class Place(abc.ABC):
         return self.rows(), self.leftovers()
 
     @abc.abstractmethod
+    def tidy(self) -> None:
+        """Have the tables as they were made, and nothing beside them."""
+
+    @abc.abstractmethod
     def settle(self) -> None:
         """Wait until the server has noticed that dead processes are gone."""
 
@@ -97,6 +101,11 @@ class ServerPlace(Place):
         self.name = f"crash_{secrets.token_hex(4)}"
         self.url = server.create_database(self.name)
         self._kept: Any = None
+        self._make()
+
+    @abc.abstractmethod
+    def _make(self) -> None:
+        """Create the table."""
 
     @contextlib.contextmanager
     def _raw(self) -> Iterator[Any]:
@@ -126,11 +135,16 @@ class ServerPlace(Place):
 
 
 class PostgresPlace(ServerPlace):
-    def __init__(self, folder: pathlib.Path, server: servers.PostgresServer) -> None:
-        super().__init__(folder, server)
+    def _make(self) -> None:
         with self._raw() as raw:
             raw.execute(f"CREATE TABLE t ({_COLUMNS})")
             raw.execute(_INDEX)
+
+    def tidy(self) -> None:
+        with self._raw() as raw:
+            raw.execute("DROP SCHEMA public CASCADE")
+            raw.execute("CREATE SCHEMA public")
+        self._make()
 
     @property
     def connection(self) -> Mapping[str, Any]:
@@ -193,10 +207,14 @@ class PostgresPlace(ServerPlace):
 
 
 class MariaDBPlace(ServerPlace):
-    def __init__(self, folder: pathlib.Path, server: servers.MariaDBServer) -> None:
-        super().__init__(folder, server)
-        self._do(f"CREATE TABLE t ({_COLUMNS})")
-        self._do(_INDEX)
+    def _make(self) -> None:
+        self._do(f"CREATE TABLE t ({_COLUMNS})", _INDEX)
+
+    def tidy(self) -> None:
+        names = [f"`{name}`" for name, *_ in self._do("SHOW TABLES")]
+        if names:
+            self._do(f"DROP TABLE {', '.join(names)}")
+        self._make()
 
     def _do(self, *statements: str, rows: list[Row] | None = None) -> list[tuple[Any, ...]]:
         with self._raw() as raw, raw.cursor() as cursor:
@@ -280,6 +298,9 @@ class _FilePlace(Place):
     @abc.abstractmethod
     def _tables(self) -> list[str]:
         """Names of all tables and indexes."""
+
+    def tidy(self) -> None:
+        """Nothing to do: `reset` and `remove` begin with new files."""
 
     def settle(self) -> None:
         """Nothing to wait for: files and their locks go with their process."""

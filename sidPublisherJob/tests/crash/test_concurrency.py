@@ -28,7 +28,7 @@ def _write_lake(bench: crash_kit.Bench) -> None:
 def _publish_all(bench: crash_kit.Bench, transfer: str, write_mode: str) -> list[datetime.date]:
     """Run every day at once; return those that were published."""
     _write_lake(bench)
-    bench.place.reset(crash_kit.OLD)
+    bench.begin(crash_kit.OLD)
     children = [bench.start_day(transfer, write_mode, day) for day in _DAYS]
     published = []
     for day, child in zip(_DAYS, children, strict=True):

@@ -43,11 +43,8 @@ def declare(bench: crash_kit.Bench, **faults: str) -> None:
 def points_of(bench: crash_kit.Bench, mode: crash_kit.Mode) -> list[str]:
     """Return the points of a run without a fault."""
     declare(bench)
-    bench.place.reset(crash_kit.OLD)
-    assert bench.run(mode).code == 0
+    bench.begin(crash_kit.OLD)
     record = bench.folder / "points"
-    record.unlink()
-    bench.place.reset(crash_kit.OLD)
     ended = bench.run(mode)
     assert ended.code == 0, ended.log
     assert bench.place.rows() == mode.new
@@ -57,7 +54,7 @@ def points_of(bench: crash_kit.Bench, mode: crash_kit.Mode) -> list[str]:
 def start(bench: crash_kit.Bench, mode: crash_kit.Mode, point: str, action: str) -> fork.Child:
     declare(bench, **{point: action})
     (bench.folder / "points").unlink(missing_ok=True)
-    bench.place.reset(crash_kit.OLD)
+    bench.begin(crash_kit.OLD)
     bench.faults.append(fault.Fault(len(bench.faults) + 1, fault.Action.KILL))
     return bench.start(mode)
 
@@ -76,7 +73,7 @@ def test_killed_at_any_call_leaves_old_or_new_state(bench: crash_kit.Bench, mode
         assert found in (crash_kit.OLD, mode.new), point
         states.add(found == mode.new)
         declare(bench)
-        bench.require_rerun(mode, point)
+        bench.require_healed(mode, point)
     assert states == {False, True}
 
 
@@ -93,7 +90,7 @@ def test_any_call_that_fails_is_told_by_the_exit_code(
         mode.transfer,
         mode.write_mode,
         day=crash_kit.DAY,
-        reset=lambda: bench.place.reset(crash_kit.OLD),
+        reset=lambda: bench.begin(crash_kit.OLD),
         connections=["serving"],
         actions=[action],
     )
@@ -117,7 +114,7 @@ def test_hanging_call_ends_when_the_run_is_stopped(bench: crash_kit.Bench) -> No
         assert bench.place.rows() == (mode.new if ended.code == 0 else crash_kit.OLD), point
         if not bench.is_clean():
             declare(bench)
-            bench.require_rerun(mode, point)
+            bench.require_healed(mode, point)
 
 
 @pytest.mark.parametrize("point", ["lock", "read:1", "describe", "load:2", "commit", "drop"])
@@ -128,12 +125,10 @@ def test_frozen_call_ends_all_the_same(
     # SIGTERM is deaf to nothing that this process could wait for.
     folder = tmp_path / "impatient"
     folder.mkdir()
-    bench.place.reset(crash_kit.OLD)
-    assert bench.run(mode).code == 0
     declare(bench, **{point: "freeze"})
     if point == "read:1":
         _read_from_flaky(bench)
-    bench.place.reset(crash_kit.OLD)
+    bench.begin(crash_kit.OLD)
     child = impatient_server.start([*mode.arguments, str(bench.config)], folder)
     _stop_when_reached(bench, child, f"{point.partition(':')[0]}:{point.partition(':')[2] or 1}")
     began = time.monotonic()

@@ -23,9 +23,10 @@ def bench(
     tmp_path: pathlib.Path,
     request: pytest.FixtureRequest,
     fork_server: fork.ForkServer,
+    memory: crash_kit.Memory,
 ) -> Iterator[group_kit.Bench]:
     place = group_kit.make_place(place_kind, tmp_path, request)
-    with crash_kit.ready(group_kit.Bench(place, fork_server, tmp_path)) as made:
+    with crash_kit.ready(group_kit.Bench(place, fork_server, tmp_path, memory)) as made:
         yield made
 
 
@@ -61,25 +62,27 @@ def _is_query(statement: str) -> bool:
     return words.startswith(("SELECT", "SHOW")) and "LOCK" not in words
 
 
+@crash_kit.in_parts(2)
 @pytest.mark.parametrize("mode", group_kit.MODES.values(), ids=group_kit.MODES)
 @pytest.mark.parametrize("place_kind", conftest.PLACES)
 def test_killed_group_leaves_all_tables_old_or_all_new(
-    bench: group_kit.Bench, mode: crash_kit.Mode
+    bench: group_kit.Bench, mode: crash_kit.Mode, part: crash_kit.Part
 ) -> None:
-    states = set()
-    for point in moments(bench.count_points(mode)):
-        states.add(bench.require_whole_after_kill(mode, point, group_kit.OLD))
-    assert states == {False, True}
+    points = moments(bench.count_points(mode))
+    part.require_both(
+        [bench.require_whole_after_kill(mode, point, group_kit.OLD) for point in part.of(points)]
+    )
 
 
+@crash_kit.in_parts(3)
 @pytest.mark.parametrize("mode", group_kit.MODES.values(), ids=group_kit.MODES)
 @pytest.mark.parametrize("place_kind", conftest.PLACES)
 def test_error_at_any_point_of_a_group_leaves_all_old_or_all_new(
-    bench: group_kit.Bench, mode: crash_kit.Mode
+    bench: group_kit.Bench, mode: crash_kit.Mode, part: crash_kit.Part
 ) -> None:
-    for point in statements(bench.count_points(mode)):
+    for point in part.of(statements(bench.count_points(mode))):
         bench.require_error_told(mode, point, group_kit.OLD)
-    bench.require_rerun(mode, "all of them")
+    bench.require_healed(mode, "all of them")
 
 
 @pytest.mark.parametrize("mode", group_kit.MODES.values(), ids=group_kit.MODES)
@@ -95,27 +98,28 @@ def test_group_that_loses_its_connection_at_the_publish_finds_out_for_all(
         and not point.statement.startswith("packet of")
     ]
     for point in points:
-        bench.place.reset(group_kit.OLD)
-        ended = bench.run(mode, fault.Fault(point.number, fault.Action.CUT))
+        ended = bench.break_at(mode, point, fault.Action.CUT, group_kit.OLD)
         found = bench.place.rows()
         assert found in (group_kit.OLD, mode.new), point
         assert ended.code == (0 if found == mode.new else 75), f"{point}: {ended.error}"
         if not bench.is_clean():
-            bench.require_rerun(mode, point)
-    bench.require_rerun(mode, "all of them")
+            bench.require_healed(mode, point)
+    bench.require_healed(mode, "all of them")
 
 
+@crash_kit.in_parts(2)
 @pytest.mark.parametrize("place_kind", conftest.PLACES)
-def test_terminated_group_changes_nothing_or_has_published(bench: group_kit.Bench) -> None:
+def test_terminated_group_changes_nothing_or_has_published(
+    bench: group_kit.Bench, part: crash_kit.Part
+) -> None:
     mode = group_kit.MODES["in_place"]
-    codes = set()
-    for point in statements(bench.count_points(mode))[::3]:
-        bench.place.reset(group_kit.OLD)
-        ended = bench.run(mode, fault.Fault(point.number, fault.Action.TERMINATE))
+    states = []
+    for point in part.of(statements(bench.count_points(mode))[::3]):
+        ended = bench.break_at(mode, point, fault.Action.TERMINATE, group_kit.OLD)
         assert ended.code in (0, 143), f"{point}: {ended.error}"
         expected = group_kit.OLD if ended.code else mode.new
         assert bench.place.rows() == expected, f"{point}: {ended.error}"
         bench.require_clean(f"{point}: {ended.error}")
-        codes.add(ended.code)
-    assert codes == {0, 143}
-    bench.require_rerun(mode, "all of them")
+        states.append(ended.code == 0)
+    part.require_both(states)
+    bench.require_healed(mode, "all of them")

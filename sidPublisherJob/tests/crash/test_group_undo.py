@@ -25,9 +25,10 @@ def bench(
     tmp_path: pathlib.Path,
     request: pytest.FixtureRequest,
     fork_server: fork.ForkServer,
+    memory: crash_kit.Memory,
 ) -> Iterator[group_kit.Bench]:
     place = group_kit.make_place(place_kind, tmp_path, request)
-    made = group_kit.Bench(place, fork_server, tmp_path)
+    made = group_kit.Bench(place, fork_server, tmp_path, memory)
     with crash_kit.ready(made, keep_previous="24h"):
         yield made
 
@@ -40,23 +41,24 @@ def state(bench: group_kit.Bench) -> State:
     return bench.place.rows(), undo_kit.rows(bench.place, *names)
 
 
+@crash_kit.in_parts(3)
 @pytest.mark.parametrize("place_kind", conftest.PLACES)
 def test_killed_rollback_of_a_group_never_mixes_days(
-    bench: group_kit.Bench, people: fork.ForkServer, tmp_path: pathlib.Path
+    bench: group_kit.Bench, people: fork.ForkServer, tmp_path: pathlib.Path, part: crash_kit.Part
 ) -> None:
     arguments = ["rollback", "swapped", str(bench.config)]
     # Both servers number their runs, and write their points into files of that number.
     apart = tmp_path / "people"
     apart.mkdir()
-    bench.place.reset(group_kit.OLD)
+    bench.begin(group_kit.OLD)
     assert bench.run(MODE).code == 0
     assert state(bench) == (MODE.new, group_kit.OLD)
     whole = people.run(arguments, apart)
     assert whole.code == 0, whole.log
     now: State = (group_kit.OLD, MODE.new)
-    seen = set()
+    seen = []
     # Each rollback takes the last one back: the next one begins with what it ends with.
-    for point in undo_kit.moments_of(whole.points):
+    for point in part.of(undo_kit.moments_of(whole.points)):
         injected = fault.Fault(point.number, fault.Action.KILL)
         bench.faults.append(injected)
         ended = people.run(arguments, apart, injected)
@@ -65,7 +67,7 @@ def test_killed_rollback_of_a_group_never_mixes_days(
         found = state(bench)
         assert found in (now, now[::-1]), point
         is_back = found != now
-        seen.add(is_back)
+        seen.append(is_back)
         # Killed before it wrote down what the tables hold that it kept, they are put back unproved.
         more = ["--unverified"] if is_back else []
         again = people.run([*arguments, *more], apart)
@@ -73,4 +75,4 @@ def test_killed_rollback_of_a_group_never_mixes_days(
         now = state(bench)
         assert now == found[::-1], point
         undo_kit.require_clean(bench, point)
-    assert seen == {False, True}
+    part.require_both(seen)

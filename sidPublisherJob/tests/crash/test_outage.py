@@ -36,7 +36,7 @@ def _interrupt(
     bench: crash_kit.Bench, mode: crash_kit.Mode, point: fault.Point, act: Callable[[], None]
 ) -> int:
     """Suspend a run at a point, do something to its world, wake it up; return its exit code."""
-    bench.place.reset(crash_kit.OLD)
+    bench.begin(crash_kit.OLD)
     child = bench.start(mode, fault.Fault(point.number, fault.Action.SUSPEND))
     assert bench.server.wait_suspended(child)
     act()
@@ -55,7 +55,8 @@ def test_server_restarted_under_a_run(bench: crash_kit.Bench, mode: crash_kit.Mo
     for point in (load, publish):
         assert _interrupt(bench, mode, point, place.restart) == 75, point
         assert place.rows() == crash_kit.OLD, point
-        bench.require_rerun(mode, point)
+        place.settle()
+        bench.require_healed(mode, point)
 
 
 @pytest.mark.parametrize("place_kind", _SERVERS)
@@ -67,7 +68,7 @@ def test_server_that_answers_nothing_does_not_keep_a_run_from_ending(
     assert isinstance(place, crash_place.ServerPlace)
     mode = crash_kit.MODES["swap"]
     load = _first(bench.count_points(mode), "COPY data", "LOAD DATA")
-    place.reset(crash_kit.OLD)
+    bench.begin(crash_kit.OLD)
     child = bench.start(mode, fault.Fault(load.number, fault.Action.SUSPEND))
     assert bench.server.wait_suspended(child)
     try:
@@ -97,7 +98,7 @@ def test_ledger_that_goes_away_in_mid_run_costs_a_warning(
     bench.config.write_text(text.replace(file, ledger))
     mode = crash_kit.MODES["swap"]
     bench.place.reset(crash_kit.OLD)
-    assert bench.run(mode).code == 0
+    assert bench.run(mode).code == 0  # sets the ledger up
     bench.place.reset(crash_kit.OLD)
     points = bench.run(mode).points
 
@@ -124,13 +125,14 @@ def test_broken_ledger_file_costs_a_warning(bench: crash_kit.Bench) -> None:
         bench.open_rows()
 
 
+@crash_kit.in_parts(2)
 @pytest.mark.parametrize("place_kind", ["sqlite", "duckdb"])
-def test_full_disk_at_any_point_is_temporary(bench: crash_kit.Bench) -> None:
+def test_full_disk_at_any_point_is_temporary(bench: crash_kit.Bench, part: crash_kit.Part) -> None:
     # The lake, the log and the points are elsewhere or written before: only the target grows.
     mode = crash_kit.MODES["swap"]
-    for point in [point for point in bench.count_points(mode) if not point.is_after]:
-        bench.place.reset(crash_kit.OLD)
-        ended = bench.run(mode, fault.Fault(point.number, fault.Action.FULL))
+    points = [point for point in bench.count_points(mode) if not point.is_after]
+    for point in part.of(points):
+        ended = bench.break_at(mode, point, fault.Action.FULL)
         assert ended.code in (0, 75), f"{point}: {ended.error}"
         assert bench.place.rows() in (crash_kit.OLD, mode.new), point
-        bench.require_rerun(mode, point)
+        bench.require_healed(mode, point)

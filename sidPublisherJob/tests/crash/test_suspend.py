@@ -41,16 +41,18 @@ def _says(point: fault.Point, *words: str) -> bool:
     return any(word in point.statement for word in words)
 
 
+@crash_kit.in_parts(4)
 # One publishes by a rename, one by a transaction.
 @pytest.mark.parametrize("mode_name", ["swap", "upsert"])
 @pytest.mark.parametrize("place_kind", conftest.PLACES)
 def test_run_that_lost_its_lock_while_suspended_never_publishes_over_another(
-    bench: crash_kit.Bench, mode_name: str
+    bench: crash_kit.Bench, mode_name: str, part: crash_kit.Part
 ) -> None:
     mode = crash_kit.MODES[mode_name]
     overtaken = 0
-    for point in _while_locked(bench.count_points(mode)):
-        bench.place.reset(crash_kit.OLD)
+    points = _while_locked(bench.count_points(mode))
+    for point in part.of(points):
+        bench.begin(crash_kit.OLD)
         child = bench.start(mode, fault.Fault(point.number, fault.Action.SUSPEND))
         assert bench.server.wait_suspended(child), point
         assert bench.place.cut_lock(), point
@@ -70,5 +72,7 @@ def test_run_that_lost_its_lock_while_suspended_never_publishes_over_another(
             assert other.code == 75, said
             assert ended.code in (0, 75), said
             assert found == (crash_kit.OLD if ended.code and before != mode.new else mode.new), said
-        bench.require_rerun(crash_kit.OTHER_MODE, point)
-    assert overtaken or bench.place.excludes_processes
+        bench.place.settle()
+        bench.require_healed(crash_kit.OTHER_MODE, point)
+    # What comes first is loading, during which every other run gets through.
+    assert overtaken or not part.is_first or bench.place.excludes_processes

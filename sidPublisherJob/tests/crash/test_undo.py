@@ -5,6 +5,7 @@ The target is the old state or the new one, no state is lost, and the next call 
 
 from __future__ import annotations
 
+import functools
 import pathlib
 
 import pytest
@@ -30,7 +31,13 @@ def begin(bench: crash_kit.Bench) -> None:
     """Have the old rows, and nothing kept."""
     bench.place.settle()
     undo_kit.drop_kept(bench.place)
-    bench.place.reset(crash_kit.OLD)
+    bench.begin(crash_kit.OLD)
+
+
+def broken(bench: crash_kit.Bench, points: list[fault.Point]) -> list[fault.Point]:
+    """Return where to break; with `--full` also after what changes nothing."""
+    of = undo_kit.points_of if bench.memory.is_full else undo_kit.moments_of
+    return of(points)
 
 
 def states(bench: crash_kit.Bench) -> list[list[crash_kit.Row]]:
@@ -39,32 +46,36 @@ def states(bench: crash_kit.Bench) -> list[list[crash_kit.Row]]:
     return [place.rows(), *(undo_kit.rows(place, name) for name in undo_kit.kept(place))]
 
 
+@crash_kit.in_parts(2)
 @pytest.mark.parametrize("place_kind", conftest.PLACES)
-def test_killed_run_that_keeps_loses_nothing(bench: crash_kit.Bench) -> None:
+def test_killed_run_that_keeps_loses_nothing(bench: crash_kit.Bench, part: crash_kit.Part) -> None:
     keep_replaced(bench)
-    begin(bench)
-    assert bench.run(MODE).code == 0  # sets the ledger up
     begin(bench)
     whole = bench.run(MODE)
     assert whole.code == 0, whole.log
-    for point in undo_kit.points_of(whole.points):
+    for point in part.of(broken(bench, whole.points)):
         begin(bench)
         assert bench.run(MODE, fault.Fault(point.number, fault.Action.KILL)).code == -9
         bench.place.settle()
         found = states(bench)
         assert found[0] in (crash_kit.OLD, MODE.new), point
         assert crash_kit.OLD in found, point
-        ended = bench.run(MODE)
-        assert ended.code == 0, f"{point}: {ended.log}"
-        after = states(bench)
-        assert after[0] == MODE.new, point
-        assert crash_kit.OLD in after[1:], point
-        undo_kit.require_clean(bench, point)
+        bench.heal("keep", functools.partial(_require_kept_again, bench, point))
 
 
+def _require_kept_again(bench: crash_kit.Bench, point: fault.Point) -> None:
+    ended = bench.run(MODE)
+    assert ended.code == 0, f"{point}: {ended.log}"
+    after = states(bench)
+    assert after[0] == MODE.new, point
+    assert crash_kit.OLD in after[1:], point
+    undo_kit.require_clean(bench, point)
+
+
+@crash_kit.in_parts(2)
 @pytest.mark.parametrize("place_kind", conftest.PLACES)
 def test_killed_rollback_loses_nothing(
-    bench: crash_kit.Bench, people: fork.ForkServer, tmp_path: pathlib.Path
+    bench: crash_kit.Bench, people: fork.ForkServer, tmp_path: pathlib.Path, part: crash_kit.Part
 ) -> None:
     keep_replaced(bench)
     arguments = ["rollback", "swap", str(bench.config)]
@@ -77,12 +88,18 @@ def test_killed_rollback_loses_nothing(
         assert bench.run(MODE).code == 0
         assert states(bench) == [MODE.new, crash_kit.OLD]
 
+    def put_back(again: list[str], expected: list[list[crash_kit.Row]], point: object) -> None:
+        ended = people.run(again, apart)
+        assert ended.code == 0, f"{point}: {ended.log}"
+        assert states(bench) == expected, point
+        undo_kit.require_clean(bench, point)
+
     prepare()
     whole = people.run(arguments, apart)
     assert whole.code == 0, whole.log
     assert states(bench) == [crash_kit.OLD, MODE.new]
-    seen = set()
-    for point in undo_kit.points_of(whole.points):
+    seen = []
+    for point in part.of(broken(bench, whole.points)):
         prepare()
         bench.faults.append(fault.Fault(point.number, fault.Action.KILL))
         ended = people.run(arguments, apart, bench.faults[-1])
@@ -91,11 +108,8 @@ def test_killed_rollback_loses_nothing(
         found = states(bench)
         assert sorted(found) == sorted([crash_kit.OLD, MODE.new]), point
         is_back = found[0] == crash_kit.OLD
-        seen.add(is_back)
+        seen.append(is_back)
         # Killed before it wrote down what the table holds that it kept, it is put back unproved.
-        more = ["--unverified"] if is_back else []
-        again = people.run([*arguments, *more], apart)
-        assert again.code == 0, f"{point}: {again.log}"
-        assert states(bench) == found[::-1], point
-        undo_kit.require_clean(bench, point)
-    assert seen == {False, True}
+        again = [*arguments, *(["--unverified"] if is_back else [])]
+        bench.heal("rollback", functools.partial(put_back, again, found[::-1], point))
+    part.require_both(seen)

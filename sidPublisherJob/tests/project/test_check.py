@@ -22,8 +22,10 @@ def test_what_needs_a_server_or_is_long_is_left_out() -> None:
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     items = [line for line in done.stdout.splitlines() if "::" in line]
+    killed = f"{ASKED[0]}::test_killed_run_leaves_old_or_new_state"
     assert [line for line in items if line.startswith(ASKED[0])] == [
-        f"{ASKED[0]}::test_killed_run_leaves_old_or_new_state[duckdb-swap]"
+        f"{killed}[duckdb-swap-1of2]",
+        f"{killed}[duckdb-swap-2of2]",
     ]
     assert {line.partition("::")[0] for line in items} == {*ASKED} - {ASKED[2]}
     assert f"{ASKED[3]}::test_wrong_password_on_postgres" not in items
