@@ -261,8 +261,11 @@ class Session:
         self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()
     ) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Return the names of a small query's columns, and its rows."""
-        cursor = self._execute(sql, parameters)
+        wait = waiting.Wait(self.subject, self._wait_s, self.stop)
+        connection = self.connection
+        # A stop between both would leave a reading that nobody ends: no table could be dropped.
         with self._stoppable():
+            cursor = self._patiently(lambda: connection.execute(sql, parameters), wait)
             return [column[0] for column in cursor.description or ()], cursor.fetchall()
 
     def chunks(self, sql: str, rows: int) -> Iterator[list[tuple[Any, ...]]]:
