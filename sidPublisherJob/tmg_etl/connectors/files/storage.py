@@ -58,9 +58,11 @@ def mode_of(path: pathlib.Path) -> int:
     """
     try:
         return path.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
+    except ValueError:  # no file can have that name
         return 0
     except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return 0
         raise explained(error, errors.shorten(str(path))) from error
 
 
