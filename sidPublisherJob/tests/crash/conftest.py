@@ -36,6 +36,7 @@ def patience(seconds: float) -> dict[str, object]:
         },
         "tmg_etl.connectors.mysql.swap:_PATIENCE_S": seconds,
         "tmg_etl.connectors.sqlite.database:_BUSY_S": seconds,
+        "tmg_etl.connectors.sqlite.database:_BRIEF_S": seconds,
     }
 
 

@@ -120,6 +120,10 @@ def test_main_is_built_once_a_month_and_told_then_what_is_behind() -> None:
     assert "stage" not in parts[timer:check]
     assert parts[check - 2 : check] == ["{", "sh"]
     assert "catchError" in parts[timer:check]
+    full = next(i for i, part in enumerate(parts) if "--full" in part)
+    timer = parts.index("triggeredBy", timer + 1)
+    assert parts[timer + 1] == "'TimerTrigger'"
+    assert "stage" not in parts[timer:full]
 
 
 def test_promotion_is_checked_then_approved_then_done() -> None:
