@@ -41,7 +41,7 @@ def test_check_prints_every_problem(people: process.Runner, config: pathlib.Path
 @pytest.mark.parametrize(
     ("pipeline", "message"),
     [
-        ("cli_sample:Nothing", "'cli_sample:Nothing' is no subclass of tmg_etl.TMGETL"),
+        ("cli_sample:Nothing", "has no class 'Nothing'; its pipelines are Sample"),
         ("cli_sample:FAILURES", "'cli_sample:FAILURES' is no subclass of tmg_etl.TMGETL"),
         ("cli_sample.other:Sample", "cannot import 'cli_sample.other': "),
     ],

@@ -17,7 +17,9 @@ from tmg_etl.testing import conformance
 class DuckDBPlace(conformance.SqlPlace):
     """A file."""
 
-    traits = conformance.Traits(gaps=frozenset({"foreign_keys"}), max_decimal=(38, 38))
+    traits = conformance.Traits(
+        gaps=frozenset({"foreign_keys"}), max_decimal=(38, 38), dotted_tables=False
+    )
 
     def __init__(self, file: pathlib.Path) -> None:
         self.file = file

@@ -16,7 +16,9 @@ class MySQLPlace(conformance.ServerPlace):
     """A database of its own."""
 
     traits = conformance.Traits(
-        gaps=frozenset({"nan", "infinity", "negative_zero", "zones"}), max_decimal=(65, 30)
+        gaps=frozenset({"nan", "infinity", "negative_zero", "zones"}),
+        max_decimal=(65, 30),
+        dotted_tables=False,
     )
     quote_mark = "`"
 

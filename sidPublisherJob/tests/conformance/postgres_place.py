@@ -15,7 +15,7 @@ from tmg_etl.testing import conformance
 class PostgresPlace(conformance.ServerPlace):
     """A database of its own."""
 
-    traits = conformance.Traits(gaps=frozenset({"nul"}), longest_name=63)
+    traits = conformance.Traits(gaps=frozenset({"nul"}), longest_name=63, dotted_tables=False)
 
     narrowed = "ALTER TABLE {table} ALTER name TYPE varchar(5), ALTER name SET NOT NULL"
     kept: ClassVar[dict[str, conformance.Kept]] = {

@@ -220,7 +220,7 @@ def test_an_upload_is_complete_whatever_its_length(mariadb_url: str) -> None:
         *[(number, errors.ConnectionLostError) for number in (2003, 2006, 2013, 1053)],
         *[(number, errors.TemporaryError) for number in (1205, 1213, 1040, 1203, 1412)],
         *[(number, errors.ConfigError) for number in (1049, 1146, 1054, 1064, 1118)],
-        *[(number, errors.DataError) for number in (1264, 1366, 1406, 1048, 1451, 1452, 4025)],
+        *[(number, errors.DataError) for number in (1264, 1366, 1406)],
         (1, errors.TmgEtlError),
     ],
 )
@@ -229,6 +229,22 @@ def test_errors_are_told_apart_by_number(number: int, expected: type[Exception])
     assert isinstance(found, expected)
     assert found.exit_code == expected.exit_code
     assert "here: Was ist los" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("number", "rule"),
+    [
+        (1048, errors.Constraint.NOT_NULL),
+        (1451, errors.Constraint.REFERENCED),
+        (1452, errors.Constraint.FOREIGN_KEY),
+        (4025, errors.Constraint.CHECK),
+    ],
+)
+def test_constraints_are_told_apart_by_number(number: int, rule: errors.Constraint) -> None:
+    found = error.translated(pymysql.err.OperationalError(number, "Was ist los"), "here")
+    assert isinstance(found, errors.ConstraintError)
+    assert found.exit_code == errors.EXIT_DATA
+    assert f"here: a row was refused, {rule}: Was ist los; " in str(found)
 
 
 def test_a_full_disk_is_known_by_its_errno() -> None:

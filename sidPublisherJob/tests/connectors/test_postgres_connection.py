@@ -275,13 +275,15 @@ def test_server_that_stops_is_a_lost_connection():
         ("42P01", errors.ConfigError),
         ("0A000", errors.ConfigError),
         ("22003", errors.DataError),
-        ("23505", errors.DataError),
+        ("23505", errors.ConstraintError),
     ],
 )
 def test_each_sqlstate_has_its_error(code, kind):
     found = psycopg.errors.lookup(code)("something")
     translated = error_module.translate(found, "connection 'x'")
     assert type(translated) is kind
+    assert translated.exit_code == kind.exit_code
+    assert str(found) in str(translated)
 
 
 def test_fault_of_this_program_stays_what_it_is():

@@ -52,7 +52,7 @@ def shop(tmp_path: pathlib.Path, postgres_url: str, empty_ledger: pathlib.Path) 
     place = place_module.Postgres(postgres_url)
     place.sql(*TABLE)
     made = plan_kit.Shop(tmp_path / "shop", place, empty_ledger)
-    made.declare("key: [id]\n    keep_previous: 24h")
+    made.declare("key: [id]\n    keep_previous: 24h\n    reset: [counted, numbered]")
     made.fill(FIRST, SCHEMA)
     made.publish()
     return made

@@ -41,6 +41,7 @@ class Traits:
         min_date: first day that a date or timestamp column holds.
         longest_name: characters of the longest table or column name.
         refused_in_tables: characters that no table's name may hold.
+        dotted_tables: whether a config takes a table's name with a dot in it.
         refused_in_columns: characters that no column's name may hold.
         sampled_decimal: largest (precision, scale) of the sample, where a stand-in for the system
             holds less than the system; None is `max_decimal`.
@@ -53,6 +54,7 @@ class Traits:
     min_date: datetime.date = datetime.date.min
     longest_name: int = 64
     refused_in_tables: str = ""
+    dotted_tables: bool = True
     refused_in_columns: str = ""
     sampled_decimal: tuple[int, int] | None = None
     changed_cells: int | None = None

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pyarrow as pa
+import pydantic
 import pytest
 
 from tmg_etl import errors
@@ -187,6 +188,10 @@ class SchemaConformance(suite.TargetSuite):
     def test_tables_of_any_name(self, target: publication.Publication, name: str) -> None:
         table = self._name(name)
         other = publication.Publication(target.place, table)
+        if "." in table and not self.profile.traits.dotted_tables:
+            with pytest.raises(pydantic.ValidationError, match="expected a name without a dot"):
+                other.build(numbered(1, 2))
+            return
         if not self.profile.traits.takes_table(table):
             other.refuse(numbered(1, 2), errors.ConfigError)
             return
