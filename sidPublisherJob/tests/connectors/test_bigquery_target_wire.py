@@ -109,16 +109,18 @@ def test_a_table_that_is_streamed_into_is_left_alone(
     raw: kit.Raw, bigquery_dataset: str, bigquery_wire: wire.Wire
 ) -> None:
     raw.make("t", *_COLUMNS)
-    bigquery_wire.change("tables.get", _streaming)
     with kit.opened(bigquery_dataset) as target:
+        shadow = kit.fill(target, _ROWS)
+        bigquery_wire.change("tables.get", _streaming)
         assert target.describe() is not None
         for act in (
+            lambda: target.swap(shadow, kit.names()),
             lambda: target.create_shadow("_tmg_shadow_x", []),
             lambda: target.create_staging("_tmg_stage_x", ["id"], pa.schema([])),
-            lambda: target.swap("_tmg_shadow_x", kit.names()),
         ):
             with pytest.raises(errors.TemporaryError, match=r"1,234 rows .* streaming buffer"):
                 act()
+        target.drop(shadow)
     assert raw.tables() == {"t"}
 
 
