@@ -160,8 +160,9 @@ def _read(session: session_module.Session, database: str, name: str) -> Entry | 
 
 def definition(session: session_module.Session, database: str, name: str) -> str:
     """Return what a swap would undo, whatever the table is called now."""
-    created = _created(session, database, name)
-    return _definition(created, _triggers(session, database, name))
+    triggers = _triggers(session, database, name)
+    # Last: it fails where the table, and its triggers with it, has been taken away meanwhile.
+    return _definition(_created(session, database, name), triggers)
 
 
 def _created(session: session_module.Session, database: str, name: str) -> str:

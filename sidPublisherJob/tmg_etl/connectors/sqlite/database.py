@@ -291,6 +291,8 @@ class Session:
         connection = self.connection
         wait = waiting.Wait(self.subject, _BRIEF_S)
         self.finish_reading()
+        # A transaction whose end failed would take the drop with it.
+        self.rollback()
         with explained(self.subject):
             self._patiently(lambda: connection.execute(f"DROP TABLE IF EXISTS {table}"), wait)
 
