@@ -4,6 +4,7 @@ import multiprocessing
 import threading
 import time
 
+import pymysql
 import pytest
 
 from tests.connectors import mysql_kit
@@ -34,6 +35,31 @@ def test_a_swap_replaces_all_rows_and_leaves_nothing_behind(url: str) -> None:
         assert target.swap(shadow, NAMES) == 3
 
     assert mysql_kit.rows_of(url) == [(7, "x"), (8, "y")]
+    assert mysql_kit.tables(url) == {"t"}
+
+
+@pytest.mark.parametrize("sought", ["TRIGGERS", "SHOW CREATE TABLE"])
+def test_a_swap_whose_replaced_table_another_run_sweeps_has_published(
+    url: str, monkeypatch: pytest.MonkeyPatch, sought: str
+) -> None:
+    """As when a run sleeps after the step, and loses its lock."""
+    mysql_kit.run_sql(url, "CREATE TRIGGER hooked BEFORE DELETE ON t FOR EACH ROW SET @x = 1")
+    shadow, old = NAMES.table("shadow", "t"), NAMES.table("old", "t")
+    execute = pymysql.cursors.Cursor.execute
+
+    def swept(cursor: pymysql.cursors.Cursor, query: str, arguments: object = None) -> int:
+        if sought in query and old in f"{query} {arguments}":
+            mysql_kit.run_sql(url, f"DROP TABLE {old}")
+        return execute(cursor, query, arguments)
+
+    with mysql_kit.opened(url) as target:
+        target.create_shadow(shadow, [])
+        mysql_kit.send(target, shadow, mysql_kit.keyed([7], ["x"]), ["id"])
+        target.finish_load(shadow, ["id"])
+        monkeypatch.setattr(pymysql.cursors.Cursor, "execute", swept)
+        assert target.swap(shadow, NAMES) == 3
+        monkeypatch.undo()
+    assert mysql_kit.rows_of(url) == [(7, "x")]
     assert mysql_kit.tables(url) == {"t"}
 
 

@@ -301,6 +301,15 @@ def test_drop_works_while_a_reading_is_unfinished(path: pathlib.Path) -> None:
         reading.close()
 
 
+def test_drop_is_not_taken_back_by_a_transaction_that_did_not_end(path: pathlib.Path) -> None:
+    kit.sql(path, "CREATE TABLE t (id INTEGER, v TEXT)")
+    with kit.opened(path) as target:
+        target.create_shadow(kit.SHADOW, [])
+        target.run("BEGIN")
+        target.drop(kit.SHADOW)
+    assert kit.sql(path, "SELECT name FROM sqlite_schema") == [("t",)]
+
+
 def test_sweep_removes_only_this_targets_leftovers(path: pathlib.Path) -> None:
     old = run.TemporaryNames("older")
     mine = [old.table(kind, "t") for kind in ("shadow", "stage", "latest", "old")]
