@@ -4,22 +4,26 @@
 * A session gives the rows that are there when they are asked for, whatever its `snapshot_time`.
   BigQuery gives those of that instant, or of the session's creation.
 * A message holds up to a million rows; BigQuery's some thousand.
+* Each request asks ten times what is where, and DuckDB goes through every table of all for it.
 """
 
 from __future__ import annotations
 
 import contextvars
 import datetime
+import functools
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any
 
+import duckdb
 from google.cloud.bigquery_storage_v1 import types
 from local_bigquery import cli
 from local_bigquery.catalog import tables
 from local_bigquery.engine import database
 from local_bigquery.grpc import read
-from local_bigquery.jobs import load
+from local_bigquery.jobs import load, query, store
 
 MESSAGE_ROWS = 10_000
 
@@ -96,7 +100,121 @@ def mend_messages() -> None:
     read.read_rows = in_pieces
 
 
+_LIVE = "end_snapshot IS NULL"
+_SCHEMAS = f"(SELECT schema_id, schema_name FROM {{catalog}}.ducklake_schema WHERE {_LIVE})"
+_NAMED = f"JOIN {_SCHEMAS} USING (schema_id)"
+_TABLES = f"(SELECT * FROM {{catalog}}.ducklake_table {_NAMED} WHERE {_LIVE})"
+LOOKUPS = {
+    "duckdb_schemas()": _SCHEMAS,
+    "duckdb_tables()": (
+        "(SELECT schema_name, table_name, coalesce(record_count, 0) AS estimated_size"
+        f" FROM {_TABLES} LEFT JOIN {{catalog}}.ducklake_table_stats USING (table_id))"
+    ),
+    "duckdb_views()": (
+        "(SELECT schema_name, view_name, false AS internal"
+        f" FROM {{catalog}}.ducklake_view {_NAMED} WHERE {_LIVE})"
+    ),
+    "duckdb_columns()": (
+        "(SELECT schema_name, table_name, column_name, nulls_allowed AS is_nullable"
+        f" FROM (SELECT * FROM {{catalog}}.ducklake_column WHERE {_LIVE} AND parent_column IS NULL)"
+        f" JOIN (SELECT table_id, schema_name, table_name FROM {_TABLES}) USING (table_id))"
+    ),
+}
+"""What answers as DuckDB's function does, from the tables in which DuckLake keeps one project."""
+
+
+class _Fresh:
+    """A connection without a temporary table, for which it need not go through all the others."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def sql(self, statement: str, **options: Any) -> Any:
+        if statement.endswith("FROM duckdb_tables() WHERE temporary"):
+            statement = "SELECT '' LIMIT 0"
+        return self._connection.sql(statement, **options)
+
+
+def mend_lookups() -> None:
+    """Look into the one project that is meant; a result's table is there if it can be read."""
+    sys.modules["pandas"] = None  # type: ignore[assignment] # else sought for each statement
+    fetch, objects, execute = database.fetch, database.objects, query.execute
+
+    def of_project(sql: str, params: Any = None) -> Any:
+        place = params[0] if params else None
+        if place == "emulator" and "NOT is_nullable" in sql:
+            return []  # results are made from queries
+        if place in database._attached:
+            catalog = database.quote(f"__ducklake_metadata_{place}", "main")
+            for function, rows in LOOKUPS.items():
+                named = f"(SELECT '{place}' AS database_name, * FROM {rows})"
+                sql = sql.replace(function, named.format(catalog=catalog))
+        return fetch(sql, params)
+
+    def of_result(place: str, dataset: str, table: str | None = None) -> Any:
+        if dataset != tables.RESULTS or table is None:
+            return objects(place, dataset, table)
+        try:
+            ((count,),) = fetch(f"SELECT count(*) FROM {database.quote(place, dataset, table)}")
+        except duckdb.CatalogException:
+            return []
+        return [(table, "TABLE", count)]
+
+    def executed(connection: Any, *arguments: Any, session: Any = None, **options: Any) -> Any:
+        place = connection if session else _Fresh(connection)
+        return execute(place, *arguments, session=session, **options)
+
+    database.fetch, database.objects, query.execute = of_project, of_result, executed
+
+
+def mend_threads() -> None:
+    """Have one: what is asked is small, and several emulators share the cores."""
+    connect = database._connect
+
+    @functools.cache
+    def connected() -> Any:
+        connection = connect()
+        connection.execute("SET threads = 1")
+        return connection
+
+    database._connect = connected
+
+
+def mend_jobs() -> None:
+    """Write down a job when it is done; until then it is in memory."""
+    save, load_one, list_all = store.save, store.load, store.list_
+    under_way: dict[tuple[str, str], Any] = {}
+
+    def saved(job: Any) -> Any:
+        key = job.jobReference.projectId, job.jobReference.jobId
+        if job.status.state != "DONE":
+            under_way[key] = job
+            return job
+        save(job)
+        under_way.pop(key, None)
+        return job
+
+    def loaded(project: str, job_id: str) -> Any:
+        return under_way.get((project, job_id)) or load_one(project, job_id)
+
+    def listed(project: str, states: Any = None, parent: Any = None, *times: Any) -> Any:
+        running = [
+            job
+            for (place, _), job in tuple(under_way.items())
+            if place == project and not parent and (not states or job.status.state in states)
+        ]
+        return running + list_all(project, states, parent, *times)
+
+    store.save, store.load, store.list_ = saved, loaded, listed
+
+
 if __name__ == "__main__":
+    mend_jobs()
+    mend_lookups()
+    mend_threads()
     mend_bytes()
     mend_snapshots()
     mend_messages()

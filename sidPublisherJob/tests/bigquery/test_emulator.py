@@ -9,6 +9,7 @@ import time
 
 import pyarrow as pa
 import pytest
+from google.api_core import exceptions
 from google.cloud import bigquery
 from google.cloud.bigquery_storage_v1 import types
 from pyarrow import parquet
@@ -75,6 +76,32 @@ def test_session_stays_at_its_instant(
         for session in (opened, earlier, later)
     ]
     assert found == [1000, 1000, 10]
+
+
+def test_finds_what_is_there(
+    bigquery_server: emulator.BigQueryServer, bigquery_dataset: str
+) -> None:
+    client = bigquery_server.client()
+    place = f"{emulator.PROJECT}.{bigquery_dataset}"
+    client.query_and_wait(f"CREATE TABLE `{place}.t` (id INT64 NOT NULL, r STRUCT<id INT64>)")
+    client.query_and_wait(f"CREATE TABLE `{place}.gone` (id INT64)")
+    client.query_and_wait(f"CREATE VIEW `{place}.v` AS SELECT id AS n FROM `{place}.t`")
+    client.query_and_wait(f"INSERT INTO `{place}.t` VALUES (1, NULL), (2, STRUCT(3))")
+    client.delete_table(f"{place}.gone")
+    kinds = {item.table_id: item.table_type for item in client.list_tables(place)}
+    assert kinds == {"t": "TABLE", "v": "VIEW"}
+    table = client.get_table(f"{place}.t")
+    modes = {field.name: field.mode for field in table.schema}
+    assert (modes, table.num_rows) == ({"id": "REQUIRED", "r": "NULLABLE"}, 2)
+    assert [tuple(row) for row in client.query_and_wait(f"SELECT SUM(n) FROM `{place}.v`")] == [
+        (3,)
+    ]
+    assert bigquery_dataset in {item.dataset_id for item in client.list_datasets()}
+    for name in (f"{place}.gone", f"{place}_gone.t"):
+        with pytest.raises(exceptions.NotFound):
+            client.get_table(name)
+    assert list(client.list_jobs(state_filter="running")) == []
+    assert len(list(client.list_jobs(state_filter="done", max_results=4))) == 4
 
 
 def test_extracts_to_and_loads_from_buckets_that_are_folders(
