@@ -1,12 +1,14 @@
 """Staging tables, diff, upsert and replace; read back by the plain driver."""
 
 import datetime
+import pathlib
 
 import pyarrow as pa
 import pytest
+import yaml
 
 from tests.connectors import mysql_kit
-from tmg_etl import errors
+from tmg_etl import errors, testing
 from tmg_etl.connectors import base
 
 pytestmark = pytest.mark.mariadb
@@ -288,3 +290,38 @@ def test_a_rehearsal_neither_waits_for_writers_nor_holds_them_up(mariadb_url: st
     writer.rollback()
     writer.close()
     assert mysql_kit.rows_of(mariadb_url) == [(1, 5), (2, 5), (3, 5)]
+
+
+def test_a_commit_that_nobody_answered_keeps_the_added_column(
+    url: str, tmp_path: pathlib.Path
+) -> None:
+    """It may be filled: to remove it again would take what readers see by then."""
+    (tmp_path / "facts.csv").write_text("id,day,extra\n1,20240310,x\n")
+    config = {
+        "connections": {
+            "lake": {"type": "files", "url": str(tmp_path)},
+            "behind": {"type": "mysql", "url": url},
+            "serving": {"type": "flaky", "of": "behind", "faults": {"commit": "cut"}},
+        },
+        "ledger": f"sqlite:///{tmp_path / 'ledger.db'}",
+        "transfers": {
+            "facts": {
+                "source": {"connection": "lake", "table": "facts"},
+                "target": {"connection": "serving", "table": "facts"},
+                "key": ["id"],
+                "schema": "evolve",
+                "delta": {"cursor": "day"},
+            }
+        },
+    }
+    path = tmp_path / "etl.yaml"
+    path.write_text(yaml.safe_dump(config))
+    mysql_kit.run_sql(url, "CREATE TABLE facts (id BIGINT PRIMARY KEY, day BIGINT)")
+    outcome = testing.run_pipeline(path, "facts", "delta", day=datetime.date(2024, 3, 10))
+    assert outcome.exit_code == 75
+    assert len(mysql_kit.rows_of(url, "SHOW COLUMNS FROM facts LIKE 'extra'")) == 1
+    del config["connections"]["serving"]["faults"]
+    path.write_text(yaml.safe_dump(config))
+    outcome = testing.run_pipeline(path, "facts", "delta", day=datetime.date(2024, 3, 10))
+    assert outcome.exit_code == 0
+    assert mysql_kit.rows_of(url, "SELECT * FROM facts") == [(1, 20240310, "x")]

@@ -426,6 +426,9 @@ def _evolved(steps: list[Step]) -> Iterator[None]:
             step.evolve()
             done.append(step)
         yield
+    except errors.CommitUnknownError:
+        # They may be filled; where they are not, the next run finds them there.
+        raise
     except BaseException:
         for step in done:
             step.devolve()
