@@ -156,6 +156,13 @@ def test_json_is_checked_where_it_is_rewritten() -> None:
     )
     with pytest.raises(errors.ValueRejectedError, match="not a JSON document"):
         convert(["{", "{}"], pa.string(), base.json_field("c"), canonical)
+    doubled = '[{"a": {"b": 1, "b": 1}}]'
+    with pytest.raises(errors.ValueRejectedError, match=r"id='2'.*the key 'b' occurs twice"):
+        convert(['{"a": 1, "A": {"a": 1}}', doubled], pa.string(), base.json_field("c"), canonical)
+    assert convert([doubled], pa.string(), base.json_field("c")) == [doubled]
+    nested = pa.map_(pa.string(), pa.int8())
+    with pytest.raises(errors.ValueRejectedError, match="the key 'k' occurs twice"):
+        convert([[("k", 1), ("k", 2)]], nested, base.json_field("c"), canonical)
 
 
 def test_texts_take_the_form_of_a_type_that_has_one() -> None:

@@ -178,9 +178,17 @@ class Converter:
                     "the target holds no NUL character",
                 )
         if base.is_json(field) and self.capabilities.text.canonical_json:
-            row = _first_failing(array, document.canonical)
-            if row is not None:
-                raise self._rejected(batch, field, row, "it is not a JSON document")
+            self._check_documents(batch, field, array)
+
+    def _check_documents(self, batch: pa.RecordBatch, field: pa.Field, array: pa.Array) -> None:
+        for row, value in enumerate(array.to_pylist()):
+            try:
+                if value is not None:
+                    document.require_kept(value)
+            except document.DoubledKeyError as doubled:
+                raise self._rejected(batch, field, row, str(doubled)) from doubled
+            except ValueError as found:
+                raise self._rejected(batch, field, row, "it is not a JSON document") from found
 
     def _check_days(self, batch: pa.RecordBatch, field: pa.Field, array: pa.Array) -> None:
         earliest = self.capabilities.min_date
@@ -287,16 +295,6 @@ def _failure(array: pa.Array, cast: Callable[[pa.Array], pa.Array]) -> Exception
         cast(array)
     except (pa.ArrowInvalid, ValueError, TypeError, OverflowError) as error:
         return error
-    return None
-
-
-def _first_failing(array: pa.Array, check: Callable[[str], object]) -> int | None:
-    for row, value in enumerate(array.to_pylist()):
-        if value is not None:
-            try:
-                check(value)
-            except ValueError:
-                return row
     return None
 
 

@@ -8,7 +8,7 @@ import json
 import math
 import uuid
 from decimal import Decimal
-from typing import cast
+from typing import Any, cast
 
 import pyarrow as pa
 
@@ -34,6 +34,37 @@ def _refuse_constant(text: str) -> None:
     raise ValueError(f"{text} is not JSON")
 
 
+class DoubledKeyError(ValueError):
+    """An object has a key twice: of the two values, one would be lost."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the key {key!r} occurs twice in it, and the target keeps one")
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise DoubledKeyError(next(name for name in names if names.count(name) > 1))
+    return found
+
+
+def require_kept(text: str) -> None:
+    """Refuse a document of which ``jsonb`` would lose a value.
+
+    Raises:
+        DoubledKeyError: an object has a key twice.
+        ValueError: `text` is not a JSON document.
+    """
+    _canonical(_parsed(text, object_pairs_hook=_once))
+
+
+def _parsed(text: str, **more: Any) -> object:
+    return json.loads(
+        text, parse_float=_keep, parse_int=_keep, parse_constant=_refuse_constant, **more
+    )
+
+
 def canonical(text: str) -> str:
     """Return a JSON document as ``jsonb`` prints it.
 
@@ -43,8 +74,7 @@ def canonical(text: str) -> str:
     Raises:
         ValueError: `text` is not a JSON document.
     """
-    value = json.loads(text, parse_float=_keep, parse_int=_keep, parse_constant=_refuse_constant)
-    return _canonical(value)
+    return _canonical(_parsed(text))
 
 
 def _canonical(value: object) -> str:
