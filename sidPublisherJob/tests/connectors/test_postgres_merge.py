@@ -301,3 +301,38 @@ def test_rows_can_be_scanned_back(postgres_url):
         staging = postgres_kit.stage(target, _rows((3, 1, "x", 1), (4, 1, "x", 1)))
         (found,) = target.scan("t", ["id"], base.Selection(keys_of=staging, key=("id",)))
         assert found.to_pylist() == [{"id": 3}]
+
+
+def test_rows_of_a_table_that_inherits_from_the_target_are_nobody_elses(postgres_url):
+    """Whatever is read, changed or deleted by the target's name means those of the heir as well."""
+    _table(postgres_url, (1, 1, "old", 1), (2, 1, "gone", 1))
+    postgres_kit.run_sql(
+        postgres_url,
+        "CREATE TABLE heir (more int) INHERITS (t)",
+        "INSERT INTO heir VALUES (1, '2024-01-01', 'its own', 1, 7), (9, '2024-01-01', 'x', 1, 7)",
+    )
+    own = postgres_kit.run_sql(postgres_url, "SELECT * FROM heir ORDER BY id")
+    rows, window = _rows((1, 1, "new", 2), (3, 1, "more", 1)), base.CursorWindow(
+        "day", _day(1), _day(2)
+    )  # fmt: skip
+    with postgres_kit.opened(postgres_url) as target:
+        shadow = postgres_kit.fill_shadow(target, rows, ["id"])
+        with target.transaction():
+            changes = target.diff(shadow, COLUMNS, ["id"], window)
+            assert changes == base.Changes(inserted=1, updated=1, deleted=1)
+            proof = target.fingerprint("t", COLUMNS, base.Selection(), hashes=True)
+            assert proof == postgres_kit.fingerprint(rows)
+        staging = postgres_kit.stage(target, _rows((1, 2, "newer", 3), (9, 2, "other", 1)))
+        with target.transaction():
+            changes = target.upsert(staging, COLUMNS, ["id"], ["seq"], "id = 3")
+            assert changes == base.Changes(inserted=1, updated=1)
+            by_key = base.Selection(keys_of=staging, key=("id",))
+            assert target.fingerprint("t", COLUMNS, by_key, hashes=False).rows == 2
+        with target.transaction():
+            changes = target.replace_rows(staging, COLUMNS, window)
+            assert changes == base.Changes(inserted=2, deleted=3)
+        target.drop(staging)
+        target.drop(shadow)
+    assert postgres_kit.run_sql(postgres_url, "SELECT * FROM heir ORDER BY id") == own
+    found = "SELECT id, name FROM ONLY t ORDER BY id"
+    assert postgres_kit.run_sql(postgres_url, found) == [(1, "newer"), (9, "other")]

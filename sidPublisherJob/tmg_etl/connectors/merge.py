@@ -74,7 +74,7 @@ class SqlTarget(sql.SqlDialect):
         """Return keys of the target that a staged row marks as deleted."""
         marked = f"SELECT {self.names(key)} FROM {self.qualified(staging)} WHERE ({deleted}\n)"
         found = self.rows(
-            f"SELECT {self.names(key, self.quote(self.table))} FROM {self.qualified(self.table)}"
+            f"SELECT {self.names(key, self.quote(self.table))} FROM {self.own_rows(self.table)}"
             f" JOIN ({marked}) AS {STAGED} ON {self.key_match(key)} LIMIT {int(limit)}"
         )
         return [dict(zip(key, row, strict=True)) for row in found]
@@ -98,7 +98,7 @@ class SqlTarget(sql.SqlDialect):
         self, name: str, key: Sequence[str], *, skips_null: bool = False
     ) -> dict[str, object] | None:
         """Return a key that occurs twice in a table, or None."""
-        keys, clause = self.names(key), self.qualified(name)
+        keys, clause = self.names(key), self.own_rows(name)
         if skips_null:
             filled = " AND ".join(f"{self.quote(column)} IS NOT NULL" for column in key)
             clause += f" WHERE {filled}"
@@ -270,7 +270,7 @@ class SqlTarget(sql.SqlDialect):
         return self.run(self.update_from(source, assignments, match, f"({difference})"))
 
     def _count_updates(self, source: str, match: str, difference: str) -> int:
-        target = self.qualified(self.table)
+        target = self.own_rows(self.table)
         return self._count(f"{target} JOIN {source} AS {STAGED} ON {match} WHERE ({difference})")
 
     def _difference(self, name: str) -> str:
@@ -295,14 +295,14 @@ class SqlTarget(sql.SqlDialect):
 
     def _delete(self, condition: str) -> int:
         """Delete rows of the target; in a rehearsal, count them. So do the next two."""
-        target = self.qualified(self.table)
+        target = self.own_rows(self.table)
         if self.is_rehearsing:
             return self._count(f"{target} WHERE {condition}")
         return self.run(f"DELETE FROM {target} WHERE {condition}")
 
     def _delete_keys(self, keys: str, key: Sequence[str]) -> int:
         if self.is_rehearsing:
-            target = self.qualified(self.table)
+            target = self.own_rows(self.table)
             return self._count(f"{target} JOIN ({keys}) AS {STAGED} ON {self.key_match(key)}")
         return self.run(self.delete_keys(keys, key))
 
@@ -324,7 +324,7 @@ class SqlTarget(sql.SqlDialect):
         return not pa.types.is_string(self.column_field(name).type)
 
     def _insert_missing(self, source: str, columns: Sequence[str], match: str) -> int:
-        target = self.qualified(self.table)
+        target = self.own_rows(self.table)
         missing = f"NOT EXISTS (SELECT 1 FROM {target} WHERE {match})"
         return self._insert(columns, f"{source} AS {STAGED} WHERE {missing}")
 
@@ -333,7 +333,7 @@ class SqlTarget(sql.SqlDialect):
     ) -> None:
         found = self.rows(
             f"SELECT {self.names(key, STAGED)} FROM {source} AS {STAGED}"
-            f" JOIN {self.qualified(self.table)} ON {match}"
+            f" JOIN {self.own_rows(self.table)} ON {match}"
             f" WHERE NOT COALESCE({inside}, 1 = 0) LIMIT 1"
         )
         if found:
@@ -352,7 +352,7 @@ class SqlTarget(sql.SqlDialect):
         """Return the condition that the target holds a later version of a staged row."""
         table, source = self.quote(self.table), self.quote(staging)
         return (
-            f"EXISTS (SELECT 1 FROM {self.qualified(self.table)}"
+            f"EXISTS (SELECT 1 FROM {self.own_rows(self.table)}"
             f" WHERE {self.key_match(key, source)} AND ({self.later(table, source, order_by)}))"
         )
 

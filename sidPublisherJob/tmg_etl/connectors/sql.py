@@ -157,6 +157,10 @@ class SqlDialect(base.Target):
         """Return a table's name as statements write it, with its schema where there is one."""
         return self.quote(name)
 
+    def own_rows(self, name: str) -> str:
+        """Return a table's name where its rows are read, changed or deleted: no other table's."""
+        return self.qualified(name)
+
     def same(self, left: str, right: str) -> str:
         """Return the condition that two values are equal, null equal to null."""
         return f"{left} IS NOT DISTINCT FROM {right}"
@@ -207,7 +211,7 @@ class SqlDialect(base.Target):
             condition: which of the matching rows.
         """
         return (
-            f"UPDATE {self.qualified(self.table)} SET {assignments}"
+            f"UPDATE {self.own_rows(self.table)} SET {assignments}"
             f" FROM {source} AS {STAGED} WHERE {key_match} AND {condition}"
         )
 
@@ -217,7 +221,7 @@ class SqlDialect(base.Target):
 
     def delete_keys(self, keys: str, key: Sequence[str]) -> str:
         """Return the statement that deletes target rows whose key is among `keys`, a SELECT."""
-        return f"DELETE FROM {self.qualified(self.table)} WHERE ({self.names(key)}) IN ({keys})"
+        return f"DELETE FROM {self.own_rows(self.table)} WHERE ({self.names(key)}) IN ({keys})"
 
     def prepare_keys(self, staging: str, key: Sequence[str]) -> None:
         """Make lookups by key fast in a loaded table; harmless when called again."""
@@ -225,7 +229,7 @@ class SqlDialect(base.Target):
     def joined(self, staging: str, key: Sequence[str], name: str) -> str:
         """Return the FROM clause of a staging table, under the alias `STAGED`, and another."""
         match = self.key_match(key, STAGED, name)
-        return f"{self.qualified(staging)} AS {STAGED} JOIN {self.qualified(name)} ON {match}"
+        return f"{self.qualified(staging)} AS {STAGED} JOIN {self.own_rows(name)} ON {match}"
 
     def settle_plans(self, staging: str, key: Sequence[str]) -> None:
         """Keep what follows from being planned so that it costs more than the rows it touches.
@@ -279,7 +283,7 @@ class SqlDialect(base.Target):
 
     def selected(self, name: str, selection: base.Selection) -> tuple[str, str]:
         """Return the FROM clause, and the alias of the table in it, for a selection of rows."""
-        clause, alias = self.qualified(name), self.quote(name)
+        clause, alias = self.own_rows(name), self.quote(name)
         if selection.keys_of is not None:
             clause = self.joined(selection.keys_of, selection.key, name)
         conditions = []

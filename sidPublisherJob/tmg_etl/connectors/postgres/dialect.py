@@ -47,6 +47,7 @@ class PostgresDialect(merge.SqlTarget):
         self._described: base.Table | None = None
         self._is_described = False
         self._needs_override = False
+        self._has_heirs = False
 
     # --- the driver -----------------------------------------------------------------------------
 
@@ -66,6 +67,11 @@ class PostgresDialect(merge.SqlTarget):
         """Return a table's name with its schema."""
         schema = "pg_temp" if name in self.own_tables else self.quote(self._schema)
         return f"{schema}.{self.quote(name)}"
+
+    def own_rows(self, name: str) -> str:
+        """Return a table's name, without those that inherit from it; partitions are the table."""
+        has_heirs = name == self.table and self.describe() is not None and self._has_heirs
+        return f"ONLY {self.qualified(name)}" if has_heirs else self.qualified(name)
 
     def differs(self, field: pa.Field, left: str, right: str) -> str:
         """Return the condition that two cells differ in any byte.
@@ -159,12 +165,11 @@ class PostgresDialect(merge.SqlTarget):
         if relation is None:
             return None
         catalog.require_table(relation)
-        self._needs_override = bool(
-            self._session.rows(
-                "SELECT 1 FROM pg_catalog.pg_attribute WHERE attidentity = 'a'"
-                f" AND attrelid = {relation.oid} LIMIT 1"
-            )
-        )
+        self._needs_override, self._has_heirs = self._session.rows(
+            "SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attidentity = 'a'"
+            f" AND attrelid = {relation.oid}), {relation.kind == 'r'}"
+            f" AND EXISTS (SELECT FROM pg_catalog.pg_inherits WHERE inhparent = {relation.oid})"
+        )[0]
         return catalog.describe(self._session, relation)
 
     def _oid(self) -> int | None:
