@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ON_REQUEST = ("cluster", "gcp")
 """Marks of what runs only when `-m` names it: it needs something that no test can start."""
 
-NOT_IN_CHECK = ("postgres", "mariadb", "bigquery", "image", "slow")
+NOT_IN_CHECK = ("postgres", "mariadb", "mysql", "bigquery", "image", "slow")
 """Marks of what `script/check` has no time for: it needs a server, or is long."""
 
 _TEMPORARY = "tmg-tests-"
@@ -87,8 +87,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what needs the emulator, as `tmg_etl.testing.plugin` marks what needs a server.
 
-    That one sees fixtures only; one that takes `postgres` or `mariadb` as its parameter asks for
-    the server when it runs.
+    That one sees fixtures only; one that takes `postgres`, `mariadb` or `mysql` as its parameter
+    asks for the server when it runs.
     """
     for item in items:
         if "bigquery_server" in getattr(item, "fixturenames", ()):

@@ -22,6 +22,7 @@ from tmg_etl.testing import process, servers
     params=[
         pytest.param(servers.PostgresServer, marks=pytest.mark.postgres),
         pytest.param(servers.MariaDBServer, marks=pytest.mark.mariadb),
+        pytest.param(servers.MySQLServer, marks=pytest.mark.mysql),
     ],
 )
 def server(request: pytest.FixtureRequest) -> Iterator[process.Server]:
@@ -139,16 +140,32 @@ def test_server_ends_with_a_killed_test_session(server: process.Server) -> None:
     assert not folder.exists()
 
 
-def test_local_infile_can_be_forbidden() -> None:
-    with servers.MariaDBServer(local_infile=False) as server:
-        assert query(server, "SELECT @@local_infile") == [(0,)]
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(servers.MariaDBServer, marks=pytest.mark.mariadb),
+        pytest.param(servers.MySQLServer, marks=pytest.mark.mysql),
+    ],
+)
+class TestMySQLFamily:
+    def test_local_infile_can_be_forbidden(self, kind: type[servers.MySQLFamilyServer]) -> None:
+        with kind(local_infile=False) as server:
+            assert query(server, "SELECT @@local_infile") == [(0,)]
+
+    def test_server_that_stops_at_once_shows_its_log(
+        self, kind: type[servers.MySQLFamilyServer]
+    ) -> None:
+        server = kind(settings={"no-such-option": "1"})
+        with pytest.raises(process.ServerError, match="no-such-option"):
+            server.start()
+        server.close()
 
 
-def test_server_that_stops_at_once_shows_its_log() -> None:
-    server = servers.MariaDBServer(settings={"no-such-option": "1"})
-    with pytest.raises(process.ServerError, match="no-such-option"):
-        server.start()
-    server.close()
+@pytest.mark.mysql
+def test_mariadb_is_not_taken_for_mysql(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "find", lambda *_: pathlib.Path("/usr/sbin/mariadbd"))
+    with pytest.raises(process.ServerError, match="is MariaDB"):
+        servers.MySQLServer().start()
 
 
 def test_missing_binary_is_named_with_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,11 +182,10 @@ def test_fixture_gives_an_empty_postgres_database(postgres_url: str) -> None:
         assert connection.execute("SHOW lc_collate").fetchone() == ("C.UTF-8",)
 
 
-def test_fixture_gives_an_empty_mariadb_database(
-    mariadb_url: str, mariadb_server: servers.MariaDBServer
-) -> None:
-    name = mariadb_url.rpartition("/")[2]
-    assert query(mariadb_server, "SHOW TABLES", name) == []
-    assert query(mariadb_server, "SELECT @@character_set_server, @@local_infile") == [
-        ("utf8mb4", 1)
-    ]
+@pytest.mark.parametrize("kind", ["mariadb", "mysql"])
+def test_fixture_gives_an_empty_mysql_database(kind: str, request: pytest.FixtureRequest) -> None:
+    name = request.getfixturevalue(f"{kind}_url").rpartition("/")[2]
+    server = request.getfixturevalue(f"{kind}_server")
+    assert query(server, "SHOW TABLES", name) == []
+    assert query(server, "SELECT @@character_set_server, @@local_infile") == [("utf8mb4", 1)]
+    assert ("MariaDB" in str(query(server, "SELECT VERSION()"))) is (kind == "mariadb")

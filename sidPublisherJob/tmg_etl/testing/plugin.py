@@ -5,13 +5,15 @@ fixture                what it is
 =====================  ======================================================================
 ``postgres_server``    a running PostgreSQL, `servers.PostgresServer`; one for the session
 ``mariadb_server``     a running MariaDB, `servers.MariaDBServer`; one for the session
+``mysql_server``       a running MySQL, `servers.MySQLServer`; one for the session
 ``postgres_url``       URL of a new, empty PostgreSQL database, dropped after the test
 ``mariadb_url``        URL of a new, empty MariaDB database, dropped after the test
+``mysql_url``          URL of a new, empty MySQL database, dropped after the test
 =====================  ======================================================================
 
 Servers are started from the installed binaries when a test first asks for one, on a free port of
-the loopback interface. What asks for one is marked ``postgres`` or ``mariadb``, so that
-``-m "not mariadb"`` works without annotations.
+the loopback interface. What asks for one is marked ``postgres``, ``mariadb`` or ``mysql``, so
+that ``-m "not mariadb"`` works without annotations.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from tmg_etl.testing import process, servers
 MARKS = {
     "postgres": "needs a PostgreSQL server (started by the tests)",
     "mariadb": "needs a MariaDB server (started by the tests)",
+    "mysql": "needs a MySQL server (started by the tests)",
 }
 
 
@@ -57,6 +60,13 @@ def mariadb_server() -> Iterator[servers.MariaDBServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def mysql_server() -> Iterator[servers.MySQLServer]:
+    """A running MySQL server, one for the whole session."""
+    with servers.MySQLServer() as server:
+        yield server
+
+
 @pytest.fixture
 def postgres_url(postgres_server: servers.PostgresServer) -> Iterator[str]:
     """URL of a new, empty PostgreSQL database."""
@@ -67,6 +77,12 @@ def postgres_url(postgres_server: servers.PostgresServer) -> Iterator[str]:
 def mariadb_url(mariadb_server: servers.MariaDBServer) -> Iterator[str]:
     """URL of a new, empty MariaDB database."""
     yield from fresh_database(mariadb_server)
+
+
+@pytest.fixture
+def mysql_url(mysql_server: servers.MySQLServer) -> Iterator[str]:
+    """URL of a new, empty MySQL database."""
+    yield from fresh_database(mysql_server)
 
 
 def fresh_database(server: process.Server) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import abc
 import contextlib
+import fcntl
 import functools
 import os
 import pathlib
@@ -13,9 +14,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self
 from urllib import parse
 
@@ -28,6 +30,8 @@ _PORTS = range(20_000, 32_000)
 # The path of a Unix socket may have 107 bytes; what a server appends to its folder must still fit.
 _LONGEST_ROOT = 60
 _MEMINFO = pathlib.Path("/proc/meminfo")
+#: Beside an installed environment lies what `script/bootstrap` unpacked, and what is kept of it.
+_ENVIRONMENT = pathlib.Path(sys.prefix)
 #: Several servers and what tests load into them fit into this.
 _MEMORY_BYTES = 6 * 2**30
 
@@ -48,7 +52,8 @@ class Server(abc.ABC):
 
     user: ClassVar[str]
     _scheme: ClassVar[str]
-    _system_user: ClassVar[str]
+    #: Who runs the server where the tests are run by root; None: root.
+    _system_user: ClassVar[str | None]
     _stop_signal: ClassVar[signal.Signals]
 
     def __init__(self, *, durable: bool = False) -> None:
@@ -94,6 +99,36 @@ class Server(abc.ABC):
         if self._folder is None:
             raise ServerError(f"{type(self).__name__} has no data yet: call start() first")
         return self._folder
+
+    def _make_data(self, made_by: pathlib.Path, make: Callable[[], None]) -> None:
+        """Have a new server's folder `data`; from the second server on, it is copied.
+
+        To make one takes seconds. The first is kept in the environment that runs the tests, where
+        that can be written to.
+
+        Args:
+            made_by: the program that the data belongs to; another one has data of its own.
+            make: makes it.
+        """
+        data, places = self.folder / "data", _ENVIRONMENT / "server-data"
+        state = made_by.stat()
+        kept = places / f"{type(self).__name__}-{state.st_mtime_ns:x}-{state.st_size:x}"
+        try:
+            places.mkdir(exist_ok=True)
+            lock = (places / f"{kept.name}.lock").open("a")
+        except OSError:
+            make()
+            return
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not kept.exists():
+                make()
+                partial = kept.with_suffix(".partial")
+                shutil.rmtree(partial, ignore_errors=True)
+                _copy(data, partial)
+                partial.rename(kept)
+                return
+        _copy(kept, data)
 
     def url(
         self, database: str = "", *, user: str | None = None, password: str | None = None
@@ -185,10 +220,10 @@ class Server(abc.ABC):
         self.close()
 
     def _identity(self) -> dict[str, Any]:
-        """Popen arguments that run a server program: both servers refuse to run as root."""
+        """Popen arguments that run a server program: most servers refuse to run as root."""
         environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.folder)}
         environment["LC_ALL"] = "C.UTF-8"
-        if os.geteuid() != 0:
+        if os.geteuid() != 0 or self._system_user is None:
             return {"env": environment}
         account = _account(self._system_user)
         return {
@@ -284,6 +319,7 @@ def find(program: str, package: str) -> pathlib.Path:
         pathlib.Path("/usr/lib/postgresql").glob("*/bin"), key=lambda p: p.parent.name, reverse=True
     )
     places = [
+        str(_ENVIRONMENT / "mysql"),
         os.environ.get("PATH", os.defpath),
         *map(str, versions),
         "/usr/sbin",
@@ -336,14 +372,19 @@ def memory(needed_bytes: int = _MEMORY_BYTES) -> pathlib.Path | None:
     return folder if is_usable and bytes_free >= needed_bytes else None
 
 
-def _make_folder(system_user: str, *, durable: bool) -> pathlib.Path:
+def _copy(folder: pathlib.Path, to: pathlib.Path) -> None:
+    """Copy a folder with the owners of its files."""
+    subprocess.run(["/bin/cp", "-a", folder, to], check=True)
+
+
+def _make_folder(system_user: str | None, *, durable: bool) -> pathlib.Path:
     """Create a private folder that the server's own user can reach and write."""
     root = (None if durable else memory()) or pathlib.Path(tempfile.gettempdir())
     is_reachable = all(p.stat().st_mode & 0o001 for p in (root, *root.parents))
     if len(str(root)) > _LONGEST_ROOT or (os.geteuid() == 0 and not is_reachable):
         root = pathlib.Path("/tmp")  # noqa: S108 - mkdtemp makes the name unguessable
     folder = pathlib.Path(tempfile.mkdtemp(prefix="tmg-server-", dir=root))
-    if os.geteuid() == 0:
+    if os.geteuid() == 0 and system_user is not None:
         account = _account(system_user)
         os.chown(folder, account.pw_uid, account.pw_gid)
     return folder

@@ -1,4 +1,4 @@
-"""Real PostgreSQL and MariaDB servers for a test session.
+"""Real PostgreSQL, MariaDB and MySQL servers for a test session.
 
 Each server is started from the installed binaries, listens on 127.0.0.1 only and keeps its data in
 a temporary folder that goes away with it. Nothing of a database installed on the machine is
@@ -11,11 +11,13 @@ Two settings are deliberately awkward, because production is: the administrator'
 quoting in a URL, and the server's own time zone is not UTC.
 """
 
+import abc
 import contextlib
 import os
+import pathlib
 import signal
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from tmg_etl.testing import process
 
@@ -71,8 +73,8 @@ class PostgresServer(process.Server):
         return [process.find("postgres", "postgresql"), "-D", self.folder / "data", *options]
 
 
-class MariaDBServer(process.Server):
-    """A MariaDB server; the administrator is `root`.
+class MySQLFamilyServer(process.Server):
+    """What MariaDB and MySQL have in common; the administrator is `root`.
 
     Args:
         durable: As for `Server`; True also writes the binary log.
@@ -82,8 +84,8 @@ class MariaDBServer(process.Server):
 
     user = "root"
     _scheme = "mysql"
-    _system_user = "mysql"
     _stop_signal = signal.SIGTERM
+    _own_settings: ClassVar[Mapping[str, str]]
 
     def __init__(
         self,
@@ -124,24 +126,26 @@ class MariaDBServer(process.Server):
                     cursor.execute("KILL %s", [client])
             cursor.execute(f"DROP DATABASE IF EXISTS `{name}`")
 
+    @property
+    @abc.abstractmethod
+    def _program(self) -> pathlib.Path:
+        """The server."""
+
+    @abc.abstractmethod
+    def _fill(self) -> None:
+        """Make the data directory of a new installation."""
+
+    @abc.abstractmethod
+    def _statements(self) -> Sequence[str]:
+        """What leaves one administrator with a password; run at each start, before it listens.
+
+        So nobody ever meets the passwordless root which the installation leaves.
+        """
+
     def _initialise(self) -> None:
-        # The server runs this file at each start before it listens, so that nobody ever meets the
-        # passwordless root which the installation leaves.
         init_file = self.folder / "init.sql"
-        init_file.write_text(
-            "DELETE FROM mysql.global_priv WHERE User IN ('', 'root');\n"
-            "FLUSH PRIVILEGES;\n"
-            f"CREATE USER 'root'@'%' IDENTIFIED BY '{self.password}';\n"
-            "GRANT ALL PRIVILEGES ON *.* TO 'root'@'%' WITH GRANT OPTION;\n"
-        )
-        install = process.find("mariadb-install-db", "mariadb-server")
-        self._run(
-            install,
-            "--no-defaults",  # must come first
-            f"--datadir={self.folder / 'data'}",
-            "--auth-root-authentication-method=normal",
-            "--skip-test-db",
-        )
+        init_file.write_text("".join(f"{one};\n" for one in self._statements()))
+        self._make_data(self._program, self._fill)
 
     def _command(self) -> Sequence[str | os.PathLike[str]]:
         settings = {
@@ -156,18 +160,92 @@ class MariaDBServer(process.Server):
             "character-set-server": "utf8mb4",
             "default-time-zone": "-05:00",
             "innodb-buffer-pool-size": "64M",
-            "innodb-log-file-size": "32M",
+            **self._own_settings,
         }
         if self._durable:
             settings |= {"log-bin": str(self.folder / "data" / "binlog"), "server-id": "1"}
         else:
-            settings["innodb-flush-log-at-trx-commit"] = "0"
+            settings |= {"skip-log-bin": "1", "innodb-flush-log-at-trx-commit": "0"}
         settings |= self._settings
         options = [f"--{name}={value}" for name, value in settings.items()]
         # Host names in grants would need a name server; --no-defaults must come first.
+        return [self._program, "--no-defaults", "--skip-name-resolve", *options]
+
+
+class MariaDBServer(MySQLFamilyServer):
+    """A MariaDB server."""
+
+    _system_user = "mysql"
+    _own_settings: ClassVar = {"innodb-log-file-size": "32M"}
+
+    @property
+    def _program(self) -> pathlib.Path:
+        return process.find("mariadbd", "mariadb-server")
+
+    def _fill(self) -> None:
+        install = process.find("mariadb-install-db", "mariadb-server")
+        self._run(
+            install,
+            "--no-defaults",  # must come first
+            f"--datadir={self.folder / 'data'}",
+            "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+        )
+
+    def _statements(self) -> Sequence[str]:
         return [
-            process.find("mariadbd", "mariadb-server"),
+            "DELETE FROM mysql.global_priv WHERE User IN ('', 'root')",
+            "FLUSH PRIVILEGES",
+            f"CREATE USER 'root'@'%' IDENTIFIED BY '{self.password}'",
+            "GRANT ALL PRIVILEGES ON *.* TO 'root'@'%' WITH GRANT OPTION",
+        ]
+
+
+class MySQLServer(MySQLFamilyServer):
+    """A MySQL server, which `script/bootstrap --system` unpacks beside the environment."""
+
+    # One that was unpacked below a folder of root's can be read by nobody else.
+    _system_user = None
+    _own_settings: ClassVar = {
+        "innodb-redo-log-capacity": "32M",
+        # As MariaDB by default; else what tables are created and dropped by would be flushed.
+        "innodb-doublewrite": "OFF",
+        "performance-schema": "OFF",  # a third of its memory
+        "mysqlx": "OFF",
+        "secure-file-priv": "",
+    }
+
+    @property
+    def _program(self) -> pathlib.Path:
+        program = process.find("mysqld", "mysql-server-core, of its unstable suite")
+        # MariaDB's packages have a link of that name.
+        if program.resolve().name == "mariadbd":
+            raise process.ServerError(
+                f"{program} is MariaDB: script/bootstrap --system unpacks MySQL into .venv"
+            )
+        return program
+
+    def _command(self) -> Sequence[str | os.PathLike[str]]:
+        return [*super()._command(), *self._as_root()]
+
+    def _as_root(self) -> list[str]:
+        return ["--user=root"] if os.geteuid() == 0 else []
+
+    def _fill(self) -> None:
+        self._run(
+            self._program,
             "--no-defaults",
-            "--skip-name-resolve",
-            *options,
+            f"--datadir={self.folder / 'data'}",
+            "--initialize-insecure",
+            *self._as_root(),
+            *(f"--{name}={value}" for name, value in self._own_settings.items()),
+        )
+        # Else all servers had the same identity.
+        (self.folder / "data" / "auto.cnf").unlink()
+
+    def _statements(self) -> Sequence[str]:
+        return [
+            "DROP USER IF EXISTS 'root'@'localhost'",
+            f"CREATE USER IF NOT EXISTS 'root'@'%' IDENTIFIED BY '{self.password}'",
+            "GRANT ALL PRIVILEGES ON *.* TO 'root'@'%' WITH GRANT OPTION",
         ]
