@@ -235,6 +235,23 @@ class UniqueError(DuplicateKeyError):
         )
 
 
+class ExchangedError(DataError):
+    """Rows are in each other's way: values of a unique key that is not the declared one move.
+
+    Args:
+        table: the target.
+        unique: the columns of the unique key.
+    """
+
+    def __init__(self, table: str, unique: Sequence[str]) -> None:
+        self.table, self.unique = table, tuple(unique)
+        super().__init__(
+            f"{table}: values of the unique key over {', '.join(unique)} change places between"
+            " rows, and the target refuses two rows with one value even for a moment",
+            hint="the target is unchanged; let a column of that key be null, or publish by swap",
+        )
+
+
 class NullKeyError(DataError):
     """A key column holds null."""
 

@@ -14,6 +14,7 @@ from tmg_etl import errors
 SWAP = "key: [id]\n    publish: swap"
 DIFF = "key: [id]\n    publish: diff"
 UPSERT = "key: [id]\n    delta: {cursor: day}"
+WINDOW = "key: [id]\n    delta: {cursor: day, strategy: replace_window}"
 COLUMNS = (
     "id bigint NOT NULL PRIMARY KEY, day date, version bigint, amount double precision,"
     " name varchar(20), gone bigint"
@@ -59,6 +60,73 @@ def test_a_second_unique_constraint_is_not_the_key(
     assert "n30" in said or "one_name" in said or "name" in said
     if more != SWAP:
         assert "(id='31')" in said or "(id='30')" in said
+
+
+def _moved(shop: plan_kit.Shop, name: str, extra: str = "") -> None:
+    """Fill the target, and a source in which each name is at another row and some rows are new."""
+    columns = COLUMNS.replace("name varchar(20)", name)
+    shop.place.sql(f"CREATE TABLE facts ({columns}{extra}, CONSTRAINT one_name UNIQUE (name))")
+    shop.place.sql(
+        *(
+            "INSERT INTO facts (id, day, version, amount, name, gone)"
+            f" VALUES ({number}, '2013-01-02', 1, 1.5, 'n{number}', 0)"
+            for number in range(20)
+        )
+    )
+    rows = [row(number, name=f"n{(number + 7) % 20}") for number in range(20)]
+    shop.fill([*rows, *(row(number, name=f"n{number}") for number in range(20, 23))])
+
+
+@pytest.mark.parametrize(
+    ("more", "mode", "name", "extra"),
+    [
+        (DIFF, "truncate", "name varchar(20)", ", status varchar(9) DEFAULT 'new'"),
+        (UPSERT, "delta", "name varchar(20) CHECK (name <> '' AND name IS NOT NULL)", ""),
+        (WINDOW, "delta", "name varchar(20) NOT NULL", ""),
+    ],
+    ids=["diff", "upsert", "replace_window"],
+)
+def test_values_of_a_second_unique_constraint_change_places(
+    shop: plan_kit.Shop, more: str, mode: str, name: str, extra: str
+) -> None:
+    """No row may ever have the value of another one, so each must have none for a moment."""
+    _moved(shop, name, extra)
+    if extra:
+        shop.place.sql("UPDATE facts SET status = 'done'")
+    if extra and shop.place.kind != "duckdb":
+        reference = "FOREIGN KEY (fact) REFERENCES facts (id) ON DELETE CASCADE"
+        shop.place.sql(
+            f"CREATE TABLE child (fact bigint, {reference})", "INSERT INTO child VALUES (3), (4)"
+        )
+    shop.declare(more)
+    planned = shop.plan(mode)
+    assert planned.rows == plan_kit.rehearsal.Changes(3, 20, 0, 0)
+    assert plan_kit.reported(shop.publish(mode)) == planned.rows
+    found = shop.place.sql("SELECT id, name FROM facts ORDER BY id")
+    wanted = [(number, f"n{(number + 7) % 20}") for number in range(20)]
+    assert [*found] == [*wanted, (20, "n20"), (21, "n21"), (22, "n22")]
+    if extra:
+        done = shop.place.sql("SELECT status, count(*) FROM facts GROUP BY status ORDER BY 2")
+        assert [*done] == [("new", 3), ("done", 20)]
+        if shop.place.kind != "duckdb":
+            assert shop.place.rows("child") == [(3,), (4,)]
+    assert plan_kit.reported(shop.publish(mode)) == plan_kit.rehearsal.Changes(0, 0, 0, 23)
+
+
+def test_values_that_cannot_change_places_are_told_as_that(shop: plan_kit.Shop) -> None:
+    """What others fill would be lost if the row went for a moment, and the name may not be null."""
+    _moved(shop, "name varchar(20) NOT NULL", ", status varchar(9) DEFAULT 'new'")
+    shop.declare(DIFF)
+    words = "values of the unique key over name that change places"
+    told = [words in "".join(shop.plan().warnings)]
+    if shop.place.kind == "duckdb":
+        assert told == [False]
+        shop.publish()  # looked at when all rows are changed
+        return
+    assert told == [True]
+    said = refused(shop, DIFF, "truncate")
+    assert "values of the unique key over name change places between rows" in said
+    assert "more than once" not in said
 
 
 @WAYS

@@ -132,8 +132,7 @@ class SqlTarget(sql.SqlDialect):
             deleted = self._delete_gone(source, match, inside)
         if part is base.Part.DELETE:
             return base.Changes(deleted=deleted)
-        updated = self._update(source, columns, key, match)
-        inserted = self._insert_missing(source, columns, match)
+        updated, inserted = self._write(source, columns, key, match)
         staged = int(self.rows(f"SELECT COUNT(*) FROM {source}")[0][0])
         return base.Changes(inserted, updated, deleted, staged - inserted - updated)
 
@@ -183,8 +182,7 @@ class SqlTarget(sql.SqlDialect):
             removed = self._delete_marked(staging, key, deleted)
         elif deleted:
             source = f"(SELECT * FROM {source}{kept})"
-        updated = self._update(source, columns, key, match)
-        inserted = self._insert_missing(source, columns, match)
+        updated, inserted = self._write(source, columns, key, match)
         staged = self._count(f"{source} AS {STAGED}")
         return base.Changes(inserted, updated, removed, staged - inserted - updated + superseded)
 
@@ -225,8 +223,7 @@ class SqlTarget(sql.SqlDialect):
                 with self.transaction():
                     if gone is not None:
                         self._delete(gone)
-                    self._update(part, columns, key, match)
-                    self._insert_missing(part, columns, match)
+                    self._write(part, columns, key, match)
                     raise _UndoneError
             except _UndoneError:
                 return True
@@ -254,18 +251,91 @@ class SqlTarget(sql.SqlDialect):
         self.run(f"DELETE {marked}")
         return removed
 
-    def _update(self, source: str, columns: Sequence[str], key: Sequence[str], match: str) -> int:
-        plain = [name for name in columns if name not in key]
+    def _write(
+        self, source: str, columns: Sequence[str], key: Sequence[str], match: str
+    ) -> tuple[int, int]:
+        """Update the rows that differ and insert those that are missing; return both counts."""
+        table = self.describe()
+        others = table.other_keys(key, columns) if table and not self.is_rehearsing else []
+        if table is None or not others or self.capabilities.unique_at_end:
+            updated = self._update(source, columns, key, match)
+        else:
+            try:
+                with self.attempt():
+                    updated = self._update(source, columns, key, match)
+            except (errors.ConstraintError, errors.DuplicateKeyError) as refused:
+                if getattr(refused, "rule", errors.Constraint.UNIQUE) != errors.Constraint.UNIQUE:
+                    raise
+                return self._exchange(table, source, columns, key, match, refused)
+        return updated, self._insert_missing(source, columns, match)
+
+    def _exchange(
+        self,
+        table: base.Table,
+        source: str,
+        columns: Sequence[str],
+        key: Sequence[str],
+        match: str,
+        refused: errors.DataError,
+    ) -> tuple[int, int]:
+        """Write as `_write` does where values of another unique key change places between rows.
+
+        A row is refused for a value that another one has for a moment more. So those that change
+        have null for that moment, or, where null is refused, go and come back.
+        """
+        others = table.other_keys(key, columns)
+        written = [name for name in columns if name not in key]
+        held = [name for unique in others for name in unique if name in written]
+        moves = f"({' OR '.join(map(self._difference, dict.fromkeys(held)))})"
+        differing = self._count_updates(source, match, self._differences(columns, key))
+        emptied, gone = table.emptied(key, columns), 0
+        nulls = ", ".join(f"{self.assigned(name)} = NULL" for name in emptied)
+        ways = [comes_back for comes_back in (False, True) if emptied or comes_back]
+        ways = ways if table.can_return(columns) else ways[:-1]
+        for comes_back in ways:
+            try:
+                with self.attempt():
+                    if comes_back:
+                        gone = self._delete_staged(source, match, moves)
+                    else:
+                        self.run(self.update_from(source, nulls, match, moves))
+                    self._update(source, columns, key, match)
+                    return differing, self._insert_missing(source, columns, match) - gone
+            except (errors.ConstraintError, errors.DuplicateKeyError):
+                continue
+        for unique in others:
+            names = self.names(unique, STAGED)
+            filled = " AND ".join(f"{STAGED}.{self.quote(name)} IS NOT NULL" for name in unique)
+            twice = (
+                f"SELECT 1 FROM {source} AS {STAGED} WHERE {filled}"
+                f" GROUP BY {names} HAVING COUNT(*) > 1 LIMIT 1"
+            )
+            if not ways and set(unique) <= set(columns) and not self.rows(twice):
+                raise errors.ExchangedError(self.table, unique) from refused
+        raise refused
+
+    def _delete_staged(self, source: str, match: str, condition: str) -> int:
+        """Delete rows of the target that are inserted again."""
+        staged = f"SELECT 1 FROM {source} AS {STAGED} WHERE {match} AND {condition}"
+        return self.run(f"DELETE FROM {self.own_rows(self.table)} WHERE EXISTS ({staged})")
+
+    def _differences(self, columns: Sequence[str], key: Sequence[str]) -> str:
+        """Return the condition that a row differs from the staged one; empty: it cannot."""
         # Key columns are compared as well: under a case-insensitive collation "a" and "A" are one
         # key and still two different bytes, and the proof is about bytes.
-        changing = [name for name in columns if name in plain or not self._is_exact_key(name)]
-        if not changing:
+        changing = [name for name in columns if name not in key or not self._is_exact_key(name)]
+        return " OR ".join(map(self._difference, changing))
+
+    def _update(self, source: str, columns: Sequence[str], key: Sequence[str], match: str) -> int:
+        difference = self._differences(columns, key)
+        if not difference:
             return 0
-        difference = " OR ".join(map(self._difference, changing))
         if self.is_rehearsing:
             return self._count_updates(source, match, difference)
         assignments = ", ".join(
-            f"{self.assigned(name)} = {STAGED}.{self.quote(name)}" for name in changing
+            f"{self.assigned(name)} = {STAGED}.{self.quote(name)}"
+            for name in columns
+            if name not in key or not self._is_exact_key(name)
         )
         return self.run(self.update_from(source, assignments, match, f"({difference})"))
 

@@ -6,6 +6,7 @@ The statements that are made of them are in `merge`. No driver is imported here.
 from __future__ import annotations
 
 import abc
+import contextlib
 import datetime
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -214,6 +215,13 @@ class SqlDialect(base.Target):
             f"UPDATE {self.own_rows(self.table)} SET {assignments}"
             f" FROM {source} AS {STAGED} WHERE {key_match} AND {condition}"
         )
+
+    def attempt(self) -> contextlib.AbstractContextManager[None]:
+        """Return a block of a transaction which goes on when a constraint refuses the block.
+
+        The default is for databases that undo the statement that failed, and nothing else.
+        """
+        return contextlib.nullcontext()
 
     def assigned(self, name: str) -> str:
         """Return a column of the target as the left side of an assignment in `update_from`."""

@@ -278,13 +278,37 @@ class _Maker:
             estimated_from_runs=pace.runs,
             warnings=(
                 *_warnings(transfer, existing, choice, lacking),
-                *_unseen(existing, choice),
+                *self._unseen(existing, choice, columns),
                 *_circumstances(ready, pace),
                 *mapping.order_warnings(transfer, columns, run.write_mode),
                 *self.source.warnings,
                 *([window_module.without_rows(run, self.source)] if is_empty else []),
             ),
             failure=counted.failure,
+        )
+
+    def _unseen(
+        self, existing: base.Table | None, choice: publish.Choice, columns: mapping.Mapping
+    ) -> list[str]:
+        """Return which constraints of the target only the run will hold the rows to."""
+        if existing is None:
+            return []
+        found = [f"the check {check}" for check in existing.checks]
+        found += [blocker for blocker in existing.swap_blockers if "foreign key" in blocker]
+        if choice.kind in (publish.Kind.MERGE, publish.Kind.REPLACE_WINDOW):
+            found += [f"the unique key over {', '.join(unique)}" for unique in existing.unique_keys]
+        key = self.run.transfer.key
+        is_stuck = not existing.emptied(key, columns.names) and not existing.can_return(
+            columns.names
+        )
+        if is_stuck and key and not self.target.capabilities.unique_at_end:
+            found += [
+                f"values of the unique key over {', '.join(unique)} that change places"
+                for unique in existing.other_keys(key, columns.names)
+                if choice.kind is not publish.Kind.SWAP
+            ]
+        return (
+            [f"not looked at, only the run will find out: {errors.listed(found)}"] if found else []
         )
 
     def _ready(
@@ -350,17 +374,6 @@ def _warnings(
     if transfer.verify != "fingerprint":
         warnings.append(f"verify is {transfer.verify}: equality is not proved")
     return warnings
-
-
-def _unseen(existing: base.Table | None, choice: publish.Choice) -> list[str]:
-    """Return which constraints of the target only the run will hold the rows to."""
-    if existing is None:
-        return []
-    found = [f"the check {check}" for check in existing.checks]
-    found += [blocker for blocker in existing.swap_blockers if "foreign key" in blocker]
-    if choice.kind in (publish.Kind.MERGE, publish.Kind.REPLACE_WINDOW):
-        found += [f"the unique key over {', '.join(unique)}" for unique in existing.unique_keys]
-    return [f"not looked at, only the run will find out: {errors.listed(found)}"] if found else []
 
 
 def _circumstances(ready: base.Readiness, pace: history.Pace) -> list[str]:

@@ -104,7 +104,7 @@ def choose(
     if lacking:
         return Choice(Kind.SWAP, f"the target lacks the index {lacking[0]}")
     # A diff updates in place, row by row: values that change places under another unique key
-    # would collide on the way.
+    # cost it a second way, where it has one.
     # And a table that may hold a key twice cannot be mended by changing rows by their key.
     is_exact = not table.unique_keys and table.is_unique_over(transfer.key)
     is_exact = is_exact and not transfer.reset

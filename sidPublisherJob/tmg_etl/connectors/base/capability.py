@@ -36,6 +36,8 @@ class Capabilities:
         can_keep: a swap can keep the replaced table, and a later one put it back.
         can_group: several tables are published in one step (`Target.beside`).
         can_alter_together: columns are added in the transaction that fills them.
+        unique_at_end: unique keys are looked at when a statement has changed all its rows; else row
+            by row, so that values cannot change places.
         has_nan: floats may be NaN or infinite.
         has_infinity: floats may be infinite.
         has_negative_zero: -0.0 is kept apart from 0.0.
@@ -55,6 +57,7 @@ class Capabilities:
     can_keep: bool = False
     can_group: bool = False
     can_alter_together: bool = True
+    unique_at_end: bool = False
     has_nan: bool = True
     has_infinity: bool = True
     has_negative_zero: bool = True

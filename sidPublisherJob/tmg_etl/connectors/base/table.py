@@ -44,6 +44,7 @@ class Table:
         swap_blockers: why replacing the table by a rename would lose or break something, one
             phrase each ("referenced by foreign key a of table b"); empty when it would not.
         checks: names of its CHECK constraints, or their text where they have none.
+        referenced: columns that foreign keys of other tables refer to.
     """
 
     columns: tuple[Column, ...]
@@ -53,6 +54,7 @@ class Table:
     row_estimate: int | None = None
     swap_blockers: tuple[str, ...] = ()
     checks: tuple[str, ...] = ()
+    referenced: frozenset[str] = frozenset()
 
     @property
     def schema(self) -> pa.Schema:
@@ -67,6 +69,39 @@ class Table:
         """Return whether the database itself refuses two rows with one `key`."""
         candidates = [self.primary_key, *self.unique_keys]
         return any(unique and set(unique) <= set(key) for unique in candidates)
+
+    def other_keys(self, key: Sequence[str], columns: Sequence[str]) -> list[tuple[str, ...]]:
+        """Return the unique keys beside `key` that two rows may be in each other's way of."""
+        written = set(columns) - set(key)
+        return [
+            unique
+            for unique in (self.primary_key, *self.unique_keys)
+            if written & set(unique) and not set(key) <= set(unique)
+        ]
+
+    def emptied(self, key: Sequence[str], columns: Sequence[str]) -> list[str]:
+        """Return a column of each of `other_keys` that may be null while values change places.
+
+        None at all where one of them has no such column. What other tables refer to may not be: a
+        foreign key might hand the null on.
+        """
+        free = {
+            column.name
+            for column in self.columns
+            if column.field.nullable and column.name in columns and column.name not in key
+        }
+        free -= self.referenced
+        found = [
+            next((name for name in unique if name in free), None)
+            for unique in self.other_keys(key, columns)
+        ]
+        return [] if None in found else [name for name in dict.fromkeys(found) if name]
+
+    def can_return(self, columns: Sequence[str]) -> bool:
+        """Return whether a row can be deleted and inserted again of `columns`: nothing is lost."""
+        return not self.referenced and all(
+            column.is_generated or column.name in columns for column in self.columns
+        )
 
 
 @dataclasses.dataclass(frozen=True)

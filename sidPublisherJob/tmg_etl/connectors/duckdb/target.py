@@ -45,6 +45,7 @@ class DuckDBTarget(dialect.DuckDBDialect):
         proof=base.Proof.READ_BACK,
         can_rehearse=True,
         can_keep=True,
+        unique_at_end=True,
         can_group=True,
         folds_case=True,
         max_decimal=(38, 38),

@@ -142,6 +142,14 @@ def _read(session: session_module.Session, database: str, name: str) -> Entry | 
             for constraint, clause in _checks(session, database, name)
             if not _JSON_CHECK.fullmatch(clause)
         ),
+        referenced=frozenset(
+            str(column)
+            for (column,) in session.rows(
+                "SELECT REFERENCED_COLUMN_NAME FROM information_schema.KEY_COLUMN_USAGE"
+                " WHERE REFERENCED_TABLE_SCHEMA = %s AND REFERENCED_TABLE_NAME = %s",
+                (database, name),
+            )
+        ),
     )
     created = _created(session, database, name)
     automatic = [row[0] for row in described if "auto_increment" in str(row[5]).lower()]

@@ -245,6 +245,14 @@ def describe(session: session_module.Session, relation: Relation) -> base.Table:
                 f" WHERE conrelid = {relation.oid} AND contype = 'c' ORDER BY conname"
             )
         ),
+        referenced=frozenset(
+            str(name)
+            for (name,) in session.rows(
+                "SELECT a.attname FROM pg_catalog.pg_constraint AS k"
+                " JOIN pg_catalog.pg_attribute AS a ON a.attrelid = k.confrelid"
+                f" AND a.attnum = ANY (k.confkey) WHERE k.confrelid = {relation.oid}"
+            )
+        ),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
@@ -100,6 +101,10 @@ class PostgresDialect(merge.SqlTarget):
             return kind.row_hash(typed, f"{alias}.")
         text = kind.row_text(typed, f"{alias}.")
         return f"substr(sha256(convert_to({text}, 'UTF8'))::text, 2, 16)::bit(60)::bigint"
+
+    def attempt(self) -> contextlib.AbstractContextManager[None]:
+        """Return a savepoint: a statement that failed would end the transaction."""
+        return self._session.savepoint()
 
     def insert_clause(self, columns: Sequence[str]) -> str:
         """Return the columns; an identity that is always generated takes values all the same."""

@@ -91,6 +91,7 @@ def _read(session: database.Session, table: str) -> Definition | None:
         indexes=tuple(index for index, _ in indexes),
         swap_blockers=blockers,
         checks=definition.checks(sql),
+        referenced=_referenced(session, name),
     )
     taken = {column.name.lower() for column in columns}
     aliases = [alias for alias in ("rowid", "_rowid_", "oid") if alias not in taken]
@@ -198,6 +199,18 @@ def _foreign_keys(session: database.Session, table: str) -> tuple[str, ...]:
         *(f"has a foreign key to table {name}" for (name,) in own),
         *(f"referenced by a foreign key of table {name} ({column})" for name, column in others),
     )
+
+
+def _referenced(session: database.Session, table: str) -> frozenset[str]:
+    """Return the columns that foreign keys refer to; one that names none means the primary key."""
+    found = session.rows(
+        "SELECT DISTINCT p.name FROM sqlite_schema AS s, pragma_foreign_key_list(s.name) AS f"
+        " JOIN pragma_table_xinfo(?) AS p"
+        ' ON lower(p.name) = lower(f."to") OR (f."to" IS NULL AND p.pk > 0)'
+        " WHERE s.type = 'table' AND lower(f.\"table\") = lower(?)",
+        [table, table],
+    )
+    return frozenset(str(name) for (name,) in found)
 
 
 def _triggers(session: database.Session, table: str) -> tuple[str, ...]:
