@@ -26,24 +26,30 @@ MOST_STATEMENTS = 40
 class Place:
     """A database in which a table is replaced, by a session of its own, before some statement."""
 
-    def __init__(self, session: type[Any], method: str, opened: Callable[..., Any]) -> None:
-        self.session, self.method, self.opened = session, method, opened
+    def __init__(self, session: type[Any], opened: Callable[..., Any], *methods: str) -> None:
+        self.session, self.opened = session, opened
+        self.methods = {name: getattr(session, name) for name in methods or ("rows",)}
 
     def replaced_before(
         self, number: int, swap: Callable[[], object], monkeypatch: pytest.MonkeyPatch
     ) -> Iterator[int]:
         """Return the count of statements; the swap comes before the one of that number."""
         count = itertools.count(1)
-        real = getattr(self.session, self.method)
+        is_swapping = False
 
-        def watched(session: Any, *arguments: Any, **options: Any) -> Any:
-            if next(count) == number:
-                monkeypatch.setattr(self.session, self.method, real)
-                swap()
-                monkeypatch.setattr(self.session, self.method, watched)
-            return real(session, *arguments, **options)
+        def watch(real: Callable[..., Any]) -> Callable[..., Any]:
+            def watched(session: Any, *arguments: Any, **options: Any) -> Any:
+                nonlocal is_swapping
+                if not is_swapping and next(count) == number:
+                    is_swapping = True
+                    swap()
+                    is_swapping = False
+                return real(session, *arguments, **options)
 
-        monkeypatch.setattr(self.session, self.method, watched)
+            return watched
+
+        for name, real in self.methods.items():
+            monkeypatch.setattr(self.session, name, watch(real))
         return count
 
 
@@ -66,7 +72,7 @@ def _check(
 
 
 def test_postgres(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = Place(postgres_session.Session, "rows", lambda: postgres_kit.opened(postgres_url))
+    place = Place(postgres_session.Session, lambda: postgres_kit.opened(postgres_url))
     kit_run = postgres_kit.run_sql
     _check(
         place,
@@ -77,7 +83,7 @@ def test_postgres(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_mysql(mariadb_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = Place(mysql_session.Session, "rows", lambda: mysql_kit.opened(mariadb_url))
+    place = Place(mysql_session.Session, lambda: mysql_kit.opened(mariadb_url))
     kit_run = mysql_kit.run_sql
     _check(
         place,
@@ -90,11 +96,7 @@ def test_mysql(mariadb_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_sqlite(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "s.db"
     sqlite_kit.sql(path, "PRAGMA journal_mode = wal")
-    place = Place(
-        sqlite_database.Session,
-        "rows",
-        lambda: sqlite_kit.connect(path).open_target("t"),
-    )
+    place = Place(sqlite_database.Session, lambda: sqlite_kit.connect(path).open_target("t"))
     _check(
         place,
         lambda *statements: sqlite_kit.sql(path, *statements),
@@ -112,7 +114,9 @@ def test_duckdb(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None
             connection.execute(statement)
 
     run(OLD)
-    place = Place(duckdb_database.Session, "table", lambda: connection.open_target("t"))
+    place = Place(
+        duckdb_database.Session, lambda: connection.open_target("t"), "facts", "described"
+    )
     _check(place, run, lambda: run(*SWAP), monkeypatch)
 
 

@@ -55,18 +55,19 @@ class Catalog:
         self._session = session
         self._schema = schema
 
-    def names(self, prefix: str) -> list[str]:
-        """Return the tables whose names start with `prefix`."""
-        found = self._session.rows(
+    def names(self, *prefixes: str) -> list[str]:
+        """Return the tables whose names start with one of `prefixes`."""
+        begun = " OR ".join("starts_with(table_name, ?)" for _ in prefixes)
+        found = self._session.facts(
             "SELECT table_name FROM duckdb_tables() WHERE database_name = current_database()"
-            " AND schema_name = ? AND starts_with(table_name, ?) ORDER BY 1",
-            [self._schema, prefix],
+            f" AND schema_name = ? AND ({begun}) ORDER BY 1",
+            [self._schema, *prefixes],
         )
-        return [str(row[0]) for row in found]
+        return [str(name) for (name,) in found]
 
     def index_owner(self, index: str) -> str | None:
         """Return the table that has an index of that name; names are one space in a schema."""
-        found = self._session.rows(
+        found = self._session.facts(
             "SELECT table_name FROM duckdb_indexes() WHERE database_name = current_database()"
             " AND lower(schema_name) = lower(?) AND lower(index_name) = lower(?)",
             [self._schema, index],
@@ -79,19 +80,16 @@ class Catalog:
         Raises:
             errors.ConfigError: there is a view of that name.
         """
-        return sql.steadily(table, lambda: self._definition(table), lambda: self._identity(table))
+        # One snapshot holds for all statements, unless the file is opened again between them.
+        return sql.steadily(table, lambda: self._look(table), lambda: self._session.openings)
 
-    def _identity(self, table: str) -> object:
-        # Its number is another after the file was opened again.
-        return self._session.rows(
-            "SELECT table_name, sql FROM duckdb_tables() WHERE database_name = current_database()"
-            " AND lower(schema_name) = lower(?) AND lower(table_name) = lower(?)",
-            [self._schema, table],
-        )
+    def _look(self, table: str) -> Definition | None:
+        with self._session.reading():
+            return self._definition(table)
 
     def _definition(self, table: str) -> Definition | None:
-        found = self._session.rows(
-            "SELECT table_name, sql, comment, estimated_size FROM duckdb_tables()"
+        found = self._session.facts(
+            "SELECT table_name, schema_name, sql, comment, estimated_size FROM duckdb_tables()"
             " WHERE database_name = current_database()"
             " AND lower(schema_name) = lower(?) AND lower(table_name) = lower(?)",
             [self._schema, table],
@@ -99,20 +97,17 @@ class Catalog:
         if not found:
             self._refuse_view(table)
             return None
-        name, statement, comment, rows = found[0]
+        # As the catalogue writes both; from here on they are compared as they are.
+        name, schema, statement, comment, rows = found[0]
         match = _CREATE.match(statement)
         if match is None:
             raise errors.ConfigError(f"{table}: DuckDB describes it as {statement!r}, unreadable")
         body = match["body"].rstrip().rstrip(";")
-        columns, column_comments = self._columns(name)
-        primary, unique, blockers = self._constraints(name)
-        checks = self._session.rows(
-            "SELECT expression FROM duckdb_constraints() WHERE database_name = current_database()"
-            " AND lower(schema_name) = lower(?) AND table_name = ? AND constraint_type = 'CHECK'",
-            [self._schema, name],
-        )
+        columns, column_comments = self._columns(schema, name)
+        primary, unique, checks, blockers = self._constraints(schema, name)
         blockers += _self_references(match["name"], body)
-        indexes, unique_indexes = self._indexes(name)
+        names = [column.field.name for column in columns]
+        indexes, unique_indexes = self._indexes(schema, name, names)
         comments = [("TABLE {table}", comment)] if comment is not None else []
         description = base.Table(
             columns=columns,
@@ -121,13 +116,13 @@ class Catalog:
             indexes=tuple(index[0] for index in indexes),
             row_estimate=int(rows) if rows is not None else None,
             swap_blockers=tuple(blockers),
-            checks=tuple(str(expression) for (expression,) in checks),
+            checks=tuple(checks),
         )
         return Definition(name, description, body, (*comments, *column_comments), tuple(indexes))
 
     def parents(self, table: str) -> frozenset[str]:
         """Return the other tables that a table's foreign keys refer to."""
-        found = self._session.rows(
+        found = self._session.facts(
             "SELECT DISTINCT referenced_table FROM duckdb_constraints()"
             " WHERE database_name = current_database() AND lower(schema_name) = lower(?)"
             " AND constraint_type = 'FOREIGN KEY' AND lower(table_name) = lower(?)"
@@ -137,21 +132,23 @@ class Catalog:
         return frozenset(str(name) for (name,) in found)
 
     def _refuse_view(self, table: str) -> None:
-        if self._session.rows(
+        if self._session.facts(
             "SELECT 1 FROM duckdb_views() WHERE database_name = current_database()"
             " AND lower(schema_name) = lower(?) AND lower(view_name) = lower(?)",
             [self._schema, table],
         ):
             raise errors.ConfigError(f"the target {table} is a view, not a table")
 
-    def _columns(self, table: str) -> tuple[tuple[base.Column, ...], tuple[tuple[str, str], ...]]:
-        found = self._session.rows(
+    def _columns(
+        self, schema: str, table: str
+    ) -> tuple[tuple[base.Column, ...], tuple[tuple[str, str], ...]]:
+        found = self._session.facts(
             "SELECT column_name, is_nullable, column_default IS NOT NULL, is_generated, comment"
             " FROM duckdb_columns() WHERE database_name = current_database()"
             " AND schema_name = ? AND table_name = ? ORDER BY column_index",
-            [self._schema_of(table), table],
+            [schema, table],
         )
-        relation = f"{source.quote(self._schema)}.{source.quote(table)}"
+        relation = f"{source.quote(schema)}.{source.quote(table)}"
         carriers = source.read_carriers(
             self._session, relation, {name: bool(null) for name, null, *_ in found}
         )
@@ -172,27 +169,22 @@ class Catalog:
         )
         return columns, comments
 
-    def _schema_of(self, table: str) -> str:
-        """Return the schema as the catalogue writes it."""
-        found = self._session.rows(
-            "SELECT schema_name FROM duckdb_tables() WHERE database_name = current_database()"
-            " AND lower(schema_name) = lower(?) AND table_name = ?",
-            [self._schema, table],
-        )
-        return str(found[0][0])
-
-    def _constraints(self, table: str) -> tuple[tuple[str, ...], list[tuple[str, ...]], list[str]]:
-        found = self._session.rows(
+    def _constraints(
+        self, schema: str, table: str
+    ) -> tuple[tuple[str, ...], list[tuple[str, ...]], list[str], list[str]]:
+        """Return the primary key, other unique keys, checks, and what keeps it from a swap."""
+        found = self._session.facts(
             "SELECT constraint_type, constraint_column_names, table_name, referenced_table,"
-            " constraint_name FROM duckdb_constraints()"
-            " WHERE database_name = current_database() AND lower(schema_name) = lower(?)"
+            " constraint_name, expression FROM duckdb_constraints()"
+            " WHERE database_name = current_database() AND schema_name = ?"
             " AND (table_name = ? OR lower(referenced_table) = lower(?))",
-            [self._schema, table, table],
+            [schema, table, table],
         )
         primary: tuple[str, ...] = ()
         unique: list[tuple[str, ...]] = []
+        checks: list[str] = []
         blockers: list[str] = []
-        for kind, columns, owner, referenced, name in found:
+        for kind, columns, owner, referenced, name, expression in found:
             if kind == "FOREIGN KEY" and str(referenced).lower() == table.lower():
                 blockers.append(f"referenced by foreign key {name} of table {owner}")
             elif kind == "FOREIGN KEY":
@@ -201,29 +193,27 @@ class Catalog:
                 primary = tuple(columns)
             elif kind == "UNIQUE" and owner == table:
                 unique.append(tuple(columns))
-        return primary, unique, blockers
+            elif kind == "CHECK" and owner == table:
+                checks.append(str(expression))
+        return primary, unique, checks, blockers
 
     def _indexes(
-        self, table: str
+        self, schema: str, table: str, columns: Sequence[str]
     ) -> tuple[list[tuple[str, str, str | None]], list[tuple[str, ...]]]:
-        found = self._session.rows(
+        found = self._session.facts(
             "SELECT index_name, sql, comment, is_unique, expressions FROM duckdb_indexes()"
-            " WHERE database_name = current_database() AND lower(schema_name) = lower(?)"
-            " AND table_name = ? ORDER BY index_name",
-            [self._schema, table],
+            " WHERE database_name = current_database() AND schema_name = ? AND table_name = ?"
+            " ORDER BY index_name",
+            [schema, table],
         )
-        names = {name.lower(): name for name in self._column_names(table)}
+        names = {name.lower(): name for name in columns}
         unique = []
         for _, _, _, is_unique, expressions in found:
-            columns = [part.strip().strip("\"'") for part in str(expressions)[1:-1].split(",")]
+            parts = [part.strip().strip("\"'") for part in str(expressions)[1:-1].split(",")]
             # An index over an expression says nothing about its columns.
-            if is_unique and all(column.lower() in names for column in columns):
-                unique.append(tuple(names[column.lower()] for column in columns))
+            if is_unique and all(part.lower() in names for part in parts):
+                unique.append(tuple(names[part.lower()] for part in parts))
         return [(name, statement, comment) for name, statement, comment, *_ in found], unique
-
-    def _column_names(self, table: str) -> Sequence[str]:
-        relation = f"{source.quote(self._schema)}.{source.quote(table)}"
-        return list(self._session.table(f"SELECT * FROM {relation} LIMIT 0").schema.names)
 
 
 def _self_references(written: str, body: str) -> list[str]:

@@ -130,9 +130,12 @@ class Database:
             # Nothing is downloaded under a run.
             "autoinstall_known_extensions": "false",
         }
-        for name, value in defaults.items():
-            if name not in self.location.options:
-                connection.execute(f"SET GLOBAL {name} = {value}")
+        settings = [
+            f"SET GLOBAL {name} = {value}"
+            for name, value in defaults.items()
+            if name not in self.location.options
+        ]
+        connection.execute("; ".join(settings))
 
     def _connect(
         self, writable: bool, wait_s: float, stop: run_module.StopFlag
@@ -189,6 +192,8 @@ class Session:
         self._cursor: duckdb.DuckDBPyConnection | None = None
         self._reader: pa.RecordBatchReader | None = None
         self.in_transaction = False
+        #: How often the file was opened again under this session, which ends its snapshot.
+        self.openings = 0
 
     @property
     def subject(self) -> str:
@@ -259,6 +264,7 @@ class Session:
         """Connect again, to the file that was opened again."""
         assert self._database is not None
         self._cursor = self._database.cursor()
+        self.openings += 1
         if self.in_transaction:
             self._cursor.execute("BEGIN TRANSACTION")
 
@@ -279,6 +285,25 @@ class Session:
             # None for a statement without a result, whatever the annotations of the driver say.
             relation: Any = cursor.sql(sql, params=parameters or None)
             return pa.table({}) if relation is None else relation.to_arrow_table()
+
+    def described(self, sql: str) -> tuple[list[str], list[Any], pa.Schema]:
+        """Return the columns of a query without rows: names, DuckDB's types, as Arrow has them."""
+        cursor = self.cursor
+        with failure.explained(self.subject, self.stop), self.stop.cancelling(cursor.interrupt):
+            found = cursor.sql(sql)
+            # Some types have no Arrow form that Python knows: names and types are not read off it.
+            return list(found.columns), list(found.types), found.to_arrow_table().schema
+
+    def facts(
+        self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()
+    ) -> list[tuple[Any, ...]]:
+        """Return all rows of a query over texts and numbers, as those of the catalogue are.
+
+        In half the time of `rows`, which takes any type.
+        """
+        cursor = self.cursor
+        with failure.explained(self.subject, self.stop), self.stop.cancelling(cursor.interrupt):
+            return cursor.execute(sql, parameters or None).fetchall()
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return all rows of a small query."""
@@ -321,6 +346,12 @@ class Session:
         """Begin a transaction; its snapshot is that of its first statement."""
         self.run("BEGIN TRANSACTION")
         self.in_transaction = True
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Have a block read one snapshot: in a transaction of its own, or the one under way."""
+        with contextlib.nullcontext() if self.in_transaction else self.transaction():
+            yield
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from tmg_etl import errors
 from tmg_etl.config import model
 from tmg_etl.connectors import base, sql
-from tmg_etl.connectors.duckdb import database, datatype, failure
+from tmg_etl.connectors.duckdb import database, datatype
 
 
 def quote(name: str) -> str:
@@ -28,12 +28,7 @@ def read_carriers(
         relation: what follows FROM.
         nullable: by column, whether it may be null; others may.
     """
-    statement = f"SELECT * FROM {relation} LIMIT 0"
-    with failure.explained(session.subject, session.stop):
-        found = session.cursor.sql(statement)
-        names, kinds = list(found.columns), list(found.types)
-    # Read apart, because some types have no Arrow form that Python knows.
-    arrow = session.table(statement).schema
+    names, kinds, arrow = session.described(f"SELECT * FROM {relation} LIMIT 0")
     may_be_null = nullable or {}
     return datatype.carriers(names, kinds, arrow, [may_be_null.get(name, True) for name in names])
 

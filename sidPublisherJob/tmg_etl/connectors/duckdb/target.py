@@ -98,9 +98,7 @@ class DuckDBTarget(dialect.DuckDBDialect):
         if not self._session.is_open and not self._session.exists:
             return []
         self._session.open(writable=True)
-        found = [
-            name for kind in _KINDS for name in self._catalog.names(names.prefix(kind, self.table))
-        ]
+        found = self._catalog.names(*(names.prefix(kind, self.table) for kind in _KINDS))
         for name in found:
             self.drop(name)
         return found
