@@ -6,6 +6,7 @@ A stand-in is a small program on the PATH that writes down how it was called.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -26,6 +27,27 @@ with open({log!r}, "a") as file:
     file.write(json.dumps([{name!r}, *sys.argv[1:]]) + "\\n")
 {answer}
 """
+
+
+# Each name is asked for in the same process: to start `invoke` takes longer than its answer.
+_ASK = """
+import contextlib, io, json, sys
+from invoke.main import program
+def ask(*words):
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        program.run(["invoke", *words], exit=False)
+    return said.getvalue()
+names = [line.split()[0] for line in ask("--list").splitlines() if line.startswith("  ")]
+print(json.dumps({name: ask("--help", name) for name in names}))
+"""
+
+
+@functools.cache
+def helps() -> dict[str, str]:
+    """Return what `invoke --help` prints of each task that `invoke --list` names."""
+    said = image_kit.call([sys.executable, "-c", _ASK], cwd=image_kit.ROOT)
+    found: dict[str, str] = json.loads(said)
+    return found
 
 
 @dataclasses.dataclass(frozen=True)

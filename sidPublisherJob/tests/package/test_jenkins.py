@@ -10,7 +10,6 @@ import itertools
 import pathlib
 import re
 import shlex
-import subprocess
 
 import pytest
 
@@ -78,13 +77,9 @@ def test_every_command_exists_and_has_these_options(
         program, *arguments = shlex.split(line)
         if program == ".venv/bin/invoke":
             task, *given = arguments
-            shown = subprocess.run(
-                [str(task_kit.INVOKE), "--help", task],
-                cwd=image_kit.ROOT, capture_output=True, text=True, check=False,
-            )  # fmt: skip
-            assert shown.returncode == 0, f"{name}: {line}: {shown.stderr}"
+            shown = task_kit.helps()[task]
             for option in (part.split("=")[0] for part in given if part.startswith("--")):
-                assert f"{option}=" in shown.stdout or f"{option} " in shown.stdout, line
+                assert f"{option}=" in shown or f"{option} " in shown, line
         elif program.startswith("script/"):
             known = (image_kit.ROOT / program).read_text()
             assert all(re.search(rf"^ +{part}\b.*\)", known, re.MULTILINE) for part in arguments), (
