@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import os
 import pathlib
 import secrets
@@ -27,6 +28,9 @@ ON_REQUEST = ("cluster", "gcp")
 NOT_IN_CHECK = ("postgres", "mariadb", "mysql", "bigquery", "image", "slow")
 """Marks of what `script/check` has no time for: it needs a server, or is long."""
 
+_STRIDE = 3
+"""Of cases of one function that a slow emulator runs, each third one is run without `--full`."""
+
 _TEMPORARY = "tmg-tests-"
 
 
@@ -35,7 +39,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--full",
         action="store_true",
-        help="the whole matrix, unmemoised: a rerun after every fault; feeds docs/guarantees.md",
+        help="the whole matrix, also what is marked `full`; a rerun after every fault, unmemoised;"
+        " feeds docs/guarantees.md",
     )
     parser.addoption(
         "--check",
@@ -99,6 +104,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     asked = str(config.getoption("markexpr"))
     unasked = [mark for mark in ON_REQUEST if mark not in asked]
     gone = {item for item in items if any(item.get_closest_marker(mark) for mark in unasked)}
+    if not config.option.full:
+        gone |= _left_to_full(items)
     if config.option.check:
         gone |= _left_out_of_check(items)
     if gone:
@@ -108,6 +115,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     # of the image, which each process would wait for, stay together.
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     items.sort(key=lambda item: item.get_closest_marker("image") is None)
+
+
+def _left_to_full(items: list[pytest.Item]) -> set[pytest.Item]:
+    """Return what is marked `full`, and two thirds of the cases of BigQuery's conformance.
+
+    There each case takes seconds, and the many cases of one function differ in a type, a name or
+    the step that fails.
+    """
+    gone = {item for item in items if item.get_closest_marker("full")}
+    seen: collections.Counter[str] = collections.Counter()
+    for item in items:
+        if item.path.match("conformance/test_bigquery_*.py"):
+            function = item.nodeid.partition("[")[0]
+            if seen[function] % _STRIDE:
+                gone.add(item)
+            seen[function] += 1
+    return gone
 
 
 def _left_out_of_check(items: list[pytest.Item]) -> set[pytest.Item]:

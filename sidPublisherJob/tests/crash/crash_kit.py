@@ -24,7 +24,11 @@ from tmg_etl.testing import fault, fork
 DAY = datetime.date(2024, 3, 10)
 Row = crash_place.Row
 PUBLISHING = ("COMMIT", "RENAME TABLE")
-_STRIDE = 3
+_STRIDE = 6
+#: Beginnings of statements that leave a database and its files as they are.
+_QUESTIONS = ("SELECT", "SHOW", "SET ", "PRAGMA READ_UNCOMMITTED", "PRAGMA TABLE", "PRAGMA INDEX")
+#: Beginnings of what the ledger is asked that changes it.
+_RECORDS = ("INSERT", "UPDATE", "COMMIT")
 AnyPoint = TypeVar("AnyPoint")
 BEFORE = DAY - datetime.timedelta(days=1)
 
@@ -238,7 +242,7 @@ class Bench:
             self.place.reset(rows)
 
     def some(self, mode: Mode, points: list[fault.Point]) -> list[fault.Point]:
-        """Return every third point, the ends and what publishes; with `--full` all of them.
+        """Return every sixth point, the ends and what publishes; with `--full` all of them.
 
         Places and modes, whose statements are much the same, begin with another one each.
         """
@@ -252,6 +256,18 @@ class Bench:
             or number in (0, len(points) - 1)
             or any(word in point.statement for word in PUBLISHING)
         ]
+
+    def moments(self, points: list[fault.Point]) -> list[fault.Point]:
+        """Return where kills make a difference; with `--full` all moments before a statement.
+
+        Who is killed after a statement is killed before the next one; and who is killed after a
+        question, which changes nothing, leaves what one leaves who is killed before it.
+        """
+        before = [point for point in points if not point.is_after]
+        if self.memory.is_full:
+            return before
+        changed = [True, *map(_changes, before)]
+        return [point for point, is_other in zip(before, changed, strict=False) if is_other]
 
     def count_points(self, mode: Mode, old: list[Row] | None = OLD) -> list[fault.Point]:
         """Return the points of a run without a fault."""
@@ -358,6 +374,14 @@ class Bench:
         assert rows == mode.new, f"the rerun after {what}"
         assert left == [], f"the rerun after {what}"
         assert self.open_rows() == [], f"the rerun after {what}"
+
+
+def _changes(point: fault.Point) -> bool:
+    """Whether the database, its files or the ledger may be another after it."""
+    words = point.statement.upper()
+    if point.is_ledger:
+        return words.startswith(_RECORDS)
+    return not words.startswith(_QUESTIONS) or "SETVAL" in words
 
 
 def _plain(point: fault.Point) -> str:

@@ -79,7 +79,12 @@ def test_killed_at_any_call_leaves_old_or_new_state(bench: crash_kit.Bench, mode
 
 @pytest.mark.parametrize(
     ("mode_name", "action"),
-    [("swap", "cut"), ("diff", "full"), ("upsert", "raise"), ("replace_window", "cut")],
+    [
+        ("swap", "cut"),
+        pytest.param("diff", "full", marks=pytest.mark.full),
+        ("upsert", "raise"),
+        pytest.param("replace_window", "cut", marks=pytest.mark.full),
+    ],
 )
 def test_any_call_that_fails_is_told_by_the_exit_code(
     bench: crash_kit.Bench, mode_name: str, action: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import pathlib
 from collections.abc import Iterator
 
@@ -44,30 +43,13 @@ def statements(points: list[fault.Point]) -> list[fault.Point]:
     ]
 
 
-def moments(points: list[fault.Point]) -> list[fault.Point]:
-    """Return those statements that find the databases in another state than the one before them.
-
-    Whoever is killed after a query has left what one who is killed before it leaves.
-    """
-    found = statements(points)
-    return [
-        found[0],
-        *(point for before, point in itertools.pairwise(found) if not _is_query(before.statement)),
-    ]
-
-
-def _is_query(statement: str) -> bool:
-    words = statement.upper()
-    return words.startswith(("SELECT", "SHOW")) and "LOCK" not in words
-
-
 @crash_kit.in_parts(2)
 @pytest.mark.parametrize("mode", group_kit.MODES.values(), ids=group_kit.MODES)
 @pytest.mark.parametrize("place_kind", conftest.PLACES)
 def test_killed_group_leaves_all_tables_old_or_all_new(
     bench: group_kit.Bench, mode: crash_kit.Mode, part: crash_kit.Part
 ) -> None:
-    points = moments(bench.count_points(mode))
+    points = bench.moments(bench.count_points(mode))
     part.require_both(
         [bench.require_whole_after_kill(mode, point, group_kit.OLD) for point in part.of(points)]
     )

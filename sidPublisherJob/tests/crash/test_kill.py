@@ -18,8 +18,7 @@ pytestmark = pytest.mark.slow
 def test_killed_run_leaves_old_or_new_state(
     bench: crash_kit.Bench, mode: crash_kit.Mode, part: crash_kit.Part
 ) -> None:
-    # After a statement is, for whoever is killed, the same moment as before the next one.
-    points = [point for point in bench.count_points(mode) if not point.is_after]
+    points = bench.moments(bench.count_points(mode))
     part.require_both(
         [bench.require_whole_after_kill(mode, point, crash_kit.OLD) for point in part.of(points)]
     )
@@ -35,8 +34,7 @@ def test_killed_run_creates_a_target_that_is_whole(
     mode = crash_kit.MODES[mode_name]
     if mode_name == "upsert":
         mode = dataclasses.replace(mode, new=crash_kit.CREATED)
-    # Every other one: what they share with those above is not done twice.
-    points = [point for point in bench.count_points(mode, None) if not point.is_after][::2]
+    points = bench.moments(bench.count_points(mode, None))
     states = []
     for point in part.of(points):
         ended = bench.break_at(mode, point, fault.Action.KILL, None)

@@ -34,12 +34,6 @@ def begin(bench: crash_kit.Bench) -> None:
     bench.begin(crash_kit.OLD)
 
 
-def broken(bench: crash_kit.Bench, points: list[fault.Point]) -> list[fault.Point]:
-    """Return where to break; with `--full` also after what changes nothing."""
-    of = undo_kit.points_of if bench.memory.is_full else undo_kit.moments_of
-    return of(points)
-
-
 def states(bench: crash_kit.Bench) -> list[list[crash_kit.Row]]:
     """The rows of the target and of each kept table."""
     place = bench.place
@@ -53,7 +47,7 @@ def test_killed_run_that_keeps_loses_nothing(bench: crash_kit.Bench, part: crash
     begin(bench)
     whole = bench.run(MODE)
     assert whole.code == 0, whole.log
-    for point in part.of(broken(bench, whole.points)):
+    for point in part.of(bench.moments(undo_kit.points_of(whole.points))):
         begin(bench)
         assert bench.run(MODE, fault.Fault(point.number, fault.Action.KILL)).code == -9
         bench.place.settle()
@@ -99,7 +93,7 @@ def test_killed_rollback_loses_nothing(
     assert whole.code == 0, whole.log
     assert states(bench) == [crash_kit.OLD, MODE.new]
     seen = []
-    for point in part.of(broken(bench, whole.points)):
+    for point in part.of(bench.moments(undo_kit.points_of(whole.points))):
         prepare()
         bench.faults.append(fault.Fault(point.number, fault.Action.KILL))
         ended = people.run(arguments, apart, bench.faults[-1])

@@ -14,8 +14,6 @@ KEPT = "_tmg_prev_"
 #: Names of the parts of kept tables on PostgreSQL.
 PART = "_tmg_part_"
 
-#: Beginnings of statements that change nothing.
-_READING = ("SELECT", "SET ", "SHOW ", "connect", "PRAGMA ", "ping")
 _NAME = re.compile(KEPT + r"[0-9a-f]{12}_[0-9a-z]{26}")
 
 
@@ -62,27 +60,11 @@ def rows(place: crash_place.Place, *names: str) -> list[crash_kit.Row]:
 
 
 def points_of(points: list[fault.Point]) -> list[fault.Point]:
-    """The points from the first one that names a kept table; a run is like any other before.
-
-    After a statement is, for whoever is killed, the same moment as before the next one.
-    """
-    before = [point for point in points if not point.is_after]
+    """The points from the one before a kept table is named; a run is like any other until then."""
     words = (KEPT, PART, "RENAME")
     named = (
-        at for at, point in enumerate(before) if any(word in point.statement for word in words)
+        at
+        for at, point in enumerate(points)
+        if not point.is_after and any(word in point.statement for word in words)
     )
-    return before[max(next(named) - 1, 0) :]
-
-
-def moments_of(points: list[fault.Point]) -> list[fault.Point]:
-    """The points of `points_of` that find the database in another state than the one before them.
-
-    Hundreds of questions are asked about a table; whoever is killed after one has left what one who
-    is killed before it leaves.
-    """
-    found, has_written = [], True
-    for point in points_of(points):
-        if has_written:
-            found.append(point)
-        has_written = not point.statement.startswith(_READING)
-    return found
+    return points[max(next(named) - 2, 0) :]

@@ -66,8 +66,15 @@ def _place(request: pytest.FixtureRequest, kind: str) -> place_module.Place:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("read", ["storage", "extract"])
-@pytest.mark.parametrize("kind", ["postgres", "mariadb"])
+@pytest.mark.parametrize(
+    ("kind", "read"),
+    [
+        ("postgres", "storage"),
+        pytest.param("postgres", "extract", marks=pytest.mark.full),
+        pytest.param("mariadb", "storage", marks=pytest.mark.full),
+        ("mariadb", "extract"),
+    ],
+)
 def test_a_million_rows_are_served_in_flat_memory(
     request: pytest.FixtureRequest,
     workshop: bigquery_kit.Workshop,
