@@ -62,6 +62,9 @@ _MYSQL_SETTINGS: dict[str, str | int] = {
     # Else the catalogue answers from a cache that is up to a day old.
     "information_schema_stats_expiry": 0,
 }
+#: Without these, values would be read and written otherwise. Any other setting that an ordinary
+#: user may not change, as `max_error_count` on MySQL 9, is left as the server has it.
+_NEEDED = frozenset({"sql_mode", "time_zone"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +100,7 @@ class Session:
     Args:
         place: where to.
         stop: returns the run's stop flag, asked at each statement.
+        refused: settings that the server is known to refuse to this user.
 
     Raises:
         errors.ConnectionLostError: the server cannot be reached.
@@ -104,9 +108,15 @@ class Session:
         errors.ConfigError: no such database.
     """
 
-    def __init__(self, place: Place, stop: Callable[[], run_module.StopFlag]) -> None:
+    def __init__(
+        self,
+        place: Place,
+        stop: Callable[[], run_module.StopFlag],
+        refused: frozenset[str] = frozenset(),
+    ) -> None:
         self.place = place
         self._stop = stop
+        self._refused = refused
         self._connect()
 
     def _connect(self) -> None:
@@ -167,9 +177,22 @@ class Session:
                 "SHOW SESSION VARIABLES WHERE Variable_name IN %s", (tuple(settings),)
             )
         }
+        known -= self._refused
         wanted = {name: value for name, value in settings.items() if name in known}
-        assignments = ", ".join(f"SESSION {name} = %s" for name in wanted)
-        self.run(f"SET {assignments}", tuple(wanted.values()), cancellable=False)
+        try:
+            self._set(wanted)
+        except errors.AccessError:  # which does not say what was refused
+            for name, value in wanted.items():
+                try:
+                    self._set({name: value})
+                except errors.AccessError:
+                    if name in _NEEDED:
+                        raise
+                    self._refused |= {name}
+
+    def _set(self, values: Mapping[str, str | int]) -> None:
+        assignments = ", ".join(f"SESSION {name} = %s" for name in values)
+        self.run(f"SET {assignments}", tuple(values.values()), cancellable=False)
 
     @contextlib.contextmanager
     def translating(self, table: str | None = None) -> Iterator[None]:
@@ -254,7 +277,7 @@ class Session:
 
     def sibling(self) -> Session:
         """Return another connection to the same place."""
-        return Session(self.place, self._stop)
+        return Session(self.place, self._stop, self._refused)
 
     def cancel(self) -> None:
         """End the statement that this connection is executing; called from another thread."""
