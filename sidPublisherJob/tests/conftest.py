@@ -17,7 +17,7 @@ import pytest
 from tests import duration
 from tests.bigquery import emulator
 from tests.guarantee import record
-from tmg_etl.testing import plugin, process
+from tmg_etl.testing import process
 
 if TYPE_CHECKING:
     from tests.bigquery import wire
@@ -90,17 +90,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what needs the emulator, as `tmg_etl.testing.plugin` marks what needs a server.
-
-    That one sees fixtures only; one that takes `postgres`, `mariadb` or `mysql` as its parameter
-    asks for the server when it runs.
-    """
+    """Mark what needs the emulator, leave out what was not asked for, and put the rest in order."""
     for item in items:
         if "bigquery_server" in getattr(item, "fixturenames", ()):
             item.add_marker("bigquery")
-        if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
-            for mark in plugin.MARKS.keys() & {str(one) for one in item.callspec.params.values()}:
-                item.add_marker(mark)
     asked = str(config.getoption("markexpr"))
     unasked = [mark for mark in ON_REQUEST if mark not in asked]
     gone = {item for item in items if any(item.get_closest_marker(mark) for mark in unasked)}

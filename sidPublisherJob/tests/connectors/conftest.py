@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.connectors import bucket_kit
+from tmg_etl.testing import plugin
 
 if TYPE_CHECKING:
     # With Google's clients, which take a second to import.
     from tests.bigquery import emulator, wire
     from tests.connectors import bigquery_kit, bigquery_target_kit
+    from tmg_etl.testing import servers
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +35,19 @@ def google_place(monkeypatch: pytest.MonkeyPatch) -> Iterator[bucket_kit.GoogleP
 def amazon_place(amazon_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> bucket_kit.AmazonPlace:
     """An empty place in S3."""
     return bucket_kit.amazon(monkeypatch, amazon_endpoint)
+
+
+@pytest.fixture(params=["mariadb", "mysql"])
+def either_server(request: pytest.FixtureRequest) -> servers.MySQLFamilyServer:
+    """A running server of MariaDB, and of MySQL."""
+    found: servers.MySQLFamilyServer = request.getfixturevalue(f"{request.param}_server")
+    return found
+
+
+@pytest.fixture
+def either_url(either_server: servers.MySQLFamilyServer) -> Iterator[str]:
+    """URL of a new, empty database of each of them."""
+    yield from plugin.fresh_database(either_server)
 
 
 @pytest.fixture(params=["google", "amazon"])

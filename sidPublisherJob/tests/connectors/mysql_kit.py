@@ -75,6 +75,12 @@ def hash_of(texts: Sequence[str]) -> base.Fingerprint:
     return base.Fingerprint(len(texts), total % 2**64)
 
 
+def numbers(count: int) -> str:
+    """The SELECT of the numbers from 1 on."""
+    array = f"CONCAT('[0', REPEAT(',0', {count - 1}), ']')"
+    return f"SELECT seq FROM JSON_TABLE({array}, '$[*]' COLUMNS (seq FOR ORDINALITY)) AS numbered"
+
+
 def tables(url: str) -> set[str]:
     return {row[0] for row in run_sql(url, "SHOW TABLES")}
 

@@ -12,8 +12,6 @@ from tmg_etl.connectors.mysql import lane
 from tmg_etl.connectors.mysql import target as target_module
 from tmg_etl.transfer import encode, flow
 
-pytestmark = pytest.mark.mariadb
-
 BATCH_ROWS = 30_000
 SHADOW = mysql_kit.NAMES.table("shadow", "t")
 
@@ -36,12 +34,12 @@ def load(
 
 
 @pytest.fixture
-def place(mariadb_url: str) -> str:
+def place(either_url: str) -> str:
     mysql_kit.run_sql(
-        mariadb_url,
+        either_url,
         "CREATE TABLE t (id int PRIMARY KEY, v varchar(20) CHECK (v <> 'bad'), UNIQUE KEY u (v))",
     )
-    return mariadb_url
+    return either_url
 
 
 def test_large_tables_are_loaded_by_two_sessions_and_proved_in_halves(place: str) -> None:

@@ -1,9 +1,11 @@
 """Rows into a table: every type with its extremes, and every way a row is refused."""
 
+import contextlib
 import datetime
 import decimal
+import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pyarrow as pa
 import pytest
@@ -11,11 +13,9 @@ import pytest
 from tests.connectors import mysql_kit
 from tmg_etl import errors
 from tmg_etl.connectors import base
-from tmg_etl.testing import servers
+from tmg_etl.testing import plugin, servers
 
 D = decimal.Decimal
-pytestmark = pytest.mark.mariadb
-
 SCHEMA = pa.schema(
     [
         pa.field("id", pa.int32(), nullable=False),
@@ -94,22 +94,36 @@ CANONICAL = [
 
 
 @pytest.fixture(scope="module")
-def strict_server() -> Iterator[servers.MariaDBServer]:
-    """A server where `LOAD DATA LOCAL` is off and double quotes are identifiers by default."""
+def strict_server() -> Iterator[Callable[[str], servers.MySQLFamilyServer]]:
+    """Starts servers where `LOAD DATA LOCAL` is off and double quotes are identifiers."""
     settings = {"sql-mode": "ANSI_QUOTES,NO_BACKSLASH_ESCAPES", "lc-messages": "de_DE"}
-    with servers.MariaDBServer(local_infile=False, settings=settings) as server:
-        yield server
+    kinds = {"mariadb": servers.MariaDBServer, "mysql": servers.MySQLServer}
+    with contextlib.ExitStack() as running:
+
+        @functools.cache
+        def started(kind: str) -> servers.MySQLFamilyServer:
+            return running.enter_context(kinds[kind](local_infile=False, settings=settings))
+
+        yield started
 
 
 @pytest.fixture(params=["LOAD DATA LOCAL", "INSERT"])
-def url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A fresh database, once for each way to load."""
-    if request.param == "LOAD DATA LOCAL":
-        yield request.getfixturevalue("mariadb_url")
+def method(request: pytest.FixtureRequest) -> str:
+    """Each way to load."""
+    return str(request.param)
+
+
+@pytest.fixture(params=["mariadb", "mysql"])
+def url(
+    request: pytest.FixtureRequest,
+    method: str,
+    strict_server: Callable[[str], servers.MySQLFamilyServer],
+) -> Iterator[str]:
+    """A fresh database of each server, once for each way to load."""
+    if method == "LOAD DATA LOCAL":
+        yield request.getfixturevalue(f"{request.param}_url")
         return
-    server = request.getfixturevalue("strict_server")
-    yield server.create_database("test")
-    server.drop_database("test")
+    yield from plugin.fresh_database(strict_server(request.param))
 
 
 def read_back(url: str) -> list[list[object]]:
@@ -156,22 +170,22 @@ def test_the_database_computes_the_fingerprint_of_the_texts(url: str) -> None:
     assert counted == base.Fingerprint(4)
 
 
-def test_changing_any_cell_changes_the_fingerprint(mariadb_url: str) -> None:
+def test_changing_any_cell_changes_the_fingerprint(either_url: str) -> None:
     changed = {
         "bool": "0", "f32": "1.5000001", "f64": "1e15 + 0.125", "d38": "1.5000000001",
         "d65": "-0.500000000000000000000000000001", "text": "'\\\\n'", "bytes": "x'0000FF'",
         "date": "'2024-03-01'", "time": "'10:00:00.500001'", "ts": "'2024-02-29 10:00:00.500001'",
         "tz": "'2024-02-29 10:00:00.000001'", "json": "'\"x\" '",
     }  # fmt: skip
-    with mysql_kit.opened(mariadb_url) as target:
+    with mysql_kit.opened(either_url) as target:
         target.create("t", SCHEMA, ["id"], [])
         mysql_kit.send(target, "t", ROWS, ["id"])
-        mysql_kit.run_sql(mariadb_url, "CREATE TABLE kept AS SELECT * FROM t")
+        mysql_kit.run_sql(either_url, "CREATE TABLE kept AS SELECT * FROM t")
         prints = {target.fingerprint("t", SCHEMA.names, base.Selection(), hashes=True).hash: "sent"}
         for name in SCHEMA.names[1:]:
             for value in (changed.get(name, "2"), "NULL"):
                 mysql_kit.run_sql(
-                    mariadb_url,
+                    either_url,
                     "REPLACE INTO t SELECT * FROM kept",
                     f"UPDATE t SET `{name}` = {value} WHERE id = 4",
                 )
@@ -182,28 +196,25 @@ def test_changing_any_cell_changes_the_fingerprint(mariadb_url: str) -> None:
     assert len(prints) == 1 + 2 * 20
 
 
-def test_the_plan_can_say_how_rows_are_loaded(
-    mariadb_url: str, strict_server: servers.MariaDBServer
-) -> None:
-    with mysql_kit.opened(mariadb_url) as target:
-        assert target.ingest_method == "LOAD DATA LOCAL"
-    with mysql_kit.opened(strict_server.create_database("method")) as target:
-        assert target.ingest_method == "INSERT, because local_infile is off"
+def test_the_plan_can_say_how_rows_are_loaded(url: str, method: str) -> None:
+    with mysql_kit.opened(url) as target:
+        says = {"INSERT": "INSERT, because local_infile is off"}
+        assert target.ingest_method == says.get(method, method)
 
 
 def test_insert_takes_over_when_local_infile_is_switched_off_meanwhile(
-    mariadb_server, mariadb_url
+    either_server, either_url
 ) -> None:
-    with mysql_kit.opened(mariadb_url) as target:
+    with mysql_kit.opened(either_url) as target:
         target.create("t", SCHEMA, ["id"], [])
-        mysql_kit.run_sql(mariadb_url, "SET GLOBAL local_infile = 0")
+        mysql_kit.run_sql(either_url, "SET GLOBAL local_infile = 0")
         try:
             assert mysql_kit.send(target, "t", ROWS, ["id"]) == 4
             assert target.ingest_method.startswith("INSERT")
         finally:
-            mysql_kit.run_sql(mariadb_url, "SET GLOBAL local_infile = 1")
+            mysql_kit.run_sql(either_url, "SET GLOBAL local_infile = 1")
 
-    assert len(read_back(mariadb_url)) == 4
+    assert len(read_back(either_url)) == 4
 
 
 REFUSED = {
@@ -375,7 +386,7 @@ def test_existing_columns_of_rare_types_are_loaded_and_proved(url: str) -> None:
     ]
 
 
-def test_long_texts_full_of_escapes_are_proved_in_bearable_time(mariadb_url: str) -> None:
+def test_long_texts_full_of_escapes_are_proved_in_bearable_time(either_url: str) -> None:
     """Whole, a megabyte of them takes a minute."""
     dense = "\\x\t☃" * 25_000
     texts = [dense, dense[:8192], dense[:8193], "☃" * 20_000, "\\" * 16384, "a" * 40_000, ""]
@@ -383,7 +394,7 @@ def test_long_texts_full_of_escapes_are_proved_in_bearable_time(mariadb_url: str
     schema = pa.schema({"seq": pa.string(), "piece": pa.int8()})
     numbers = pa.array([number % 100 for number in range(len(texts))], pa.int8())
     rows = pa.table({"seq": texts, "piece": numbers}, schema=schema)
-    with mysql_kit.opened(mariadb_url) as target:
+    with mysql_kit.opened(either_url) as target:
         target.create("t", schema, [], [])
         mysql_kit.send(target, "t", rows)
         begun = time.monotonic()

@@ -9,11 +9,9 @@ from tests.connectors import mysql_kit
 from tmg_etl import errors
 from tmg_etl.connectors.mysql import connection as connection_module
 
-pytestmark = pytest.mark.mariadb
 
-
-def test_queries_and_statements_take_named_parameters(mariadb_url: str) -> None:
-    connection = mysql_kit.connect(mariadb_url)
+def test_queries_and_statements_take_named_parameters(either_url: str) -> None:
+    connection = mysql_kit.connect(either_url)
     connection.execute("CREATE TABLE t (id int, v text, at datetime(6), b blob, j json, y bit(4))")
     values = {
         "id": 1,
@@ -43,13 +41,13 @@ def test_queries_and_statements_take_named_parameters(mariadb_url: str) -> None:
 
 
 @pytest.mark.parametrize("sql", ["CAST('0000-00-00' AS DATE)", "TIME '25:00:00'"])
-def test_a_query_refuses_what_no_type_carries(mariadb_url: str, sql: str) -> None:
+def test_a_query_refuses_what_no_type_carries(either_url: str, sql: str) -> None:
     mysql_kit.run_sql(
-        mariadb_url, "SET sql_mode = ''", f"CREATE TABLE t AS SELECT {sql} AS c",
+        either_url, "SET sql_mode = ''", f"CREATE TABLE t AS SELECT {sql} AS c",
         "UPDATE t SET c = COALESCE(c, '0000-00-00')",
     )  # fmt: skip
     with pytest.raises(errors.DataError, match="the column 'c'"):
-        mysql_kit.connect(mariadb_url).query("SELECT c FROM t")
+        mysql_kit.connect(either_url).query("SELECT c FROM t")
 
 
 def test_a_parameter_without_a_value_is_an_error() -> None:
@@ -57,10 +55,10 @@ def test_a_parameter_without_a_value_is_an_error() -> None:
         connection_module.bound("SELECT :a, :b", {"a": 1})
 
 
-def test_an_unknown_table_in_a_query_is_a_configuration_error(mariadb_url: str) -> None:
+def test_an_unknown_table_in_a_query_is_a_configuration_error(either_url: str) -> None:
     with pytest.raises(errors.ConfigError, match="1146"):
-        mysql_kit.connect(mariadb_url).query("SELECT * FROM nowhere")
+        mysql_kit.connect(either_url).query("SELECT * FROM nowhere")
     with pytest.raises(errors.DuplicateKeyError):
-        mysql_kit.connect(mariadb_url).execute(
+        mysql_kit.connect(either_url).execute(
             "CREATE TABLE t (id int PRIMARY KEY) SELECT 1 AS id UNION ALL SELECT 1"
         )

@@ -12,15 +12,14 @@ from tmg_etl import errors, run
 from tmg_etl.connectors import base
 from tmg_etl.connectors.mysql import swap
 
-pytestmark = pytest.mark.mariadb
 NAMES = mysql_kit.NAMES
 NASTY = "odd `name`; \"quoted\" 'x' .dot ä☃ select %s"
 
 
 @pytest.fixture
-def url(mariadb_url: str) -> str:
+def url(either_url: str) -> str:
     """A database with `t` of three rows."""
-    return mysql_kit.seed(mariadb_url)
+    return mysql_kit.seed(either_url)
 
 
 # --- swap ---------------------------------------------------------------------------------------
@@ -63,8 +62,8 @@ def test_a_swap_whose_replaced_table_another_run_sweeps_has_published(
     assert mysql_kit.tables(url) == {"t"}
 
 
-def test_a_swap_without_a_target_is_a_rename(mariadb_url: str) -> None:
-    with mysql_kit.opened(mariadb_url) as target:
+def test_a_swap_without_a_target_is_a_rename(either_url: str) -> None:
+    with mysql_kit.opened(either_url) as target:
         assert target.describe() is None
         shadow = NAMES.table("shadow", "t")
         indexes = [base.Index("by_v", ("v",)), base.Index("once", ("v", "id"), unique=True)]
@@ -74,17 +73,17 @@ def test_a_swap_without_a_target_is_a_rename(mariadb_url: str) -> None:
         assert target.swap(shadow, NAMES) == 0
         described = target.describe()
 
-    assert mysql_kit.rows_of(mariadb_url) == [(1, "a")]
-    assert mysql_kit.tables(mariadb_url) == {"t"}
+    assert mysql_kit.rows_of(either_url) == [(1, "a")]
+    assert mysql_kit.tables(either_url) == {"t"}
     assert described.primary_key == ("id",)
     assert described.unique_keys == (("v", "id"),)
     assert set(described.indexes) == {"by_v", "once"}
 
 
-def test_a_swap_keeps_everything_of_the_target(mariadb_server, mariadb_url: str) -> None:
-    database = mariadb_url.rpartition("/")[2]
+def test_a_swap_keeps_everything_of_the_target(either_server, either_url: str) -> None:
+    database = either_url.rpartition("/")[2]
     mysql_kit.run_sql(
-        mariadb_url,
+        either_url,
         """CREATE TABLE t (
             id int NOT NULL AUTO_INCREMENT COMMENT 'the ''key''',
             v varchar(40) CHARACTER SET latin1 COLLATE latin1_german1_ci DEFAULT 'x',
@@ -102,12 +101,12 @@ def test_a_swap_keeps_everything_of_the_target(mariadb_server, mariadb_url: str)
         f"CREATE USER IF NOT EXISTS reader_{database} IDENTIFIED BY 'x'",
         f"GRANT SELECT (id), INSERT ON t TO reader_{database}",
     )
-    before = mysql_kit.rows_of(mariadb_url, "SHOW CREATE TABLE t")
-    grants = mysql_kit.rows_of(mariadb_url, f"SHOW GRANTS FOR reader_{database}")
-    with mysql_kit.opened(mariadb_url) as target:
+    before = mysql_kit.rows_of(either_url, "SHOW CREATE TABLE t")
+    grants = mysql_kit.rows_of(either_url, f"SHOW GRANTS FOR reader_{database}")
+    with mysql_kit.opened(either_url) as target:
         shadow = NAMES.table("shadow", "t")
         target.create_shadow(shadow, [base.Index("extra", ("made",)), base.Index("by_n", ("n",))])
-        inside = mysql_kit.rows_of(mariadb_url, f"SHOW CREATE TABLE {shadow}")[0][1]
+        inside = mysql_kit.rows_of(either_url, f"SHOW CREATE TABLE {shadow}")[0][1]
         assert "by_n" not in inside
         assert "words" not in inside
         assert "once" in inside
@@ -117,61 +116,61 @@ def test_a_swap_keeps_everything_of_the_target(mariadb_server, mariadb_url: str)
         assert target.describe().swap_blockers == ()
         target.swap(shadow, NAMES)
 
-    after = mysql_kit.rows_of(mariadb_url, "SHOW CREATE TABLE t")
+    after = mysql_kit.rows_of(either_url, "SHOW CREATE TABLE t")
 
     def lines(found: list[tuple]) -> list[str]:
         return sorted(line.rstrip(",") for line in found[0][1].splitlines())
 
     assert set(lines(after)) - set(lines(before)) == {"  KEY `extra` (`made`)"}
     assert set(lines(before)) <= set(lines(after))
-    assert mysql_kit.rows_of(mariadb_url, f"SHOW GRANTS FOR reader_{database}") == grants
-    assert mysql_kit.rows_of(mariadb_url, "SELECT * FROM look") == [(3, "q")]
-    assert mysql_kit.rows_of(mariadb_url, "SELECT twice FROM t") == [(3,)]
-    mysql_kit.run_sql(mariadb_url, "INSERT INTO t (v) VALUES ('new')")
-    assert mysql_kit.rows_of(mariadb_url, "SELECT MAX(id) FROM t") == [(500,)]
-    mysql_kit.run_sql(mariadb_url, f"DROP USER reader_{database}")
+    assert mysql_kit.rows_of(either_url, f"SHOW GRANTS FOR reader_{database}") == grants
+    assert mysql_kit.rows_of(either_url, "SELECT * FROM look") == [(3, "q")]
+    assert mysql_kit.rows_of(either_url, "SELECT twice FROM t") == [(3,)]
+    mysql_kit.run_sql(either_url, "INSERT INTO t (v) VALUES ('new')")
+    assert mysql_kit.rows_of(either_url, "SELECT MAX(id) FROM t") == [(500,)]
+    mysql_kit.run_sql(either_url, f"DROP USER reader_{database}")
 
 
-def test_a_partitioned_target_stays_partitioned(mariadb_url: str) -> None:
+def test_a_partitioned_target_stays_partitioned(either_url: str) -> None:
     mysql_kit.run_sql(
-        mariadb_url,
+        either_url,
         "CREATE TABLE t (id int PRIMARY KEY, v varchar(9), KEY by_v (v))"
         " PARTITION BY RANGE (id) (PARTITION low VALUES LESS THAN (10),"
         " PARTITION high VALUES LESS THAN MAXVALUE)",
         "INSERT INTO t VALUES (1, 'a')",
     )
-    before = mysql_kit.rows_of(mariadb_url, "SHOW CREATE TABLE t")
-    with mysql_kit.opened(mariadb_url) as target:
+    before = mysql_kit.rows_of(either_url, "SHOW CREATE TABLE t")
+    with mysql_kit.opened(either_url) as target:
         shadow = NAMES.table("shadow", "t")
         target.create_shadow(shadow, [])
         mysql_kit.send(target, shadow, mysql_kit.keyed([5, 50], ["x", "y"]), ["id"])
         target.finish_load(shadow, ["id"])
         target.swap(shadow, NAMES)
 
-    assert mysql_kit.rows_of(mariadb_url, "SHOW CREATE TABLE t") == before
-    assert mysql_kit.rows_of(mariadb_url, "SELECT * FROM t PARTITION (high)") == [(50, "y")]
+    assert mysql_kit.rows_of(either_url, "SHOW CREATE TABLE t") == before
+    assert mysql_kit.rows_of(either_url, "SELECT * FROM t PARTITION (high)") == [(50, "y")]
 
 
-def test_an_auto_increment_column_outside_the_key_keeps_its_index(mariadb_url: str) -> None:
+def test_an_auto_increment_column_outside_the_key_keeps_its_index(either_url: str) -> None:
     mysql_kit.run_sql(
-        mariadb_url, "CREATE TABLE t (k int PRIMARY KEY, n int AUTO_INCREMENT, KEY numbers (n))"
+        either_url, "CREATE TABLE t (k int PRIMARY KEY, n int AUTO_INCREMENT, KEY numbers (n))"
     )
-    with mysql_kit.opened(mariadb_url) as target:
+    with mysql_kit.opened(either_url) as target:
         target.create_shadow("s", [])
         target.finish_load("s", ["k"])
         assert set(target.describe().indexes) == {"numbers"}
 
 
-def test_what_a_swap_would_break_is_listed(mariadb_url: str) -> None:
+def test_what_a_swap_would_break_is_listed(either_url: str) -> None:
     mysql_kit.run_sql(
-        mariadb_url,
+        either_url,
         "CREATE TABLE parent (id int PRIMARY KEY)",
         "CREATE TABLE t (id int PRIMARY KEY, p int,"
         " CONSTRAINT up FOREIGN KEY (p) REFERENCES parent (id))",
         "CREATE TABLE child (id int, CONSTRAINT down FOREIGN KEY (id) REFERENCES t (id))",
         "CREATE TRIGGER watch AFTER INSERT ON t FOR EACH ROW SET @x = 1",
     )
-    with mysql_kit.opened(mariadb_url) as target:
+    with mysql_kit.opened(either_url) as target:
         blockers = target.describe().swap_blockers
 
     assert blockers == (
@@ -181,16 +180,16 @@ def test_what_a_swap_would_break_is_listed(mariadb_url: str) -> None:
     )
 
 
-def test_a_swap_of_a_referenced_table_is_undone(mariadb_url: str) -> None:
+def test_a_swap_of_a_referenced_table_is_undone(either_url: str) -> None:
     """The blocker may be hidden from a user without rights on the other table."""
     mysql_kit.run_sql(
-        mariadb_url,
+        either_url,
         "CREATE TABLE t (id int PRIMARY KEY, v text)",
         "INSERT INTO t VALUES (1, 'old')",
         "CREATE TABLE child (id int, CONSTRAINT down FOREIGN KEY (id) REFERENCES t (id))",
         "INSERT INTO child VALUES (1)",
     )
-    with mysql_kit.opened(mariadb_url) as target:
+    with mysql_kit.opened(either_url) as target:
         shadow = NAMES.table("shadow", "t")
         target.create_shadow(shadow, [])
         mysql_kit.send(target, shadow, mysql_kit.keyed([1, 2], ["new", "new"]), ["id"])
@@ -198,14 +197,17 @@ def test_a_swap_of_a_referenced_table_is_undone(mariadb_url: str) -> None:
             target.swap(shadow, NAMES)
         target.drop(shadow)
 
-    assert mysql_kit.rows_of(mariadb_url) == [(1, "old")]
-    assert mysql_kit.tables(mariadb_url) == {"t", "child"}
+    assert mysql_kit.rows_of(either_url) == [(1, "old")]
+    assert mysql_kit.tables(either_url) == {"t", "child"}
     with pytest.raises(Exception, match="foreign key"):
-        mysql_kit.run_sql(mariadb_url, "INSERT INTO child VALUES (2)")
+        mysql_kit.run_sql(either_url, "INSERT INTO child VALUES (2)")
 
 
 def _count_in_a_loop(
-    url: str, found: "multiprocessing.Queue", stop: "multiprocessing.Event"
+    url: str,
+    found: "multiprocessing.Queue",
+    reading: "multiprocessing.Event",
+    stop: "multiprocessing.Event",
 ) -> None:
     counts, slowest = set(), 0.0
     with mysql_kit.raw(url) as connection, connection.cursor() as cursor:
@@ -214,6 +216,7 @@ def _count_in_a_loop(
             cursor.execute("SELECT COUNT(*) FROM t")
             counts.add(cursor.fetchone()[0])
             slowest = max(slowest, time.monotonic() - begun)
+            reading.set()
     found.put((counts, slowest))
 
 
@@ -241,9 +244,9 @@ def create_pair_with_a_hidden_child(url: str) -> None:
     )
 
 
-def test_a_swap_of_several_is_undone_as_a_whole(mariadb_url: str) -> None:
-    create_pair_with_a_hidden_child(mariadb_url)
-    with mysql_kit.opened(mariadb_url) as target:
+def test_a_swap_of_several_is_undone_as_a_whole(either_url: str) -> None:
+    create_pair_with_a_hidden_child(either_url)
+    with mysql_kit.opened(either_url) as target:
         exchanges = exchanges_of(target, "t", "u")
         with pytest.raises(errors.ConfigError, match="t: a foreign key of another table"):
             target.swap_together(exchanges, NAMES)
@@ -251,33 +254,33 @@ def test_a_swap_of_several_is_undone_as_a_whole(mariadb_url: str) -> None:
             one.target.drop(one.shadow)
 
     for table in ("t", "u"):
-        assert mysql_kit.rows_of(mariadb_url, f"SELECT * FROM {table}") == [(1, "old")]
-    assert mysql_kit.tables(mariadb_url) == {"t", "u", "child"}
+        assert mysql_kit.rows_of(either_url, f"SELECT * FROM {table}") == [(1, "old")]
+    assert mysql_kit.tables(either_url) == {"t", "u", "child"}
 
 
 def test_half_of_a_swap_of_several_is_never_undone(
-    mariadb_url: str, caplog: pytest.LogCaptureFixture
+    either_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The replaced rows of one are gone when those of the other turn out to be referred to."""
-    create_pair_with_a_hidden_child(mariadb_url)
-    with mysql_kit.opened(mariadb_url) as target:
+    create_pair_with_a_hidden_child(either_url)
+    with mysql_kit.opened(either_url) as target:
         assert target.swap_together(exchanges_of(target, "u", "t"), NAMES) == [1, 1]
 
     for table in ("t", "u"):
-        rows = mysql_kit.rows_of(mariadb_url, f"SELECT * FROM {table} ORDER BY id")
+        rows = mysql_kit.rows_of(either_url, f"SELECT * FROM {table} ORDER BY id")
         assert rows == [(1, "new"), (2, "new")]
     left = NAMES.table("old", "t")
-    assert mysql_kit.tables(mariadb_url) == {"t", "u", "child", left}
+    assert mysql_kit.tables(either_url) == {"t", "u", "child", left}
     assert f"its replaced rows are still there as {left}" in caplog.text
 
 
 def test_readers_see_old_or_new_and_never_wait_a_second(url: str) -> None:
     """Also while somebody keeps the table in an open transaction for a while."""
     context = multiprocessing.get_context("spawn")
-    found, stop = context.Queue(), context.Event()
-    reader = context.Process(target=_count_in_a_loop, args=(url, found, stop))
+    found, reading, stop = context.Queue(), context.Event(), context.Event()
+    reader = context.Process(target=_count_in_a_loop, args=(url, found, reading, stop))
     reader.start()
-    time.sleep(0.7)
+    assert reading.wait(30)
     with mysql_kit.opened(url) as target, mysql_kit.raw(url) as holder, holder.cursor() as cursor:
         for number in range(6):
             shadow = NAMES.table("shadow", "t")

@@ -19,6 +19,7 @@ that ``-m "not mariadb"`` works without annotations.
 from __future__ import annotations
 
 import secrets
+import types
 from collections.abc import Iterator
 
 import pytest
@@ -30,6 +31,7 @@ MARKS = {
     "mariadb": "needs a MariaDB server (started by the tests)",
     "mysql": "needs a MySQL server (started by the tests)",
 }
+_NOTHING = types.SimpleNamespace(params={})
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -39,10 +41,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a server by what it asks for."""
+    """Mark what needs a server by what it asks for, or by the name of one among its parameters.
+
+    A fixture with such a parameter asks for the server only when it runs.
+    """
     for item in items:
+        named = {str(one) for one in getattr(item, "callspec", _NOTHING).params.values()}
         for mark in MARKS:
-            if f"{mark}_server" in getattr(item, "fixturenames", ()):
+            if mark in named or f"{mark}_server" in getattr(item, "fixturenames", ()):
                 item.add_marker(mark)
 
 

@@ -160,6 +160,7 @@ class MySQLFamilyServer(process.Server):
             "character-set-server": "utf8mb4",
             "default-time-zone": "-05:00",
             "innodb-buffer-pool-size": "64M",
+            "max-allowed-packet": "16M",
             **self._own_settings,
         }
         if self._durable:

@@ -154,7 +154,8 @@ class Loader:
             columns = self._layout.entry.index_columns
             return refusal.duplicate(self._table, batch, key, warning.message, columns)
         row = self._search(batch) if warning.row is None else first + warning.row
-        return refusal.rejected(self._table, batch, key, row, warning)
+        checked = self._layout.entry.checked_by(warning.check) if warning.check else frozenset()
+        return refusal.rejected(self._table, batch, key, row, warning, checked)
 
     def _search(self, batch: base.Batch) -> int | None:
         """Return the first row that the server refuses, for a warning that does not tell it.
