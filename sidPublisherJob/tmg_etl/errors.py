@@ -306,14 +306,14 @@ class CommitUnknownError(ConnectionLostError):
 
 
 class LockBusyError(TemporaryError):
-    """Another run holds the target."""
+    """Another run, or somebody else's transaction, holds the target."""
 
     def __init__(self, table: str, waited_s: float, holder: str | None = None) -> None:
         self.table, self.waited_s, self.holder = table, waited_s, holder
         by = f" by {holder}" if holder else ""
         super().__init__(
             f"{table} is locked{by}; waited {round(waited_s, 1):g} s",
-            hint="the other run must end first; raise `lock_wait_s` to wait longer",
+            hint="that must end first; raise `lock_wait_s` to wait longer",
         )
 
 

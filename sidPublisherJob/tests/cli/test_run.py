@@ -99,7 +99,7 @@ def test_delta_names_the_window(pipeline_here: process.Runner, config: pathlib.P
             "temporary",
             75,
             "pipeline: error: sample is locked by run x; waited 1.5 s; "
-            "the other run must end first; raise `lock_wait_s` to wait longer",
+            "that must end first; raise `lock_wait_s` to wait longer",
         ),
         ("access", 77, "pipeline: error: no rights"),
         ("config", 78, "pipeline: error: the config is bad"),

@@ -29,7 +29,6 @@ def patience(seconds: float) -> dict[str, object]:
         "tmg_etl.connectors.postgres.session:_SETTINGS": {
             "lock_timeout": f"{seconds * 1000:.0f}ms"
         },
-        "tmg_etl.connectors.postgres.target:_WRITERS_WAIT_MS": round(seconds * 1000),
         "tmg_etl.connectors.mysql.session:_SETTINGS": {
             "lock_wait_timeout": whole,
             "innodb_lock_wait_timeout": whole,

@@ -1,12 +1,23 @@
-"""How long a run waits for another one on the same target is the command line's to say."""
+"""How long a run waits for others on the same target is for the user to say."""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import pathlib
 import subprocess
 import sys
+import threading
 import time
+import urllib.parse
+from collections.abc import Iterator
 
+import psycopg
+import pymysql
+import pytest
+
+from tests.e2e import place as place_module
+from tests.e2e import plan_kit
 from tmg_etl import connectors, errors
 from tmg_etl.config import loader
 
@@ -37,3 +48,84 @@ def test_lock_wait_s_overrides_the_config(tmp_path: pathlib.Path) -> None:
     assert "somebody" in done.stderr
     assert waited < 30
     assert subprocess.run(command, capture_output=True, check=False).returncode == errors.EXIT_OK
+
+
+@pytest.fixture
+def shop(
+    tmp_path: pathlib.Path, server: place_module.Server, empty_ledger: pathlib.Path
+) -> plan_kit.Shop:
+    """A lake, and each kind of server in turn with two rows that a delta changes."""
+    made = plan_kit.Shop(tmp_path / "shop", server, empty_ledger)
+    server.sql(
+        "CREATE TABLE facts (id bigint NOT NULL PRIMARY KEY, day date, version bigint,"
+        " amount double precision, name varchar(20), gone bigint)",
+        "INSERT INTO facts (id, name) VALUES (1, 'old'), (2, 'old')",
+    )
+    made.fill([plan_kit.row(1), plan_kit.row(2)])
+    made.declare("key: [id]\n    delta: {cursor: day}\n    lock_wait_s: 1")
+    return made
+
+
+@contextlib.contextmanager
+def _open_transaction(server: place_module.Server, statement: str) -> Iterator[int]:
+    """Leave a transaction open that did something; give the number of its session."""
+    parts = urllib.parse.urlsplit(server.url)
+    if server.kind == "postgres":
+        with psycopg.connect(server.url, application_name="sleepy form") as raw:
+            raw.execute(statement.encode())
+            yield raw.info.backend_pid
+        return
+    raw = pymysql.connect(
+        host=parts.hostname,
+        port=parts.port,
+        user=parts.username,
+        password=urllib.parse.unquote(parts.password or ""),
+        database=parts.path[1:],
+    )
+    with contextlib.closing(raw), raw.cursor() as cursor:
+        cursor.execute(statement)
+        yield raw.thread_id()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["UPDATE facts SET version = 9 WHERE id = 1", "SELECT * FROM facts WHERE id = 1 FOR UPDATE"],
+    ids=["update", "select"],
+)
+def test_a_writer_that_keeps_a_row_is_waited_for_and_named(
+    shop: plan_kit.Shop, server: place_module.Server, statement: str
+) -> None:
+    before = shop.contents()
+    with _open_transaction(server, statement) as number:
+        started = time.monotonic()
+        error = shop.run("delta").error
+        assert time.monotonic() - started < 15
+        assert isinstance(error, errors.LockBusyError), error
+        assert shop.contents() == before
+    said = str(error)
+    assert said.startswith("facts is locked by ")
+    assert f" {number} " in said
+    assert "waited 1 s" in said
+    if server.kind == "postgres":
+        assert "sleepy form" in said
+        assert "idle in transaction" in said
+    shop.publish("delta")
+
+
+def test_who_writes_is_not_held_up_by_a_run_that_waits(
+    shop: plan_kit.Shop, server: place_module.Server
+) -> None:
+    shop.declare("key: [id]\n    delta: {cursor: day}\n    lock_wait_s: 4")
+    with _open_transaction(server, "UPDATE facts SET version = 9 WHERE id = 1"):
+        running = threading.Thread(target=shop.run, args=["delta"])
+        running.start()
+        longest, end = 0.0, time.monotonic() + 3
+        for number in itertools.count(10):
+            started = time.monotonic()
+            server.sql(f"INSERT INTO facts (id) VALUES ({number})")
+            longest = max(longest, time.monotonic() - started)
+            time.sleep(0.1)
+            if time.monotonic() > end:
+                break
+    running.join()
+    assert longest < 2

@@ -175,8 +175,10 @@ class Policy(strict.Strict):
     lock_wait_s: strict.Number = Field(
         default=60.0,
         description="Seconds to wait for another run on the same target, 0 or more. Default 60: "
-        "short runs pass each other, a long one lets this one fail as retriable. In a SQLite file, "
-        "also for each transaction of somebody else, of which two seconds are always waited for.",
+        "short runs pass each other, a long one lets this one fail as retriable. A merge or diff "
+        "waits as long for the rows of PostgreSQL, MySQL or MariaDB that somebody else has locked, "
+        "and in a SQLite file for each transaction of somebody else, of which two seconds are "
+        "always waited for.",
     )
     skip_unchanged: bool = Field(
         default=False,

@@ -27,6 +27,15 @@ WHERE t.trx_mysql_thread_id NOT IN (0, CONNECTION_ID())
 AND t.trx_started < NOW() - INTERVAL %s SECOND ORDER BY t.trx_started LIMIT %s
 """
 
+_LOCKING = """
+SELECT t.trx_mysql_thread_id, p.USER, p.COMMAND, t.trx_rows_locked,
+    TIMESTAMPDIFF(SECOND, t.trx_started, NOW())
+FROM information_schema.INNODB_TRX AS t
+LEFT JOIN information_schema.PROCESSLIST AS p ON p.ID = t.trx_mysql_thread_id
+WHERE t.trx_mysql_thread_id NOT IN (0, CONNECTION_ID()) AND t.trx_rows_locked > 0
+ORDER BY t.trx_started LIMIT %s
+"""
+
 # MariaDB has this table when its plugin metadata_lock_info is installed, MySQL the other one.
 _MARIADB_LOCKS = """
 SELECT l.THREAD_ID, p.USER, l.LOCK_MODE, p.TIME FROM information_schema.METADATA_LOCK_INFO AS l
@@ -143,6 +152,20 @@ def _in_the_way(
         f"{'' if time_s is None else f', its state for {time_s} s'}"
         for number, user, mode, time_s in found
     ), ()
+
+
+def holder(session: session_module.Session) -> str | None:
+    """Return who may have kept a merge waiting for a row: it is not told when the wait is over."""
+    try:
+        found = session.rows(_LOCKING, (_SHOWN,))
+    except errors.TmgEtlError:
+        return "a transaction of somebody else (the privilege PROCESS is needed to see which)"
+    phrases = (
+        f"connection {number} of {user} ({str(state).lower()}), with {rows} rows locked in a"
+        f" transaction of {age_s} s"
+        for number, user, state, rows, age_s in found
+    )
+    return "; or by ".join(phrases) or None
 
 
 def _long_transactions(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 from collections.abc import Iterator, Sequence
 
@@ -15,6 +16,7 @@ from tmg_etl.connectors.mysql import (
     catalogue,
     definition,
     dialect,
+    error,
     exchange,
     half,
     lane,
@@ -29,6 +31,7 @@ from tmg_etl.connectors.mysql import type as type_module
 _KINDS_OF_LEFTOVERS = ("shadow", "stage", "latest", "old")
 _TRANSACTIONAL = frozenset({"InnoDB", "ROCKSDB", "TokuDB"})
 _SCAN_ROWS = 65536
+_MOST_WAIT_S = 365 * 24 * 3600
 #: A second session is opened behind so many rows: what is small is loaded before it is ready.
 _LANE_ROWS = 50_000
 
@@ -75,6 +78,7 @@ class MySQLTarget(dialect.MySQLDialect):
         self._made_from: dict[str, str | None] = {}
         self._reads_here = False
         self._is_guest = False
+        self._wait_s = 0.0
         self._is_local_infile = bool(session.value("SELECT @@local_infile"))
 
     def beside(self, table: str) -> MySQLTarget:
@@ -95,6 +99,13 @@ class MySQLTarget(dialect.MySQLDialect):
     def lock(self, run_id: str, wait_s: float) -> Iterator[None]:
         """Hold the target's lock."""
         with self._lock.hold(wait_s):
+            self._wait_s = wait_s
+            # The server knows whole seconds, from one to a year.
+            seconds = min(max(1, math.ceil(wait_s)), _MOST_WAIT_S)
+            self.run(
+                f"SET SESSION innodb_lock_wait_timeout = {seconds},"
+                f" SESSION lock_wait_timeout = {seconds}"
+            )
             yield
 
     def check_lock(self) -> None:
@@ -323,10 +334,13 @@ class MySQLTarget(dialect.MySQLDialect):
         try:
             yield
             self._session.commit()
-        except BaseException:
+        except BaseException as failed:
             # Else the DROP of the cleanup would commit. A lost connection rolls back by itself.
             with contextlib.suppress(errors.TmgEtlError):
                 self._session.run("ROLLBACK", cancellable=False)
+            if error.number_of(failed.__cause__ or failed) == error.LOCK_WAIT_TIMEOUT:
+                holder = readiness.holder(self._session)
+                raise errors.LockBusyError(self.table, self._wait_s, holder) from failed
             raise
         finally:
             for one in targets:

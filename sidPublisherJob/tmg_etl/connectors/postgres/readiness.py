@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from tmg_etl import errors
 from tmg_etl.connectors import base
 from tmg_etl.connectors.postgres import catalog
 from tmg_etl.connectors.postgres import session as session_module
@@ -88,10 +91,26 @@ def _table_rights(
     return missing
 
 
+def holder(session: session_module.Session, relations: Iterable[catalog.Relation]) -> str | None:
+    """Return who keeps a merge waiting for tables: whoever changes them, or has rows locked."""
+    found = [
+        phrase
+        for relation in relations
+        for phrase in _sessions(session, relation, ["AccessShareLock"])
+    ]
+    return errors.listed(found, separator="; ") if found else None
+
+
 def _in_the_way(
     session: session_module.Session, relation: catalog.Relation, intent: base.Intent
 ) -> tuple[str, ...]:
     harmless = [] if intent.renames or intent.evolves else _HARMLESS_TO_A_MERGE
+    return _sessions(session, relation, harmless)
+
+
+def _sessions(
+    session: session_module.Session, relation: catalog.Relation, harmless: list[str]
+) -> tuple[str, ...]:
     phrases = []
     for pid, user, program, state, mode, age_s in session.rows(
         _IN_THE_WAY, [relation.oid, harmless, _SHOWN]

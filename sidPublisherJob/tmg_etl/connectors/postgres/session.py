@@ -261,7 +261,7 @@ class Session:
             with contextlib.suppress(psycopg.Error):
                 self.raw.execute("ROLLBACK TO SAVEPOINT _tmg_attempt")
             raise
-        self.execute("SET LOCAL lock_timeout = 0; RELEASE SAVEPOINT _tmg_attempt")
+        self.execute("RELEASE SAVEPOINT _tmg_attempt")
 
     def patiently(self, attempt: Callable[[], None], what: str, *, is_nested: bool = False) -> None:
         """Repeat a transaction that needs a lock others queue behind, until it gets it.
@@ -284,13 +284,12 @@ class Session:
                 with self.savepoint() if is_nested else self.transaction():
                     self.execute(f"SET LOCAL lock_timeout = {LOCK_ATTEMPT_MS}")
                     attempt()
+                    if is_nested:
+                        self.execute("SET LOCAL lock_timeout = 0")
                 return
             except errors.TemporaryError as found:
                 cause = found.__cause__
-                lock_failed = isinstance(
-                    cause, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected
-                )
-                if not lock_failed:
+                if not (has_waited(found) or isinstance(cause, psycopg.errors.DeadlockDetected)):
                     raise
                 if time.monotonic() > deadline:
                     raise errors.TemporaryError(
@@ -305,6 +304,11 @@ class Session:
         """Close the connection; harmless when called again."""
         with contextlib.suppress(psycopg.Error):
             self.raw.close()
+
+
+def has_waited(found: errors.TemporaryError) -> bool:
+    """Return whether the error is that a lock was not to be had in the time allowed."""
+    return isinstance(found.__cause__, psycopg.errors.LockNotAvailable)
 
 
 def quote(name: str) -> str:

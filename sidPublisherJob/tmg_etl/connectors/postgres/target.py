@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from tmg_etl import errors
 from tmg_etl import run as run_module
-from tmg_etl.connectors import base
+from tmg_etl.connectors import base, waiting
 from tmg_etl.connectors.postgres import (
     aside,
     catalog,
@@ -25,8 +25,8 @@ from tmg_etl.connectors.postgres import shadow as shadow_module
 from tmg_etl.connectors.postgres import swap as swap_module
 
 _KINDS = ("shadow", "stage", "latest", "old")
-#: How long a merge waits for writers of the target to commit; readers are not held up by it.
-_WRITERS_WAIT_MS = 30_000
+#: Most seconds between two attempts to lock writers out; in between, new ones get through.
+_LONGEST_PAUSE_S = 1.0
 _BUILD_MEMORY_KB = 262_144
 
 
@@ -70,6 +70,8 @@ class PostgresTarget(dialect.PostgresDialect):
         self._lock = lock.TableLock(connect, self._schema, table)
         self._shadows: dict[str, shadow_module.Shadow] = {}
         self._is_guest = False
+        # Of the run whose lock is held, for whoever else holds the table.
+        self._wait_s: float | None = None
 
     def beside(self, table: str) -> PostgresTarget:
         """Return another table over the same session."""
@@ -144,6 +146,8 @@ class PostgresTarget(dialect.PostgresDialect):
             f"adding columns to {self.table}",
             is_nested=is_nested,
         )
+        if is_nested:
+            self._wait_for_rows()
         self._forget()
 
     def _add_columns(self, table: str, schema: pa.Schema) -> None:
@@ -229,13 +233,46 @@ class PostgresTarget(dialect.PostgresDialect):
         self._loader.finish()
         tables = sorted([self.table, *(other.table for other in others)])
         found = [catalog.find(self._session, self._schema, table) for table in tables]
-        places = [relation.qualified for relation in found if relation is not None]
-        with self._session.transaction():
-            if places:
-                self._session.execute(f"SET LOCAL lock_timeout = {_WRITERS_WAIT_MS}")
-                self._session.execute(f"LOCK TABLE {', '.join(places)} IN SHARE ROW EXCLUSIVE MODE")
-                self._session.execute("SET LOCAL lock_timeout = 0")
-            yield
+        relations = [relation for relation in found if relation is not None]
+        try:
+            with self._session.transaction():
+                self._lock_writers_out(relations)
+                self._wait_for_rows()
+                yield
+        except errors.TemporaryError as busy:
+            if not session_module.has_waited(busy) or self._wait_s is None:
+                raise
+            holder = readiness.holder(self._session, relations)
+            raise errors.LockBusyError(self.table, self._wait_s, holder) from busy
+
+    def _lock_writers_out(self, relations: Sequence[catalog.Relation]) -> None:
+        """Lock tables against writers, in short attempts: whoever comes meanwhile waits behind.
+
+        Raises:
+            errors.LockBusyError: a transaction has written them all the time.
+        """
+        if not relations:
+            return
+        places = ", ".join(relation.qualified for relation in relations)
+        wait_s = session_module.LOCK_PATIENCE_S if self._wait_s is None else self._wait_s
+        wait = waiting.Wait(self.table, wait_s, self._session.stop, longest_poll_s=_LONGEST_PAUSE_S)
+        while True:
+            try:
+                with self._session.savepoint():
+                    self._session.execute(
+                        f"SET LOCAL lock_timeout = {session_module.LOCK_ATTEMPT_MS};"
+                        f" LOCK TABLE {places} IN SHARE ROW EXCLUSIVE MODE"
+                    )
+                return
+            except errors.TemporaryError as busy:
+                if not session_module.has_waited(busy):
+                    raise
+            wait.pause(lambda: readiness.holder(self._session, relations))
+
+    def _wait_for_rows(self) -> None:
+        """Bound the waiting for rows that a reader has locked: none of it was in the way so far."""
+        wait_ms = 0 if self._wait_s is None else max(1, round(self._wait_s * 1000))
+        self._session.execute(f"SET LOCAL lock_timeout = {wait_ms}")
 
     def references(self) -> frozenset[str]:
         """Return the tables that foreign keys of this one refer to."""
@@ -298,6 +335,7 @@ class PostgresTarget(dialect.PostgresDialect):
             "SELECT set_config('application_name', %s, false)", [f"tmg_etl {run_id}"]
         )
         with self._lock.held(run_id, wait_s):
+            self._wait_s = wait_s
             yield
 
     def check_lock(self) -> None:
