@@ -30,20 +30,23 @@ def postgres(postgres_server: servers.PostgresServer) -> Iterator[Reading]:
 
 @pytest.fixture
 def mariadb(mariadb_server: servers.MariaDBServer) -> Iterator[Reading]:
+    yield from _of_mysql(mariadb_server)
+
+
+@pytest.fixture
+def mysql(mysql_server: servers.MySQLServer) -> Iterator[Reading]:
+    yield from _of_mysql(mysql_server)
+
+
+def _of_mysql(server: servers.MySQLFamilyServer) -> Iterator[Reading]:
     name = f"readers_{secrets.token_hex(4)}"
-    place = mysql_place.MySQLPlace(mariadb_server, name)
-    yield pair_module.Pair(place), lambda: mariadb_server.connect(name)
+    place = mysql_place.MySQLPlace(server, name)
+    yield pair_module.Pair(place), lambda: server.connect(name)
     place.close()
-    mariadb_server.drop_database(name)
+    server.drop_database(name)
 
 
-SERVERS = pytest.mark.parametrize(
-    "server",
-    [
-        pytest.param("postgres", marks=pytest.mark.postgres),
-        pytest.param("mariadb", marks=pytest.mark.mariadb),
-    ],
-)
+SERVERS = pytest.mark.parametrize("server", ["postgres", "mariadb", "mysql"])
 
 
 @SERVERS

@@ -1,4 +1,4 @@
-"""MariaDB as a source."""
+"""MariaDB and MySQL as sources."""
 
 from __future__ import annotations
 
@@ -64,22 +64,28 @@ NATIVES = [
         ("'2024-03-10 02:30:00.5'", datetime.datetime(2024, 3, 10, 7, 30, 0, 500000, datetime.UTC)),
         ("'1999-12-31 19:00:00'", datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)),
     ),
-    native(pa.string(), "JSON", ("""'{"b": [1.50, null]}'""", '{"b": [1.50,null]}'), ("'1'", "1")),
+    native(pa.string(), "JSON", ("""'{"b": [1.5, null]}'""", '{"b": [1.5,null]}'), ("'1'", "1")),
 ]
 
 
+@pytest.fixture(scope="module", params=["mariadb", "mysql"])
+def server(request: pytest.FixtureRequest) -> servers.MySQLFamilyServer:
+    found: servers.MySQLFamilyServer = request.getfixturevalue(f"{request.param}_server")
+    return found
+
+
 @pytest.fixture(scope="module")
-def origin(mariadb_server: servers.MariaDBServer) -> Iterator[conformance.SqlOrigin]:
+def origin(server: servers.MySQLFamilyServer) -> Iterator[conformance.SqlOrigin]:
     name = f"conformance_{secrets.token_hex(4)}"
-    place = mysql_place.MySQLPlace(mariadb_server, name)
+    place = mysql_place.MySQLPlace(server, name)
     yield conformance.SqlOrigin(place, NATIVES)
     place.close()
-    mariadb_server.drop_database(name)
+    server.drop_database(name)
 
 
 @pytest.fixture
-def denied(mariadb_server: servers.MariaDBServer) -> dict[str, str]:
-    return {"type": "mysql", "url": mariadb_server.url("mysql", password="wrong-s3cret")}
+def denied(server: servers.MySQLFamilyServer) -> dict[str, str]:
+    return {"type": "mysql", "url": server.url("mysql", password="wrong-s3cret")}
 
 
 @pytest.fixture

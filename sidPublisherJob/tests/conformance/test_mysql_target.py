@@ -1,4 +1,4 @@
-"""MariaDB as a target."""
+"""MariaDB and MySQL as targets."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from tests.conformance import mysql_place
 from tmg_etl.testing import conformance, servers
 
 
-@pytest.fixture(scope="module")
-def target_place(mariadb_server: servers.MariaDBServer) -> Iterator[mysql_place.MySQLPlace]:
+@pytest.fixture(scope="module", params=["mariadb", "mysql"])
+def target_place(request: pytest.FixtureRequest) -> Iterator[mysql_place.MySQLPlace]:
+    server: servers.MySQLFamilyServer = request.getfixturevalue(f"{request.param}_server")
     name = f"conformance_{secrets.token_hex(4)}"
-    place = mysql_place.MySQLPlace(mariadb_server, name)
+    place = mysql_place.MySQLPlace(server, name)
     yield place
     place.close()
-    mariadb_server.drop_database(name)
+    server.drop_database(name)
 
 
 class TestValues(conformance.ValueConformance):

@@ -11,6 +11,7 @@ from tests.connectors import mysql_kit
 from tmg_etl import errors, run
 from tmg_etl.connectors import base
 from tmg_etl.connectors.mysql import swap
+from tmg_etl.testing import servers
 
 NAMES = mysql_kit.NAMES
 NASTY = "odd `name`; \"quoted\" 'x' .dot ä☃ select %s"
@@ -129,6 +130,24 @@ def test_a_swap_keeps_everything_of_the_target(either_server, either_url: str) -
     mysql_kit.run_sql(either_url, "INSERT INTO t (v) VALUES ('new')")
     assert mysql_kit.rows_of(either_url, "SELECT MAX(id) FROM t") == [(500,)]
     mysql_kit.run_sql(either_url, f"DROP USER reader_{database}")
+
+
+def test_a_named_check_keeps_its_name_or_keeps_the_table_from_a_swap(
+    either_server: servers.MySQLFamilyServer, either_url: str
+) -> None:
+    """MySQL has each name once in a database, and so the shadow's is another one."""
+    mysql_kit.run_sql(
+        either_url, "CREATE TABLE t (id int PRIMARY KEY, CONSTRAINT positive CHECK (id > 0))"
+    )
+    blockers = ("its CHECK positive would get another name",)
+    is_mysql = isinstance(either_server, servers.MySQLServer)
+    with mysql_kit.opened(either_url) as target:
+        assert target.describe().swap_blockers == (blockers if is_mysql else ())
+        shadow = NAMES.table("shadow", "t")
+        target.create_shadow(shadow, [])
+        target.swap(shadow, NAMES)
+    (_, created), *_ = mysql_kit.rows_of(either_url, "SHOW CREATE TABLE t")
+    assert ("positive" in created) is not is_mysql
 
 
 def test_a_partitioned_target_stays_partitioned(either_url: str) -> None:

@@ -10,12 +10,7 @@ import pytest
 from tests.crash import crash_kit, crash_place
 from tmg_etl.testing import fork
 
-PLACES = [
-    pytest.param("postgres", marks=pytest.mark.postgres),
-    pytest.param("mariadb", marks=pytest.mark.mariadb),
-    "duckdb",
-    "sqlite",
-]
+PLACES = ["postgres", "mariadb", "mysql", "duckdb", "sqlite"]
 
 
 def patience(seconds: float) -> dict[str, object]:
@@ -65,8 +60,8 @@ def make_place(
     match kind:
         case "postgres":
             return crash_place.PostgresPlace(folder, request.getfixturevalue("postgres_server"))
-        case "mariadb":
-            return crash_place.MariaDBPlace(folder, request.getfixturevalue("mariadb_server"))
+        case "mariadb" | "mysql":
+            return crash_place.MySQLPlace(folder, request.getfixturevalue(f"{kind}_server"))
         case "duckdb":
             return crash_place.DuckDBPlace(folder)
         case _:

@@ -206,7 +206,7 @@ class PostgresPlace(ServerPlace):
         return bool(found)
 
 
-class MariaDBPlace(ServerPlace):
+class MySQLPlace(ServerPlace):
     def _make(self) -> None:
         self._do(f"CREATE TABLE t ({_COLUMNS})", _INDEX)
 

@@ -59,7 +59,7 @@ class PostgresPair(crash_place.PostgresPlace):
         return self._rows(_ROWS)
 
 
-class MariaDBPair(crash_place.MariaDBPlace):
+class MySQLPair(crash_place.MySQLPlace):
     def _make(self) -> None:
         super()._make()
         self._do(_CREATE)
@@ -107,8 +107,8 @@ def make_place(
     match kind:
         case "postgres":
             return PostgresPair(folder, request.getfixturevalue("postgres_server"))
-        case "mariadb":
-            return MariaDBPair(folder, request.getfixturevalue("mariadb_server"))
+        case "mariadb" | "mysql":
+            return MySQLPair(folder, request.getfixturevalue(f"{kind}_server"))
         case "duckdb":
             return DuckDBPair(folder)
         case _:

@@ -38,7 +38,7 @@ def drop_kept(place: crash_place.Place) -> None:
         with place._raw() as raw:
             for name in names:
                 raw.execute(f"DROP TABLE {name}")
-    elif isinstance(place, crash_place.MariaDBPlace):
+    elif isinstance(place, crash_place.MySQLPlace):
         place._do(*(f"DROP TABLE {name}" for name in names), "SELECT 1")
 
 
@@ -48,7 +48,7 @@ def rows(place: crash_place.Place, *names: str) -> list[crash_kit.Row]:
     match place:
         case crash_place.PostgresPlace():
             return place._rows(query)
-        case crash_place.MariaDBPlace():
+        case crash_place.MySQLPlace():
             return place._do(query)
         case crash_place.DuckDBPlace():
             return place._ask(query)[0]

@@ -151,7 +151,7 @@ def _definitions(place: crash_place.Place) -> list[object]:
     match place:
         case crash_place.PostgresPlace():
             return [*place._rows(_POSTGRES), *place._rows(_POSTGRES_LOCKS)]
-        case crash_place.MariaDBPlace():
+        case crash_place.MySQLPlace():
             names = [name for name, _ in place._do("SHOW FULL TABLES")]
             created = [place._do(f"SHOW CREATE TABLE `{name}`")[0] for name in sorted(names)]
             return [*created, *place._do("SHOW TRIGGERS")]
@@ -171,7 +171,7 @@ def _rows(place: crash_place.Place) -> list[object]:
                 (name, place._rows(f"SELECT x::text FROM {name} AS x ORDER BY 1"))
                 for (name,) in place._rows(_POSTGRES_TABLES)
             ]
-        case crash_place.MariaDBPlace():
+        case crash_place.MySQLPlace():
             names = sorted(name for name, _ in place._do("SHOW FULL TABLES"))
             return [(name, sorted(place._do(f"SELECT * FROM `{name}`"), key=str)) for name in names]
         case crash_place.DuckDBPlace():

@@ -362,6 +362,14 @@ def _swap_blockers(
     ]
     if table_type == "SYSTEM VERSIONED":
         blockers.append("its history (system versioning) would be lost")
+    if not session.is_mariadb:
+        # CREATE TABLE … LIKE names them anew: a database has each name once.
+        nameless = re.compile(rf"{re.escape(name)}_chk_\d+")
+        blockers += [
+            f"its CHECK {check} would get another name"
+            for check, _ in _checks(session, database, name)
+            if not nameless.fullmatch(check)
+        ]
     return tuple(dict.fromkeys(blockers))
 
 
