@@ -151,6 +151,7 @@ class Constraint(enum.StrEnum):
     REFERENCED = "a foreign key of another table"
     NOT_NULL = "a column that may not be null"
     CHECK = "a check constraint"
+    TRIGGER = "a trigger"
 
 
 #: What to do about a row that breaks a constraint.
@@ -163,6 +164,7 @@ NEXT_STEP = {
     " before, or both in one `publish_group`",
     Constraint.NOT_NULL: "have the source fill the column, or give it a default in the target",
     Constraint.CHECK: "correct the source or the constraint",
+    Constraint.TRIGGER: "correct the source or the trigger",
 }
 
 
@@ -373,6 +375,17 @@ class ConfigError(TmgEtlError):
     """The configuration cannot be carried out as it is written."""
 
     exit_code = EXIT_CONFIG
+
+
+class EventTriggerError(ConfigError):
+    """A trigger on statements, not on rows, refuses to have a table made, altered or dropped."""
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(
+            f"{place}: an event trigger refuses this: {reason}",
+            hint="have it let tables pass whose names begin with _tmg_, and the target where it is"
+            " swapped",
+        )
 
 
 class SchemaConflictError(ConfigError):

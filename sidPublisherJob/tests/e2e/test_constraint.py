@@ -136,6 +136,36 @@ def test_a_check_names_the_row(shop: plan_kit.Shop, more: str, mode: str) -> Non
     assert "(id='17') was refused, a check constraint" in refused(shop, more, mode)
 
 
+_TRIGGERS = {
+    "postgres": (
+        "CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.version = 0"
+        " THEN RAISE EXCEPTION 'not welcome: %', NEW.id; END IF; RETURN NEW; END $$",
+        "CREATE TRIGGER look BEFORE INSERT OR UPDATE ON facts FOR EACH ROW EXECUTE FUNCTION look()",
+    ),
+    "mysql": (
+        "CREATE TRIGGER look BEFORE INSERT ON facts FOR EACH ROW BEGIN IF NEW.version = 0 THEN"
+        " SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not welcome: 17'; END IF; END",
+    ),
+    "sqlite": (
+        "CREATE TRIGGER look BEFORE INSERT ON facts WHEN NEW.version = 0"
+        " BEGIN SELECT RAISE(ABORT, 'not welcome: 17'); END",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("more", "mode"), [(DIFF, "truncate"), (UPSERT, "delta")], ids=["diff", "upsert"]
+)
+def test_a_trigger_names_the_row(shop: plan_kit.Shop, more: str, mode: str) -> None:
+    if shop.place.kind not in _TRIGGERS:
+        return  # DuckDB has none
+    shop.place.sql(f"CREATE TABLE facts ({COLUMNS})", *_TRIGGERS[shop.place.kind])
+    shop.fill([row(number, version=0 if number == 17 else 1) for number in range(32)])
+    said = refused(shop, more, mode)
+    assert "(id='17') was refused, a trigger: " in said
+    assert "not welcome: 17" in said
+
+
 @WAYS
 def test_a_column_that_nobody_fills_names_itself(shop: plan_kit.Shop, more: str, mode: str) -> None:
     shop.place.sql(f"CREATE TABLE facts ({COLUMNS}, extra int NOT NULL)")

@@ -67,8 +67,9 @@ def choose(
         errors.ConfigError: what the transfer asks for cannot be done to this target.
     """
     if write_mode is run_module.WriteMode.DELTA:
-        return _choose_delta(transfer, capabilities)
+        return _choose_delta(transfer, table, capabilities)
     able_to_diff = capabilities.can_diff and bool(transfer.key)
+    fixed = table.change_blockers if table else ()
     if table is None:
         return Choice(Kind.SWAP, "the target is new")
     # Nobody else fills a column of a folder of files: it is written as a whole.
@@ -91,12 +92,15 @@ def choose(
                 f"`publish: diff` needs {missing} in the target {transfer.target.table}",
                 hint="declare `key:`" if capabilities.can_diff else "write `publish: swap`",
             )
+        _refuse_fixed(transfer, fixed, None if table.swap_blockers else "or write `publish: auto`")
         return Choice(Kind.DIFF, "the transfer asks for it")
     if kept:
+        _refuse_fixed(transfer, fixed, f"or write `reset: [{', '.join(kept)}]` if that is meant")
         if able_to_diff:
             return Choice(Kind.DIFF, f"a rename would reset {own_columns(kept)}")
         raise _emptying(transfer, kept, "the `key:` to keep what it holds")
     if table.swap_blockers:
+        _refuse_fixed(transfer, fixed, f"nor can it be swapped: {'; '.join(table.swap_blockers)}")
         kind = Kind.DIFF if able_to_diff else Kind.REPLACE
         return Choice(kind, f"a rename would break it: {'; '.join(table.swap_blockers)}")
     is_small = table.row_estimate is not None and table.row_estimate <= SMALL_ROWS
@@ -108,9 +112,18 @@ def choose(
     # And a table that may hold a key twice cannot be mended by changing rows by their key.
     is_exact = not table.unique_keys and table.is_unique_over(transfer.key)
     is_exact = is_exact and not transfer.reset
-    if able_to_diff and is_small and is_exact:
+    if able_to_diff and is_small and is_exact and not fixed:
         return Choice(Kind.DIFF, f"the table is small (about {table.row_estimate:,} rows)")
     return Choice(Kind.SWAP, "nothing depends on the table's identity")
+
+
+def _refuse_fixed(transfer: model.Transfer, fixed: Sequence[str], otherwise: str | None) -> None:
+    """Refuse to change rows in place where the database would."""
+    if fixed:
+        raise errors.ConfigError(
+            f"the rows of {transfer.target.table} cannot be changed in place: {'; '.join(fixed)}",
+            hint=otherwise,
+        )
 
 
 def own_columns(kept: Sequence[str]) -> str:
@@ -148,7 +161,9 @@ def _choose_keeping(
     return Choice(Kind.SWAP, f"the replaced table is kept for {transfer.keep_previous}")
 
 
-def _choose_delta(transfer: model.Transfer, capabilities: base.Capabilities) -> Choice:
+def _choose_delta(
+    transfer: model.Transfer, table: base.Table | None, capabilities: base.Capabilities
+) -> Choice:
     if transfer.delta is None:
         raise errors.ConfigError(
             f"the transfer {transfer.name!r} declares no `delta:`",
@@ -159,6 +174,9 @@ def _choose_delta(transfer: model.Transfer, capabilities: base.Capabilities) -> 
             f"the target {transfer.target.table} takes truncate only",
             hint="run it with truncate; a folder of files cannot be merged into",
         )
+    if table is not None:
+        otherwise = None if table.swap_blockers else "or run it with truncate, which swaps it"
+        _refuse_fixed(transfer, table.change_blockers, otherwise)
     if transfer.delta.strategy == "upsert":
         return Choice(Kind.MERGE, "strategy upsert")
     return Choice(Kind.REPLACE_WINDOW, "strategy replace_window")

@@ -43,6 +43,8 @@ class Table:
         row_estimate: rows, as the statistics have it; None when unknown.
         swap_blockers: why replacing the table by a rename would lose or break something, one
             phrase each ("referenced by foreign key a of table b"); empty when it would not.
+        change_blockers: why its rows cannot be updated or deleted in place, one phrase each, with
+            what to do about it; empty when they can.
         checks: names of its CHECK constraints, or their text where they have none.
         referenced: columns that foreign keys of other tables refer to.
     """
@@ -53,6 +55,7 @@ class Table:
     indexes: tuple[str, ...] = ()
     row_estimate: int | None = None
     swap_blockers: tuple[str, ...] = ()
+    change_blockers: tuple[str, ...] = ()
     checks: tuple[str, ...] = ()
     referenced: frozenset[str] = frozenset()
 

@@ -13,6 +13,8 @@ from tmg_etl.connectors import base, sql
 from tmg_etl.connectors.mysql import session as session_module
 from tmg_etl.connectors.mysql import type as type_module
 
+TRANSACTIONAL = frozenset({"InnoDB", "ROCKSDB", "TokuDB"})
+
 _JSON_CHECK = re.compile(r"json_valid\((?:`(?P<quoted>.+)`|(?P<plain>\w+))\)", re.IGNORECASE)
 #: One line of SHOW CREATE TABLE that defines an index that is not unique.
 _INDEX_LINE = re.compile(r"^  ((?:FULLTEXT |SPATIAL )?KEY `((?:[^`]|``)+)` .*?),?$", re.MULTILINE)
@@ -145,6 +147,9 @@ def _read(session: session_module.Session, database: str, name: str) -> Entry | 
         indexes=secondary,
         row_estimate=None if estimate is None else int(estimate),
         swap_blockers=_swap_blockers(session, database, name, table_type),
+        change_blockers=()
+        if engine in TRANSACTIONAL
+        else (f"its engine {engine} has no transactions (ALTER TABLE … ENGINE=InnoDB)",),
         checks=tuple(
             constraint
             for constraint, clause in _checks(session, database, name)

@@ -53,11 +53,14 @@ _DATA = frozenset(
     | {1153, 3730, 4079}
 )
 
+#: SIGNAL, in a trigger of the table that is written, or in a function of a query.
+_SIGNALS = frozenset({1643, 1644})
 CONSTRAINTS = {
     **dict.fromkeys((1048, 1364), errors.Constraint.NOT_NULL),
     **dict.fromkeys((1216, 1452), errors.Constraint.FOREIGN_KEY),
     **dict.fromkeys((1217, 1451), errors.Constraint.REFERENCED),
     **dict.fromkeys((3819, 4025), errors.Constraint.CHECK),
+    **dict.fromkeys(_SIGNALS, errors.Constraint.TRIGGER),
 }
 
 #: What Python's TLS objects to; the driver wraps it as a server that cannot be reached.
@@ -99,7 +102,7 @@ def translated(error: Exception, place: str, table: str | None = None) -> errors
         entry, index = entry_of(text)
         kind = errors.DuplicateKeyError if index in ("", "PRIMARY") else errors.UniqueError
         return kind(table or place, {index or "key": entry})
-    if number in CONSTRAINTS:
+    if number in CONSTRAINTS and (table is not None or number not in _SIGNALS):
         return errors.ConstraintError(table or place, CONSTRAINTS[number], text)
     text = _ROW.sub(r" at row \1 of the statement's", text)
     message = f"{place}: {text} (error {number})" if number else f"{place}: {text}"
@@ -116,7 +119,7 @@ def translated(error: Exception, place: str, table: str | None = None) -> errors
         return errors.ConnectionLostError(message, hint="the run can be repeated as it is")
     if number in _BUSY or number in _BUSY_TOO:
         return errors.TemporaryError(message, hint="the run can be repeated as it is")
-    if number in _DATA:
+    if number in _DATA or number in _SIGNALS:
         return errors.DataError(message)
     if number in _CONFIG:
         return errors.ConfigError(message)

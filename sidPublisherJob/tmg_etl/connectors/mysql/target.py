@@ -29,7 +29,6 @@ from tmg_etl.connectors.mysql import source as source_module
 from tmg_etl.connectors.mysql import type as type_module
 
 _KINDS_OF_LEFTOVERS = ("shadow", "stage", "latest", "old")
-_TRANSACTIONAL = frozenset({"InnoDB", "ROCKSDB", "TokuDB"})
 _SCAN_ROWS = 65536
 _MOST_WAIT_S = 365 * 24 * 3600
 #: A second session is opened behind so many rows: what is small is loaded before it is ready.
@@ -322,7 +321,7 @@ class MySQLTarget(dialect.MySQLDialect):
         """
         for table in (self.table, *(other.table for other in others)):
             entry = self._entry(table)
-            if entry is not None and entry.engine not in _TRANSACTIONAL:
+            if entry is not None and entry.engine not in catalogue.TRANSACTIONAL:
                 raise errors.ConfigError(
                     f"{table}: its engine {entry.engine} has no transactions",
                     hint="ALTER TABLE … ENGINE=InnoDB, or publish by swap",

@@ -238,6 +238,7 @@ def describe(session: session_module.Session, relation: Relation) -> base.Table:
         indexes=indexes,
         row_estimate=relation.rows,
         swap_blockers=swap_blockers(session, relation),
+        change_blockers=_change_blockers(session, relation),
         checks=tuple(
             str(name)
             for (name,) in session.rows(
@@ -338,6 +339,26 @@ def swap_blockers(session: session_module.Session, relation: Relation) -> tuple[
     found = session.rows(_BLOCKERS.format(oid=relation.oid))
     # Null: what it names has just gone.
     return tuple(str(phrase) for (phrase,) in found if phrase is not None)
+
+
+def _change_blockers(session: session_module.Session, relation: Relation) -> tuple[str, ...]:
+    """Return why the server refuses to update and delete rows: nobody could be told which."""
+    found = session.rows(
+        "SELECT string_agg(p.pubname, ', ' ORDER BY p.pubname)"
+        " FROM pg_publication AS p JOIN pg_publication_tables AS t ON t.pubname = p.pubname"
+        " JOIN pg_namespace AS n ON n.nspname = t.schemaname"
+        " JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = t.tablename"
+        f" WHERE c.oid = {relation.oid} AND (p.pubupdate OR p.pubdelete)"
+        " AND c.relkind = 'r' AND c.relreplident <> 'f' AND NOT EXISTS (SELECT FROM pg_index"
+        " WHERE indrelid = c.oid AND CASE c.relreplident WHEN 'd' THEN indisprimary"
+        " WHEN 'i' THEN indisreplident ELSE false END)"
+    )
+    return tuple(
+        f"publication {names} publishes its updates and deletes, and it has no replica identity"
+        " (ALTER TABLE … REPLICA IDENTITY FULL, or give it a primary key)"
+        for (names,) in found
+        if names is not None
+    )
 
 
 # Each line: one fact that an ALTER, a COMMENT or a GRANT changes, and whether the copy takes it

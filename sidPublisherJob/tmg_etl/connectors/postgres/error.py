@@ -42,6 +42,7 @@ _BY_CODE: dict[str, tuple[type[errors.TmgEtlError], str | None]] = {
     "22": (errors.DataError, None),
     "23": (errors.DataError, None),
     "44": (errors.DataError, None),
+    "P0": (errors.DataError, "a function of the database raised this"),
     "2BP01": (errors.ConfigError, None),
 }
 
@@ -73,12 +74,18 @@ _BUSY = re.compile(
 )
 
 
-def translate(error: psycopg.Error, place: str) -> errors.TmgEtlError | None:
+#: Statements for which event triggers are asked, one of them or several.
+_DEFINING = re.compile(r"(?:^|;)\s*(?:CREATE|ALTER|DROP|COMMENT|GRANT|REVOKE)\b", re.IGNORECASE)
+_WRITING = re.compile(r"\s*(?:INSERT|UPDATE|DELETE|COPY|COMMIT)\b", re.IGNORECASE)
+
+
+def translate(error: psycopg.Error, place: str, statement: str = "") -> errors.TmgEtlError | None:
     """Return the error that a user understands, or None for a fault of this program.
 
     Args:
         error: what psycopg raised on an open connection.
         place: connection and user, to begin the message with.
+        statement: which of ours failed; empty where that is not known.
     """
     code = error.sqlstate
     if code is None:
@@ -86,6 +93,10 @@ def translate(error: psycopg.Error, place: str) -> errors.TmgEtlError | None:
             return errors.ConnectionLostError(f"{place}: {_first_line(error)}", hint=_RETRY)
         return None
     rule = CONSTRAINTS.get(code)
+    if code.startswith("P0") and _DEFINING.search(statement):
+        return errors.EventTriggerError(place, primary(error))
+    if code.startswith("P0") and _WRITING.match(statement):
+        rule = errors.Constraint.TRIGGER
     if rule is not None:
         return errors.ConstraintError(place, rule, primary(error))
     found = _BY_CODE.get(code) or _BY_CODE.get(code[:2])

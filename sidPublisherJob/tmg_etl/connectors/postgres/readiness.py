@@ -16,6 +16,12 @@ SELECT p FROM unnest(ARRAY['USAGE', 'CREATE']) AS p
 WHERE NOT has_schema_privilege((SELECT oid FROM pg_namespace WHERE nspname = %s), p)
 """
 
+_EVENT_TRIGGERS = """
+SELECT evtname, evtevent FROM pg_event_trigger
+WHERE evtenabled IN ('O', 'A') AND evtevent IN ('ddl_command_start', 'ddl_command_end', 'sql_drop')
+ORDER BY evtname
+"""
+
 _TABLE_RIGHTS = """
 SELECT p FROM unnest(%s::text[]) WITH ORDINALITY AS u (p, n)
 WHERE NOT has_table_privilege(%s::oid, p) ORDER BY n
@@ -59,13 +65,19 @@ def find(
         intent: what the run is going to do.
     """
     missing = [f"{right} on schema {schema}" for (right,) in session.rows(_SCHEMA_RIGHTS, [schema])]
+    asked = tuple(
+        f"event trigger {name} ({event}) is asked for each table that the run makes, alters or"
+        " drops; what it refuses ends the run with 78, or leaves a table"
+        for name, event in session.rows(_EVENT_TRIGGERS)
+    )
     if relation is None:
-        return base.Readiness(tuple(missing))
+        return base.Readiness(tuple(missing), asked=asked)
     missing += _table_rights(session, relation, intent)
     return base.Readiness(
         missing=tuple(missing),
         in_the_way=_in_the_way(session, relation, intent),
         needed_bytes=_needed_bytes(session, relation, intent),
+        asked=asked,
     )
 
 

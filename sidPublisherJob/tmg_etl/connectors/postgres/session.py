@@ -131,10 +131,11 @@ class Session:
             self.execute("SET client_connection_check_interval = '5s'", can_stop=False)
 
     @contextlib.contextmanager
-    def guarded(self, *, can_stop: bool = True) -> Iterator[None]:
+    def guarded(self, statement: str = "", *, can_stop: bool = True) -> Iterator[None]:
         """Translate the errors of a block, and cancel it when the run is stopped.
 
         Args:
+            statement: that is executed; empty for something else.
             can_stop: False for what must also work after a stop: cleaning up.
         """
         with contextlib.ExitStack() as stack:
@@ -143,9 +144,11 @@ class Session:
             try:
                 yield
             except psycopg.Error as found:
-                raise self.translated(found, can_stop=can_stop) from found
+                raise self.translated(found, statement, can_stop=can_stop) from found
 
-    def translated(self, found: psycopg.Error, *, can_stop: bool = True) -> Exception:
+    def translated(
+        self, found: psycopg.Error, statement: str = "", *, can_stop: bool = True
+    ) -> Exception:
         """Return what to raise for an exception of psycopg: itself, when it is a bug.
 
         Raises:
@@ -153,7 +156,7 @@ class Session:
         """
         if can_stop and isinstance(found, psycopg.errors.QueryCanceled):
             self.stop.check()
-        return error.translate(found, self.place) or found
+        return error.translate(found, self.place, statement) or found
 
     def cancel(self) -> None:
         """Make the running statement fail soon; called from another thread."""
@@ -167,7 +170,7 @@ class Session:
         can_stop: bool = True,
     ) -> psycopg.Cursor[Any]:
         """Run a statement and return its cursor; ``%s`` is a parameter only if some are given."""
-        with self.guarded(can_stop=can_stop):
+        with self.guarded(statement, can_stop=can_stop):
             return self.raw.execute(statement.encode(), parameters or None)
 
     def rows(

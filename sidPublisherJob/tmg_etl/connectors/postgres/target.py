@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
@@ -28,6 +29,7 @@ _KINDS = ("shadow", "stage", "latest", "old")
 #: Most seconds between two attempts to lock writers out; in between, new ones get through.
 _LONGEST_PAUSE_S = 1.0
 _BUILD_MEMORY_KB = 262_144
+_LOGGER = logging.getLogger("tmg_etl")
 
 
 class PostgresTarget(dialect.PostgresDialect):
@@ -324,7 +326,17 @@ class PostgresTarget(dialect.PostgresDialect):
         self._loader.forget(name)
         self._shadows.pop(name, None)
         self._typed.pop(name, None)
-        self._session.execute(f"DROP TABLE IF EXISTS {self.qualified(name)}", can_stop=False)
+        try:
+            self._session.execute(f"DROP TABLE IF EXISTS {self.qualified(name)}", can_stop=False)
+        except errors.EventTriggerError as refused:
+            if catalog.find(self._session, self._schema, name) is not None:
+                self._leave([name], refused)
+
+    def _leave(self, left: Sequence[str], refused: errors.EventTriggerError) -> None:
+        """Say that tables cannot be dropped; they take no room from now on."""
+        for name in left:
+            self._session.execute(f"TRUNCATE {self.qualified(name)}", can_stop=False)
+        _LOGGER.warning("left empty: %s: %s", errors.listed(left), refused)
 
     # --- the lock -------------------------------------------------------------------------------
 
@@ -347,9 +359,14 @@ class PostgresTarget(dialect.PostgresDialect):
         """Drop what runs left beside this target; return the names."""
         self._loader.abandon()
         names_found = self._beside([names.prefix(kind_name, self.table) for kind_name in _KINDS])
-        for name in names_found:
-            self._drop_leftover(name)
-        return names_found
+        removed: list[str] = []
+        try:
+            for name in names_found:
+                self._drop_leftover(name)
+                removed.append(name)
+        except errors.EventTriggerError as refused:
+            self._leave(names_found[len(removed) :], refused)
+        return removed
 
     def _beside(self, prefixes: list[str]) -> list[str]:
         found = self._session.rows(

@@ -45,6 +45,7 @@ CONSTRAINTS = {
     "SQLITE_CONSTRAINT_FOREIGNKEY": errors.Constraint.FOREIGN_KEY,
     "SQLITE_CONSTRAINT_NOTNULL": errors.Constraint.NOT_NULL,
     "SQLITE_CONSTRAINT_CHECK": errors.Constraint.CHECK,
+    "SQLITE_CONSTRAINT_TRIGGER": errors.Constraint.TRIGGER,
 }
 _NO_ROOM = "the target is unchanged; free space where the file is, and run it again"
 

@@ -1,0 +1,58 @@
+"""Tables of MySQL and MariaDB that can be published in one way only, or lose something in one."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+
+from tests.e2e import place as place_module
+from tests.e2e import plan_kit
+from tmg_etl import errors
+
+UPSERT = "key: [id]\n    delta: {cursor: day}"
+COLUMNS = (
+    "id bigint NOT NULL PRIMARY KEY, day date, version bigint, amount double, name varchar(20),"
+    " gone bigint"
+)
+
+
+@pytest.fixture(params=["mariadb", "mysql"])
+def shop(
+    request: pytest.FixtureRequest, tmp_path: pathlib.Path, empty_ledger: pathlib.Path
+) -> plan_kit.Shop:
+    """A lake with two rows, and each of the two servers."""
+    url = request.getfixturevalue(f"{request.param}_url")
+    made = plan_kit.Shop(tmp_path / "shop", place_module.MariaDB(url), empty_ledger)
+    made.fill([plan_kit.row(1), plan_kit.row(2)])
+    return made
+
+
+def test_an_engine_without_transactions_is_swapped_however_small(shop: plan_kit.Shop) -> None:
+    shop.place.sql(
+        f"CREATE TABLE facts ({COLUMNS}) ENGINE=MyISAM", "INSERT INTO facts (id) VALUES (9)"
+    )
+    shop.declare("key: [id]")
+    assert shop.plan().publish == "swap"
+    assert shop.publish().publish == "swap"
+    before = shop.contents()
+    assert before is not None
+    assert len(before) == 2
+    for more, mode in ((UPSERT, "delta"), ("key: [id]\n    publish: diff", "truncate")):
+        shop.declare(more)
+        with pytest.raises(errors.ConfigError, match="its engine MyISAM has no transactions"):
+            shop.plan(mode)
+        assert "ENGINE=InnoDB" in str(shop.run(mode).error)
+    assert shop.contents() == before
+
+
+def test_what_a_trigger_signals_names_the_row(shop: plan_kit.Shop) -> None:
+    shop.place.sql(
+        f"CREATE TABLE facts ({COLUMNS})",
+        "CREATE TRIGGER look BEFORE INSERT ON facts FOR EACH ROW BEGIN IF NEW.id = 2 THEN"
+        " SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'not welcome'; END IF; END",
+    )
+    shop.declare(UPSERT)
+    error = shop.run("delta").error
+    assert isinstance(error, errors.DataError), error
+    assert "facts: the row (id='2') was refused, a trigger: not welcome" in str(error)
