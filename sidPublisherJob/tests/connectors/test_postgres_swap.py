@@ -40,6 +40,7 @@ CREATE INDEX "t lower; --" ON t (lower(name) DESC NULLS LAST) WITH (fillfactor =
     WHERE name <> 'x ON public.t USING y';
 CREATE UNIQUE INDEX t_partial ON t (name) WHERE id > 5;
 CREATE STATISTICS t_stats (dependencies) ON id, name FROM t;
+ALTER STATISTICS t_stats SET STATISTICS 99;
 ALTER INDEX "t lower; --" ALTER COLUMN 1 SET STATISTICS 77;
 ALTER TABLE t ALTER COLUMN name SET STATISTICS 500;
 ALTER TABLE t ALTER COLUMN name SET (n_distinct = -0.5);
@@ -51,6 +52,7 @@ COMMENT ON COLUMN t.name IS 'a column';
 COMMENT ON INDEX t_partial IS 'an index';
 COMMENT ON CONSTRAINT names ON t IS 'a key';
 COMMENT ON CONSTRAINT to_other ON t IS 'a reference';
+COMMENT ON SEQUENCE t_identity_id_seq IS 'it numbers';
 COMMENT ON CONSTRAINT no_blank ON t IS 'a check';
 COMMENT ON STATISTICS t_stats IS 'statistics';
 INSERT INTO t (id, name, other_id) VALUES (7, 'old', 1), (8, 'older', 2);
@@ -72,10 +74,12 @@ FACTS = {
     "constraints": "SELECT conname, contype::text, pg_get_constraintdef(oid), convalidated,"
     " condeferrable, condeferred, obj_description(oid, 'pg_constraint') FROM pg_constraint"
     " WHERE conrelid = 't'::regclass ORDER BY 1",
-    "statistics": "SELECT stxname, pg_get_statisticsobjdef(oid),"
+    "statistics": "SELECT stxname, stxstattarget, pg_get_statisticsobjdef(oid),"
     " obj_description(oid, 'pg_statistic_ext') FROM pg_statistic_ext"
     " WHERE stxrelid = 't'::regclass",
-    "sequences": "SELECT c.relname, seqstart, seqincrement, d.deptype::text, d.refobjsubid,"
+    "sequences": "SELECT c.relname, seqstart, seqincrement, seqtypid::regtype::text, seqmin,"
+    " seqmax,"
+    " obj_description(c.oid, 'pg_class'), d.deptype::text, d.refobjsubid,"
     " (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(c.relacl) AS a)"
     " FROM pg_sequence JOIN pg_class AS c ON c.oid = seqrelid"
     " JOIN pg_depend AS d ON d.objid = c.oid AND d.refobjid = 't'::regclass ORDER BY 1",
@@ -101,6 +105,8 @@ def test_swap_keeps_everything_but_the_rows(postgres_url):
     postgres_kit.run_sql(
         postgres_url,
         RICH,
+        "ALTER TABLE t ADD CONSTRAINT late_rule CHECK (id <> 7) NOT VALID;"
+        "COMMENT ON CONSTRAINT late_rule ON t IS 'of new rows only'",
         f'CREATE ROLE {owner}; CREATE ROLE "{reader}"; GRANT CREATE ON SCHEMA public TO {owner};'
         f'ALTER TABLE t OWNER TO {owner}; GRANT SELECT, INSERT ON t TO "{reader}";'
         f'GRANT SELECT ON t TO PUBLIC; GRANT TRIGGER ON t TO "{reader}" WITH GRANT OPTION;'

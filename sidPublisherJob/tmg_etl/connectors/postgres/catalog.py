@@ -389,8 +389,10 @@ UNION ALL SELECT false, jsonb_build_array('index', pg_get_indexdef(indexrelid), 
 UNION ALL SELECT false, jsonb_build_array('trigger', pg_get_triggerdef(oid), tgenabled)
     FROM pg_trigger WHERE tgrelid = {oid} AND NOT tgisinternal
 UNION ALL SELECT false, jsonb_build_array('statistics', pg_get_statisticsobjdef(oid),
-    obj_description(oid, 'pg_statistic_ext')) FROM pg_statistic_ext WHERE stxrelid = {oid}
+    to_jsonb(x) ->> 'stxstattarget', obj_description(oid, 'pg_statistic_ext'))
+    FROM pg_statistic_ext AS x WHERE stxrelid = {oid}
 UNION ALL SELECT d.deptype = 'a', jsonb_build_array('sequence', s.relname, d.refobjsubid, s.relacl,
+    obj_description(s.oid, 'pg_class'),
     q.seqtypid, q.seqstart, q.seqincrement, q.seqmax, q.seqmin, q.seqcache, q.seqcycle)
     FROM pg_depend AS d JOIN pg_class AS s ON s.oid = d.objid AND s.relkind = 'S'
     JOIN pg_sequence AS q ON q.seqrelid = s.oid

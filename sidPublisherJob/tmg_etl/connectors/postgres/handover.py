@@ -109,9 +109,11 @@ def _set_properties(
 
 
 _SEQUENCES = """
-SELECT a.attname, d.deptype::text, s.oid, s.relname, format('%I.%I', n.nspname, s.relname)
+SELECT a.attname, d.deptype::text, s.oid, s.relname, format('%I.%I', n.nspname, s.relname),
+    q.seqtypid::regtype::text, obj_description(s.oid, 'pg_class')
 FROM pg_depend AS d
 JOIN pg_class AS s ON s.oid = d.objid AND s.relkind = 'S'
+JOIN pg_sequence AS q ON q.seqrelid = s.oid
 JOIN pg_namespace AS n ON n.oid = s.relnamespace
 JOIN pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
 WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
@@ -125,17 +127,23 @@ def _sequence_statements(
     """Return how sequences follow: a serial's moves over, an identity's has a new one to set."""
     created = {
         column: (oid, name)
-        for column, deptype, oid, _, name in session.rows(_SEQUENCES.format(oid=copy.oid))
+        for column, deptype, oid, _, name, _, _ in session.rows(_SEQUENCES.format(oid=copy.oid))
         if deptype == "i"
     }
     statements: list[str] = []
     renames: list[str] = []
-    for column, deptype, oid, plain, name in session.rows(_SEQUENCES.format(oid=relation.oid)):
+    for column, deptype, oid, plain, name, kind, comment in session.rows(
+        _SEQUENCES.format(oid=relation.oid)
+    ):
         if deptype == "a":
             statements.append(f"ALTER SEQUENCE {name} OWNED BY {copy.qualified}.{quote(column)}")
             continue
         new_oid, new_name = created[column]
         _set_grants(session, oid, new_oid, "s", f"SEQUENCE {new_name}")
+        # That of a copy is of bigint, whatever its column is.
+        session.execute(f"ALTER SEQUENCE {new_name} AS {kind}")
+        if comment is not None:
+            session.execute(f"COMMENT ON SEQUENCE {new_name} IS {literal(comment)}")
         # The copy's own has counted where it filled the column during the load: the further of the
         # two goes on.
         statements.append(

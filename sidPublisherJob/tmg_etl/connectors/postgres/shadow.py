@@ -177,6 +177,18 @@ def _create_statements(
         own = [item for item in column_options or () if not item.startswith("pg_attver=")]
         if own:
             statements.append(f"{alter} SET ({', '.join(own)})")
+    # What has been checked of new rows only is copied as if all had been.
+    for name, definition, comment in session.rows(
+        "SELECT conname, pg_get_constraintdef(oid), obj_description(oid, 'pg_constraint')"
+        f" FROM pg_constraint WHERE conrelid = {relation.oid} AND contype = 'c'"
+        " AND NOT convalidated ORDER BY conname"
+    ):
+        alter, constraint = f"ALTER TABLE {shadow.qualified}", f"CONSTRAINT {quote(name)}"
+        statements.append(f"{alter} DROP {constraint}, ADD {constraint} {definition}")
+        if comment:
+            statements.append(
+                f"COMMENT ON {constraint} ON {shadow.qualified} IS {literal(comment)}"
+            )
     return statements
 
 
@@ -305,10 +317,12 @@ def _index_names(session: session_module.Session, relation: catalog.Relation | N
 def _add_statistics(
     session: session_module.Session, relation: catalog.Relation, shadow: Shadow
 ) -> None:
-    for name, definition, head, tail, comment in session.rows(
+    for name, definition, head, tail, comment, target in session.rows(
         "SELECT x.stxname, pg_get_statisticsobjdef(x.oid),"
         " format('CREATE STATISTICS %I.%I ', n.nspname, x.stxname),"
-        f" ' FROM ' || {relation.oid}::regclass, obj_description(x.oid, 'pg_statistic_ext')"
+        f" ' FROM ' || {relation.oid}::regclass, obj_description(x.oid, 'pg_statistic_ext'),"
+        # Servers before 13 have none.
+        " coalesce((to_jsonb(x) ->> 'stxstattarget')::int, -1)"
         " FROM pg_statistic_ext AS x JOIN pg_namespace AS n ON n.oid = x.stxnamespace"
         f" WHERE x.stxrelid = {relation.oid} AND x.stxnamespace = (SELECT relnamespace"
         f" FROM pg_class WHERE oid = {relation.oid}) ORDER BY x.stxname"
@@ -321,6 +335,8 @@ def _add_statistics(
         part = shadow.part(name, "STATISTICS")
         body = definition[len(head) : len(definition) - len(tail)]
         statements = [f"CREATE STATISTICS {shadow.beside(part)} {body} FROM {shadow.qualified}"]
+        if target >= 0:
+            statements.append(f"ALTER STATISTICS {shadow.beside(part)} SET STATISTICS {target}")
         if comment:
             statements.append(f"COMMENT ON STATISTICS {shadow.beside(part)} IS {literal(comment)}")
         shadow.builds.append(Build(tuple(statements)))
