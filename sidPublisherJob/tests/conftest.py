@@ -31,6 +31,19 @@ NOT_IN_CHECK = ("postgres", "mariadb", "mysql", "bigquery", "image", "slow")
 _STRIDE = 3
 """Of cases of one function that a slow emulator runs, each third one is run without `--full`."""
 
+_ON_MYSQL = (
+    "tests/connectors/",
+    "tests/conformance/",
+    "tests/crash/test_concurrency.py",
+    "tests/crash/test_kill.py::test_killed_run_leaves_old_or_new_state",
+    "tests/e2e/test_least_rights.py",
+    "tests/examples/",
+    "tests/ledger/",
+    "tests/testing/",
+)
+"""What runs on MySQL without `--full`: what its server decides. The rest, which is the same code of
+ours, MariaDB has proved."""
+
 _TEMPORARY = "tmg-tests-"
 
 
@@ -111,12 +124,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _left_to_full(items: list[pytest.Item]) -> set[pytest.Item]:
-    """Return what is marked `full`, and two thirds of the cases of BigQuery's conformance.
+    """Return what is marked `full`, most of MySQL's, and two thirds of BigQuery's conformance.
 
     There each case takes seconds, and the many cases of one function differ in a type, a name or
     the step that fails.
     """
     gone = {item for item in items if item.get_closest_marker("full")}
+    gone |= {
+        item
+        for item in items
+        if item.get_closest_marker("mysql") and not item.nodeid.startswith(_ON_MYSQL)
+    }
     seen: collections.Counter[str] = collections.Counter()
     for item in items:
         if item.path.match("conformance/test_bigquery_*.py"):

@@ -10,7 +10,8 @@ import pytest
 from tests.crash import crash_kit, crash_place
 from tmg_etl.testing import fork
 
-PLACES = ["postgres", "mariadb", "mysql", "duckdb", "sqlite"]
+SERVERS = ["postgres", "mariadb", "mysql"]
+PLACES = [*SERVERS, "duckdb", "sqlite"]
 
 
 def patience(seconds: float) -> dict[str, object]:

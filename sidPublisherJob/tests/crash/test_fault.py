@@ -19,12 +19,7 @@ _GRACE_S = 10.0
 
 def _pairs(**modes: tuple[str, ...]) -> list[object]:
     """Places and modes as parameters; the ids say both."""
-    servers = {"postgres", "mariadb"}
-    return [
-        pytest.param(place, mode, marks=[getattr(pytest.mark, place)] if place in servers else [])
-        for place, names in modes.items()
-        for mode in names
-    ]
+    return [(place, mode) for place, names in modes.items() for mode in names]
 
 
 def _statements(points: list[fault.Point]) -> list[fault.Point]:
@@ -34,7 +29,8 @@ def _statements(points: list[fault.Point]) -> list[fault.Point]:
 
 @crash_kit.in_parts(2)
 @pytest.mark.parametrize(
-    ("place_kind", "mode_name"), _pairs(postgres=_ALL, mariadb=_ALL, duckdb=_ALL, sqlite=_ALL)
+    ("place_kind", "mode_name"),
+    _pairs(postgres=_ALL, mariadb=_ALL, mysql=_ALL, duckdb=_ALL, sqlite=_ALL),
 )
 def test_error_at_any_point_leaves_old_or_new_state(
     bench: crash_kit.Bench, mode_name: str, part: crash_kit.Part
@@ -48,7 +44,9 @@ def test_error_at_any_point_leaves_old_or_new_state(
 
 
 @crash_kit.in_parts(2)
-@pytest.mark.parametrize(("place_kind", "mode_name"), _pairs(postgres=_BOTH, mariadb=_BOTH))
+@pytest.mark.parametrize(
+    ("place_kind", "mode_name"), _pairs(postgres=_BOTH, mariadb=_BOTH, mysql=_BOTH)
+)
 def test_lost_connection_is_temporary_and_heals(
     bench: crash_kit.Bench, mode_name: str, part: crash_kit.Part
 ) -> None:
@@ -78,7 +76,8 @@ def test_lost_connection_is_temporary_and_heals(
 
 @crash_kit.in_parts(2)
 @pytest.mark.parametrize(
-    ("place_kind", "mode_name"), _pairs(postgres=_BOTH, mariadb=_BOTH, duckdb=_ALL, sqlite=_ALL)
+    ("place_kind", "mode_name"),
+    _pairs(postgres=_BOTH, mariadb=_BOTH, mysql=_BOTH, duckdb=_ALL, sqlite=_ALL),
 )
 def test_terminated_run_ends_in_time_and_leaves_nothing(
     bench: crash_kit.Bench, mode_name: str, part: crash_kit.Part

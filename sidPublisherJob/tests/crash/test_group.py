@@ -67,7 +67,7 @@ def test_error_at_any_point_of_a_group_leaves_all_old_or_all_new(
 
 
 @pytest.mark.parametrize("mode", group_kit.MODES.values(), ids=group_kit.MODES)
-@pytest.mark.parametrize("place_kind", conftest.PLACES[:2])
+@pytest.mark.parametrize("place_kind", conftest.SERVERS)
 def test_group_that_loses_its_connection_at_the_publish_finds_out_for_all(
     bench: group_kit.Bench, mode: crash_kit.Mode
 ) -> None:

@@ -15,7 +15,7 @@ from tmg_etl.testing import fault, servers
 
 pytestmark = pytest.mark.slow
 
-_SERVERS = conftest.PLACES[:2]
+_SERVERS = conftest.SERVERS
 #: Seconds that an orchestrator is promised between SIGTERM and the end.
 _GRACE_S = 10.0
 

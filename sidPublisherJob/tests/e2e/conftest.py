@@ -33,7 +33,7 @@ transfers:
 """
 
 
-@pytest.fixture(params=["duckdb", "sqlite", "postgres", "mariadb"])
+@pytest.fixture(params=["duckdb", "sqlite", "postgres", "mariadb", "mysql"])
 def place(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> place_module.Place:
     """Each kind of target, with a table `t` of two rows."""
     if request.param == "duckdb":
@@ -43,7 +43,7 @@ def place(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> place_modul
     return _server(request, request.param)
 
 
-@pytest.fixture(params=["postgres", "mariadb"])
+@pytest.fixture(params=["postgres", "mariadb", "mysql"])
 def server(request: pytest.FixtureRequest) -> place_module.Server:
     """Each kind of server, with a table `t` of two rows."""
     return _server(request, request.param)
@@ -51,7 +51,7 @@ def server(request: pytest.FixtureRequest) -> place_module.Server:
 
 def _server(request: pytest.FixtureRequest, kind: str) -> place_module.Server:
     url = request.getfixturevalue(f"{kind}_url")
-    return place_module.Postgres(url) if kind == "postgres" else place_module.MariaDB(url)
+    return place_module.Postgres(url) if kind == "postgres" else place_module.MySQL(url)
 
 
 class Workshop:

@@ -1,4 +1,4 @@
-"""The four databases as a user of the command meets them, and their own drivers to look inside."""
+"""The databases as a user of the command meets them, and their own drivers to look inside."""
 
 from __future__ import annotations
 
@@ -136,8 +136,8 @@ class Postgres(Server):
         )
 
 
-class MariaDB(Server):
-    """A MariaDB database."""
+class MySQL(Server):
+    """A database of MariaDB or MySQL."""
 
     kind = "mysql"
     quote = "`"

@@ -62,7 +62,7 @@ def large(bigquery_server: emulator.BigQueryServer) -> Iterator[str]:
 
 def _place(request: pytest.FixtureRequest, kind: str) -> place_module.Place:
     url = request.getfixturevalue(f"{kind}_url")
-    return place_module.Postgres(url) if kind == "postgres" else place_module.MariaDB(url)
+    return place_module.Postgres(url) if kind == "postgres" else place_module.MySQL(url)
 
 
 @pytest.mark.slow
@@ -283,7 +283,7 @@ def test_postgres_is_published_to_bigquery_and_back(
 def test_what_a_server_cannot_hold_is_found_before_anything_is_written(
     workshop: bigquery_kit.Workshop, mariadb_url: str
 ) -> None:
-    place = place_module.MariaDB(mariadb_url)
+    place = place_module.MySQL(mariadb_url)
     client = workshop.server.client()
     client.query_and_wait(
         f"CREATE TABLE `{workshop.name('wide')}` AS SELECT 1 AS id, BIGNUMERIC '1.5' AS big"

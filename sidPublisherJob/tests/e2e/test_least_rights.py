@@ -21,7 +21,7 @@ UPSERT = "keep_previous: 24h\n    delta: {cursor: day, order_by: [version]}"
 def place(request: pytest.FixtureRequest) -> place_module.Server:
     """An empty database of each server, for a user that was made as the page says."""
     url = urllib.parse.urlsplit(request.getfixturevalue(f"{request.param}_url"))
-    kind = place_module.Postgres if request.param == "postgres" else place_module.MariaDB
+    kind = place_module.Postgres if request.param == "postgres" else place_module.MySQL
     administrator = kind(url.geturl())
     title = "PostgreSQL" if request.param == "postgres" else "MySQL and MariaDB"
     _, _, named = PAGE.read_text().partition("## Give the job a user of its own")

@@ -34,7 +34,7 @@ def uuid_place(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> place_
     if request.param == "duckdb":
         return place_module.DuckDB(tmp_path)
     url = request.getfixturevalue(f"{request.param}_url")
-    return place_module.Postgres(url) if request.param == "postgres" else place_module.MariaDB(url)
+    return place_module.Postgres(url) if request.param == "postgres" else place_module.MySQL(url)
 
 
 def test_a_uuid_is_taken_however_it_is_written(
@@ -62,12 +62,12 @@ def test_a_uuid_is_a_key_however_it_is_written(
     assert "occurs more than once" in done.err
 
 
-@pytest.mark.parametrize("kind", ["postgres", "mariadb"])
+@pytest.mark.parametrize("kind", ["postgres", "mariadb", "mysql"])
 def test_blanks_at_the_end_of_a_fixed_length_are_padding(
     workshop: conftest.Workshop, request: pytest.FixtureRequest, kind: str
 ) -> None:
     url = request.getfixturevalue(f"{kind}_url")
-    place = place_module.Postgres(url) if kind == "postgres" else place_module.MariaDB(url)
+    place = place_module.Postgres(url) if kind == "postgres" else place_module.MySQL(url)
     make(workshop, place, "char(4)", ["ab", "cd  ", " e ", "  ", "f        ", None])
     done = workshop.run()
     assert done.code == 0, done.err
@@ -115,7 +115,7 @@ def test_what_postgres_writes_otherwise_is_named(
 def test_what_mariadb_writes_otherwise_is_named(
     workshop: conftest.Workshop, mariadb_url: str, native: str, sent: str, said: str
 ) -> None:
-    refused(workshop, place_module.MariaDB(mariadb_url), native, sent, said)
+    refused(workshop, place_module.MySQL(mariadb_url), native, sent, said)
 
 
 def test_what_duckdb_writes_otherwise_is_named(

@@ -10,7 +10,6 @@ import pytest
 
 from tests.examples import lake_kit
 from tmg_etl.cli import pipeline as pipeline_module
-from tmg_etl.testing import servers
 
 DIMENSIONS = ["dim_airline", "dim_airport", "dim_plane", "dim_weather", "dim_agent"]
 Count = Callable[[str], int]
@@ -74,19 +73,23 @@ def test_example_publishes_to_postgres(
     publish_all(config, capfd, "postgres", count)
 
 
-def test_example_publishes_to_mariadb(
+@pytest.mark.parametrize("kind", ["mariadb", "mysql"])
+def test_example_publishes_to_mysql(
+    kind: str,
+    request: pytest.FixtureRequest,
     config: pathlib.Path,
     capfd: pytest.CaptureFixture[str],
-    mariadb_url: str,
-    mariadb_server: servers.MariaDBServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    url = request.getfixturevalue(f"{kind}_url")
+    server = request.getfixturevalue(f"{kind}_server")
+
     def count(table: str) -> int:
-        name = mariadb_url.rpartition("/")[2]
-        with mariadb_server.connect(name) as database, database.cursor() as cursor:
+        name = url.rpartition("/")[2]
+        with server.connect(name) as database, database.cursor() as cursor:
             cursor.execute(f"SELECT count(*) FROM {table}")
             [[rows]] = cursor.fetchall()
         return int(rows)
 
-    monkeypatch.setenv("MYSQL_URL", mariadb_url)
+    monkeypatch.setenv("MYSQL_URL", url)
     publish_all(config, capfd, "mysql", count)

@@ -10,13 +10,7 @@ from tmg_etl.ledger import record
 STARTED = datetime.datetime(2013, 7, 4, 12, 30, 15, 123456, tzinfo=datetime.UTC)
 
 
-@pytest.fixture(
-    params=[
-        "sqlite",
-        pytest.param("postgres", marks=pytest.mark.postgres),
-        pytest.param("mariadb", marks=pytest.mark.mariadb),
-    ]
-)
+@pytest.fixture(params=["sqlite", "postgres", "mariadb", "mysql"])
 def url(request: pytest.FixtureRequest, tmp_path) -> str:
     """URL of an empty database."""
     if request.param == "sqlite":

@@ -99,10 +99,11 @@ def test_a_migration_killed_before_it_was_written_down_is_completed(url):
         assert ledger.list() == []
 
 
-@pytest.mark.mariadb
-def test_texts_are_told_apart_by_case_on_mariadb(mariadb_url):
-    store.open(mariadb_url).close()
-    with database.engine(mariadb_url).connect() as connection:
+@pytest.mark.parametrize("kind", ["mariadb", "mysql"])
+def test_texts_are_told_apart_by_case_on_mysql(kind, request):
+    url = request.getfixturevalue(f"{kind}_url")
+    store.open(url).close()
+    with database.engine(url).connect() as connection:
         created = connection.exec_driver_sql("SHOW CREATE TABLE tmg_etl_run").one()[1]
     assert "utf8mb4_bin" in created
     assert "datetime(6)" in created
@@ -157,17 +158,18 @@ def test_waiting_for_another_first_start_ends_on_postgres(postgres_url, monkeypa
     store.open(postgres_url).close()
 
 
-@pytest.mark.mariadb
-def test_waiting_for_another_first_start_ends_on_mariadb(mariadb_url, monkeypatch):
+@pytest.mark.parametrize("kind", ["mariadb", "mysql"])
+def test_waiting_for_another_first_start_ends_on_mysql(kind, request, monkeypatch):
     monkeypatch.setattr(migration, "LOCK_WAIT_S", 1)
-    with database.engine(mariadb_url).connect() as other:
+    url = request.getfixturevalue(f"{kind}_url")
+    with database.engine(url).connect() as other:
         name = f"{migration.LOCK_NAME}.{other.engine.url.database}"
         assert other.scalar(sa.select(sa.func.get_lock(name, 0))) == 1
         with pytest.raises(
             errors.LedgerError, match="another process has been setting it up for 1 s"
         ):
-            store.open(mariadb_url)
-    store.open(mariadb_url).close()
+            store.open(url)
+    store.open(url).close()
 
 
 def test_first_start_of_many_processes(url):

@@ -80,9 +80,9 @@ def test_wrong_password_on_postgres(postgres_server):
     assert "password authentication failed" in fail(url, errors.LedgerError)
 
 
-@pytest.mark.mariadb
-def test_wrong_password_on_mariadb(mariadb_url):
-    host = mariadb_url.rpartition("@")[2]
+@pytest.mark.parametrize("kind", ["mariadb", "mysql"])
+def test_wrong_password_on_mysql(kind, request):
+    host = request.getfixturevalue(f"{kind}_url").rpartition("@")[2]
     message = fail(f"mysql://nobody:geheim@{host}", errors.LedgerError)
     assert "Access denied" in message
 

@@ -21,8 +21,9 @@ from tmg_etl.cli import pipeline
 PLACES = [
     "duckdb",
     "sqlite",
-    pytest.param("postgres", marks=pytest.mark.postgres),
-    pytest.param("mariadb", marks=pytest.mark.mariadb),
+    "postgres",
+    "mariadb",
+    "mysql",
 ]
 
 
@@ -102,7 +103,8 @@ def field(
         "duckdb": lambda: place_module.DuckDB(tmp_path),
         "sqlite": lambda: place_module.SQLite(tmp_path),
         "postgres": lambda: place_module.Postgres(request.getfixturevalue("postgres_url")),
-        "mariadb": lambda: place_module.MariaDB(request.getfixturevalue("mariadb_url")),
+        "mariadb": lambda: place_module.MySQL(request.getfixturevalue("mariadb_url")),
+        "mysql": lambda: place_module.MySQL(request.getfixturevalue("mysql_url")),
     }
     place = makers[kind]()
     (tmp_path / "work").mkdir()

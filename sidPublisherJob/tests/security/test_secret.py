@@ -17,10 +17,7 @@ import pytest
 from tests.cli import process
 from tests.e2e import place as place_module
 
-SERVERS = [
-    pytest.param("postgres", marks=pytest.mark.postgres),
-    pytest.param("mariadb", marks=pytest.mark.mariadb),
-]
+SERVERS = ["postgres", "mariadb", "mysql"]
 ODD_PASSWORDS = [
     "p@ss:w/rd?#[]",
     "100%25 sure",
@@ -47,7 +44,7 @@ transfers:
 @pytest.fixture
 def server(kind: str, request: pytest.FixtureRequest) -> place_module.Server:
     url = request.getfixturevalue(f"{kind}_url")
-    return place_module.Postgres(url) if kind == "postgres" else place_module.MariaDB(url)
+    return place_module.Postgres(url) if kind == "postgres" else place_module.MySQL(url)
 
 
 def new_user(server: place_module.Server, name: str, password: str) -> None:
