@@ -150,6 +150,51 @@ def test_a_named_check_keeps_its_name_or_keeps_the_table_from_a_swap(
     assert ("positive" in created) is not is_mysql
 
 
+def test_histograms_are_made_again(mysql_url: str) -> None:
+    """They are of a table's values, and a copy has none."""
+    mysql_kit.run_sql(
+        mysql_url,
+        "CREATE TABLE t (id int PRIMARY KEY, v varchar(50), w int)",
+        "ANALYZE TABLE t UPDATE HISTOGRAM ON v WITH 16 BUCKETS AUTO UPDATE",
+        "ANALYZE TABLE t UPDATE HISTOGRAM ON w WITH 7 BUCKETS",
+    )
+    found = (
+        "SELECT COLUMN_NAME, HISTOGRAM->'$.\"number-of-buckets-specified\"',"
+        " HISTOGRAM->'$.\"auto-update\"' FROM information_schema.COLUMN_STATISTICS"
+        " WHERE SCHEMA_NAME = database() AND TABLE_NAME = 't' ORDER BY 1"
+    )
+    before = mysql_kit.rows_of(mysql_url, found)
+    assert before == [("v", "16", "true"), ("w", "7", "false")]
+    with mysql_kit.opened(mysql_url) as target:
+        shadow = NAMES.table("shadow", "t")
+        target.create_shadow(shadow, [])
+        mysql_kit.send(target, shadow, mysql_kit.keyed([3], ["q"]), ["id"])
+        target.finish_load(shadow, ["id"])
+        target.swap(shadow, NAMES)
+    assert mysql_kit.rows_of(mysql_url, found) == before
+
+
+def test_a_folder_of_its_own_keeps_a_table_from_a_swap(
+    mariadb_server: servers.MariaDBServer, mariadb_url: str
+) -> None:
+    """A copy is made where the server's other tables are; so are a copy's partitions."""
+    folder = mariadb_server.folder / f"elsewhere_{mariadb_url[-8:]}"
+    folder.mkdir()
+    folder.chmod(0o777)
+    place = f"DATA DIRECTORY = '{folder}'"
+    mysql_kit.run_sql(
+        mariadb_url,
+        f"CREATE TABLE t (id int PRIMARY KEY COMMENT 'no DATA DIRECTORY') {place}",
+        "CREATE TABLE parted (id int PRIMARY KEY) PARTITION BY RANGE (id)"
+        f" (PARTITION a VALUES LESS THAN (10) {place})",
+        "CREATE TABLE plain (id int PRIMARY KEY) COMMENT 'DATA DIRECTORY = ''x'''",
+    )
+    blockers = ("its DATA DIRECTORY would be lost",)
+    for table, expected in {"t": blockers, "parted": blockers, "plain": ()}.items():
+        with mysql_kit.opened(mariadb_url, table) as target:
+            assert target.describe().swap_blockers == expected
+
+
 def test_a_partitioned_target_stays_partitioned(either_url: str) -> None:
     mysql_kit.run_sql(
         either_url,

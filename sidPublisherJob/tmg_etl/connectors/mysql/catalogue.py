@@ -134,7 +134,7 @@ def _read(session: session_module.Session, database: str, name: str) -> Entry | 
         " ORDER BY ORDINAL_POSITION",
         (database, name),
     )
-    place = f"{quoted(database)}.{quoted(name)}"
+    place, created = f"{quoted(database)}.{quoted(name)}", _created(session, database, name)
     known = kinds(
         session, place, [row[0] for row in described], json_columns(session, database, name)
     )
@@ -146,7 +146,16 @@ def _read(session: session_module.Session, database: str, name: str) -> Entry | 
         unique_keys=unique,
         indexes=secondary,
         row_estimate=None if estimate is None else int(estimate),
-        swap_blockers=_swap_blockers(session, database, name, table_type),
+        swap_blockers=(
+            *_swap_blockers(session, database, name, table_type),
+            # Of the table or of a partition; in a comment the mark would be written twice.
+            *[
+                f"its {what} DIRECTORY would be lost"
+                for what in dict.fromkeys(
+                    re.findall(r"\b(DATA|INDEX) DIRECTORY ?= ?'(?!')", created)
+                )
+            ],
+        ),
         change_blockers=()
         if engine in TRANSACTIONAL
         else (f"its engine {engine} has no transactions (ALTER TABLE … ENGINE=InnoDB)",),
@@ -164,7 +173,6 @@ def _read(session: session_module.Session, database: str, name: str) -> Entry | 
             )
         ),
     )
-    created = _created(session, database, name)
     automatic = [row[0] for row in described if "auto_increment" in str(row[5]).lower()]
     return Entry(
         table=table,
@@ -177,6 +185,22 @@ def _read(session: session_module.Session, database: str, name: str) -> Entry | 
         index_columns=by_index,
         definition=_definition(created, _triggers(session, database, name)),
     )
+
+
+def histograms(session: session_module.Session, database: str, name: str) -> list[tuple[str, str]]:
+    """Return columns of which MySQL keeps a histogram, each with how it was asked for."""
+    if session.is_mariadb:
+        return []
+    found = session.rows(
+        "SELECT COLUMN_NAME, HISTOGRAM->>'$.\"number-of-buckets-specified\"',"
+        " HISTOGRAM->>'$.\"auto-update\"' = 'true' FROM information_schema.COLUMN_STATISTICS"
+        " WHERE SCHEMA_NAME = %s AND TABLE_NAME = %s",
+        (database, name),
+    )
+    return [
+        (str(column), f"WITH {int(buckets)} BUCKETS{' AUTO UPDATE' if is_automatic else ''}")
+        for column, buckets, is_automatic in found
+    ]
 
 
 def definition(session: session_module.Session, database: str, name: str) -> str:

@@ -249,6 +249,9 @@ class MySQLTarget(dialect.MySQLDialect):
             added = ", ".join(f"ADD {line}" for line in lines)
             self.run(f"ALTER TABLE {place} {added}")
         self.rows(f"ANALYZE TABLE {place}")
+        if self._made_from.get(name) is not None:
+            for column, how in catalogue.histograms(self._session, self._database, self.table):
+                self.rows(f"ANALYZE TABLE {place} UPDATE HISTOGRAM ON {self.quote(column)} {how}")
         self._entries.pop(name, None)
 
     # --- proof ----------------------------------------------------------------------------------
