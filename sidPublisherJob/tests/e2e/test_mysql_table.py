@@ -9,6 +9,7 @@ import pytest
 from tests.e2e import place as place_module
 from tests.e2e import plan_kit
 from tmg_etl import errors
+from tmg_etl.config import loader
 
 UPSERT = "key: [id]\n    delta: {cursor: day}"
 COLUMNS = (
@@ -56,3 +57,37 @@ def test_what_a_trigger_signals_names_the_row(shop: plan_kit.Shop) -> None:
     error = shop.run("delta").error
     assert isinstance(error, errors.DataError), error
     assert "facts: the row (id='2') was refused, a trigger: not welcome" in str(error)
+
+
+def test_a_column_of_a_type_that_nobody_carries(shop: plan_kit.Shop) -> None:
+    """It is no hindrance while it is not published: in the target, and in a source."""
+    shop.place.sql(
+        f"CREATE TABLE facts ({COLUMNS}, g geometry)",
+        "INSERT INTO facts (id, g) VALUES (1, ST_GeomFromText('POINT(1 2)')), (9, NULL)",
+    )
+    for more, mode in (("key: [id]", "truncate"), (UPSERT + "\n    omit: [g]", "delta")):
+        shop.declare(more)
+        plan = shop.plan(mode)
+        assert plan.own == ("g: kept",)
+        shop.publish(mode)
+    kept = "SELECT id, ST_AsText(g) FROM facts ORDER BY id"
+    assert [*shop.place.sql(kept)] == [(1, "POINT(1 2)"), (2, None)]
+    other = shop.folder / "config.yaml"
+    for omit, code in (("[g]", 0), ("[]", 78)):
+        shop.place.sql("DROP TABLE IF EXISTS other")
+        text = other.read_text(encoding="utf-8").split("transfers:")[0] + (
+            "transfers:\n  facts:\n    source: {connection: serving, table: facts}\n"
+            "    target: {connection: serving, table: other}\n"
+            f"    key: [id]\n    omit: {omit}\n"
+        )
+        other.write_text(text, encoding="utf-8")
+        shop.config = loader.load(str(other))
+        outcome = shop.run()
+        assert outcome.exit_code == code, outcome.error
+    assert "the column 'g' of the source is of a type that cannot" in str(outcome.error)
+
+
+def test_a_column_of_such_a_type_is_not_written(shop: plan_kit.Shop) -> None:
+    shop.place.sql(f"CREATE TABLE facts ({COLUMNS.replace('name varchar(20)', 'name geometry')})")
+    shop.declare("key: [id]")
+    assert "column 'name': a type that cannot be carried (geometry)" in str(shop.run().error)

@@ -26,6 +26,8 @@ def refusal(source: pa.Field, target: pa.Field) -> str | None:
     without a value fits, until one comes.
     """
     have, want = source.type, target.type
+    if base.is_uncarried(target):
+        return "a type that cannot be carried"
     if have.equals(want) or pa.types.is_null(have) or base.is_unseen(source):
         return None
     if _is_nested(have):

@@ -97,6 +97,7 @@ def resolve(
     """
     _require_known(transfer, source, existing)
     _refuse_hidden(transfer, source)
+    _refuse_uncarried(transfer, source)
     table = existing or planned
     if table is None:
         raise ValueError("neither an existing nor a planned table")
@@ -170,6 +171,7 @@ def new_fields(
     transfer: model.Transfer, source: pa.Schema, capabilities: base.Capabilities
 ) -> pa.Schema:
     """Return the fields of a target that does not exist yet."""
+    _refuse_uncarried(transfer, source)
     return pa.schema(
         [
             conversion.carried(field, capabilities).with_nullable(field.name not in transfer.key)
@@ -177,6 +179,21 @@ def new_fields(
             if _is_published(transfer, field)
         ]
     )
+
+
+def _refuse_uncarried(transfer: model.Transfer, source: pa.Schema) -> None:
+    """Refuse to publish columns whose values nothing carries."""
+    phrases = [
+        f"the column {field.name!r} of the source is of a type that cannot be carried"
+        for field in source
+        if base.is_uncarried(field) and _is_published(transfer, field)
+    ]
+    if phrases:
+        raise errors.SchemaConflictError(
+            transfer.target.table,
+            phrases,
+            hint="name it in `omit`, or convert it in a `query`, for example ST_AsText(column)",
+        )
 
 
 def _is_published(transfer: model.Transfer, field: pa.Field) -> bool:
@@ -200,7 +217,11 @@ def _mapping(
         names = {field.name for field in columns}
         needed = set(transfer.delta.order_by)
         if transfer.delta.deleted:
-            needed |= {field.name for field in source if not base.is_hidden(field)}
+            needed |= {
+                field.name
+                for field in source
+                if not base.is_hidden(field) and not base.is_uncarried(field)
+            }
         staged += [
             conversion.carried(field, capabilities).with_nullable(True)
             for field in source

@@ -8,6 +8,7 @@ _JSON = {b"tmg_etl": b"json"}
 _UNSEEN = {b"tmg_etl": b"unseen"}
 _HIDDEN = {b"tmg_etl": b"hidden"}
 _UUID = {b"tmg_etl": b"uuid"}
+_UNCARRIED = {b"tmg_etl": b"uncarried"}
 _PADDED = {b"tmg_etl": b"padded"}
 
 
@@ -63,3 +64,13 @@ def unseen_field(name: str, nullable: bool = True) -> pa.Field:
 def is_unseen(field: pa.Field) -> bool:
     """Return whether a string field had no value to tell its type by."""
     return _has(field, _UNSEEN)
+
+
+def uncarried_field(name: str, nullable: bool = True) -> pa.Field:
+    """Return the field of a column whose values nothing carries, a geometry's: it is left alone."""
+    return pa.field(name, pa.binary(), nullable=nullable, metadata=_UNCARRIED)
+
+
+def is_uncarried(field: pa.Field) -> bool:
+    """Return whether nothing carries the values of a column."""
+    return _has(field, _UNCARRIED)

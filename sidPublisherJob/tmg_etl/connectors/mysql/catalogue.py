@@ -86,7 +86,6 @@ def kinds(
             descriptor,
             is_json=type_module.name_of(descriptor) in json,
             is_mariadb=session.is_mariadb,
-            place=str(session.place),
         )
         for descriptor in descriptors
     ]
@@ -97,7 +96,7 @@ def read(session: session_module.Session, database: str, name: str) -> Entry | N
     """Return what is known of a table, or None when there is none.
 
     Raises:
-        errors.ConfigError: a view or a sequence has that name, or a column type cannot be carried.
+        errors.ConfigError: a view or a sequence has that name.
         sql.ReplacedError: it was replaced each time that it was looked at.
     """
 

@@ -133,7 +133,8 @@ class MySQLConnection(base.Connection):
                 with session.connection.cursor() as cursor:
                     statement = cursor.mogrify(text, values)
                 descriptors, rows = session.connection.raw_rows(statement)
-            kinds = [type_module.kind_of(item, place=str(session.place)) for item in descriptors]
+            kinds = [type_module.kind_of(item) for item in descriptors]
+            type_module.require_carried(kinds, str(session.place))
             columns = list(zip(*rows, strict=True)) or [()] * len(kinds)
             schema = pa.schema([kind.field.with_nullable(True) for kind in kinds])
             arrays = [self._array(kind, cells) for kind, cells in zip(kinds, columns, strict=True)]

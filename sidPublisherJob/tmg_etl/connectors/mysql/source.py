@@ -53,6 +53,8 @@ class MySQLSource(base.Source):
             self._clause = f"{sql.as_subquery(query or '')} AS q"
         with session.cancelling():
             self._kinds = catalogue.kinds(session, self._clause, [], self._json)
+        if table is None:
+            type_module.require_carried(self._kinds.values(), str(session.place))
 
     @property
     def description(self) -> str:

@@ -34,7 +34,7 @@ No I/O here.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -129,28 +129,19 @@ class Kind:
     is_cut: bool = False
 
 
-def kind_of(
-    descriptor: Any, *, is_json: bool = False, is_mariadb: bool = True, place: str = ""
-) -> Kind:
+def kind_of(descriptor: Any, *, is_json: bool = False, is_mariadb: bool = True) -> Kind:
     """Return the kind of a column of a result.
 
     Args:
         descriptor: the protocol's column definition.
         is_mariadb: whose result it is.
         is_json: a text column that is known to hold JSON documents.
-        place: for messages.
-
-    Raises:
-        errors.ConfigError: a type that nothing can carry.
     """
     code, flags, name = descriptor.type_code, descriptor.flags, name_of(descriptor)
     arrow = _arrow_of(descriptor, code, flags)
-    if arrow is None:
-        raise errors.ConfigError(
-            f"{place}: the column {name!r} is of a type that cannot be carried (type {code})",
-            hint="leave it out, or convert it in a `query`, for example ST_AsText(column)",
-        )
     nullable = not flags & FLAG.NOT_NULL
+    if arrow is None:
+        return Kind(base.uncarried_field(name, nullable))
     field = pa.field(name, arrow, nullable=nullable)
     native_json = code == FIELD_TYPE.JSON
     if (is_json or native_json) and pa.types.is_string(arrow):
@@ -161,6 +152,21 @@ def kind_of(
     is_long = pa.types.is_string(arrow) and descriptor.length > _PIECE_BYTES
     is_cut = pa.types.is_floating(arrow) and not is_mariadb
     return Kind(field, number_like, converted, fraction, is_long, native_json, is_cut)
+
+
+def require_carried(kinds: Iterable[Kind], place: str) -> None:
+    """Refuse the result of a query with a column whose values nothing carries.
+
+    Args:
+        kinds: of its columns.
+        place: for messages.
+    """
+    for kind in kinds:
+        if base.is_uncarried(kind.field):
+            raise errors.ConfigError(
+                f"{place}: the column {kind.field.name!r} is of a type that cannot be carried",
+                hint="leave it out, or convert it in the query, for example ST_AsText(column)",
+            )
 
 
 def name_of(descriptor: Any) -> str:
