@@ -64,6 +64,34 @@ def test_a_diff_sees_bytes_where_the_collation_sees_none(either_url: str) -> Non
     ]  # fmt: skip
 
 
+def test_a_column_that_the_server_renews_keeps_what_is_sent(either_url: str) -> None:
+    """An UPDATE names only the columns that differ anywhere, and those that it would change."""
+    mysql_kit.run_sql(
+        either_url,
+        "CREATE TABLE t (id int PRIMARY KEY, v int,"
+        " `at ``x` datetime DEFAULT NULL ON UPDATE CURRENT_TIMESTAMP)",
+        "INSERT INTO t VALUES (1, 1, '2024-01-05 10:00:00'), (2, 2, NULL)",
+    )
+    rows = pa.table(
+        {
+            "id": pa.array([1, 2], pa.int32()),
+            "v": pa.array([5, 2], pa.int32()),
+            "at `x": pa.array([datetime.datetime(2024, 1, 5, 10), None], pa.timestamp("us")),
+        }
+    )
+    with mysql_kit.opened(either_url) as target:
+        stage = mysql_kit.stage(target, rows, ["id"])
+        target.keep_latest(stage, rows.schema.names, ["id"], [])
+        with target.transaction():
+            changes = target.upsert(stage, rows.schema.names, ["id"], [], None)
+    assert changes == base.Changes(updated=1, unchanged=1)
+    found = mysql_kit.rows_of(either_url, "SELECT id, v, `at ``x` FROM t ORDER BY 1")
+    assert [(row[0], row[1], str(row[2])) for row in found] == [
+        (1, 5, "2024-01-05 10:00:00"),
+        (2, 2, "None"),
+    ]
+
+
 def test_a_diff_inside_a_window_leaves_the_rest(either_url: str) -> None:
     mysql_kit.run_sql(
         either_url,

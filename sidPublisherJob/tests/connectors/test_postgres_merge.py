@@ -267,6 +267,19 @@ def test_merge_lets_readers_pass_and_keeps_other_writers_out(postgres_url):
         other.execute("DELETE FROM t")
 
 
+@pytest.mark.parametrize(("given", "taken"), [("4MB", "128MB"), ("1GB", "1GB")])
+def test_merges_hash_in_memory_and_then_give_it_back(postgres_url, given, taken):
+    postgres_kit.run_sql(postgres_url, "CREATE TABLE t (id int PRIMARY KEY)")
+    with postgres_kit.opened(postgres_url) as target:
+        target.run(f"SET work_mem = '{given}'")
+        rows = postgres_kit.records(pa.schema([("id", pa.int32())]), [1])
+        stage = postgres_kit.stage(target, rows)
+        with target.transaction():
+            target.upsert(stage, ["id"], ["id"], [], None)
+            assert target.rows("SHOW work_mem") == [(taken,)]
+        assert target.rows("SHOW work_mem") == [(given,)]
+
+
 def test_added_columns_are_nullable_and_described(postgres_url):
     _table(postgres_url, (1, 1, "old", 1))
     added = pa.schema([pa.field("more", pa.float32()), base.json_field("doc")])

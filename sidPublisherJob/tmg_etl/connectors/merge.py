@@ -7,6 +7,7 @@ overrides a clause and not an algorithm. No driver is imported here.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
 
@@ -26,6 +27,30 @@ def comparable(order_by: Sequence[str], held: Sequence[str]) -> list[str]:
     return list(itertools.takewhile(lambda name: name in held, order_by))
 
 
+@dataclasses.dataclass(frozen=True)
+class Survey:
+    """What a merge has to do, seen in one pass over what is staged; by default, everything.
+
+    Attributes:
+        rows: staged; 0 where the target may hold a key twice, so that they cannot be counted.
+        missing: of them, those whose key the target lacks.
+        differing: columns of those that the target holds in another way; None may be any.
+        superseded: those of which the target holds a later version.
+        outside: those whose key the target holds outside of the window.
+    """
+
+    rows: int = 0
+    missing: int = 1
+    differing: tuple[str, ...] | None = None
+    superseded: int = 1
+    outside: int = 1
+
+    @property
+    def is_all_missing(self) -> bool:
+        """Return whether the target holds none of the keys."""
+        return 0 < self.rows == self.missing
+
+
 class _UndoneError(Exception):
     """Ends a transaction whose work is not to stay."""
 
@@ -36,6 +61,9 @@ class SqlTarget(sql.SqlDialect):
     A connector supplies the driver and its dialect's clauses (`sql.SqlDialect`), and what no two
     databases share: describing, creating, loading, locking, swapping.
     """
+
+    #: Whether `transaction` keeps others from writing the target.
+    keeps_writers_out = True
 
     # --- base.Target ----------------------------------------------------------------------------
 
@@ -125,15 +153,16 @@ class SqlTarget(sql.SqlDialect):
             return base.Changes(inserted=self._count(source))
         self.settle_plans(shadow, key)
         inside = self.window_condition(window)
-        if window is not None and part is not base.Part.DELETE:
+        if part is base.Part.DELETE:
+            return base.Changes(deleted=self._delete_gone(source, match, inside))
+        seen = self._survey(shadow, columns, key, [], inside)
+        if window is not None and seen.outside:
             self._refuse_keys_outside(source, key, match, inside)
         deleted = 0
-        if part is not base.Part.WRITE:
+        if part is base.Part.ALL and self._may_be_gone(seen, inside):
             deleted = self._delete_gone(source, match, inside)
-        if part is base.Part.DELETE:
-            return base.Changes(deleted=deleted)
-        updated, inserted = self._write(source, columns, key, match)
-        staged = int(self.rows(f"SELECT COUNT(*) FROM {source}")[0][0])
+        updated, inserted = self._write(source, columns, key, match, seen)
+        staged = seen.rows or self._count(source)
         return base.Changes(inserted, updated, deleted, staged - inserted - updated)
 
     def replace_rows(
@@ -175,15 +204,18 @@ class SqlTarget(sql.SqlDialect):
         if part is base.Part.DELETE:
             return base.Changes(deleted=self._delete_marked(staging, key, deleted))
         held = comparable(order_by, [name for name in columns if self._holds(name)])
-        superseded = removed = 0
-        if held:
+        seen, superseded, removed = self._survey(staging, columns, key, held), 0, 0
+        if held and seen.superseded:
             superseded = self._delete_superseded(staging, key, held)
         if part is base.Part.ALL:
             removed = self._delete_marked(staging, key, deleted)
         elif deleted:
             source = f"(SELECT * FROM {source}{kept})"
-        updated, inserted = self._write(source, columns, key, match)
-        staged = self._count(f"{source} AS {STAGED}")
+        updated, inserted = self._write(source, columns, key, match, seen)
+        if deleted or not seen.rows:
+            staged = self._count(f"{source} AS {STAGED}")
+        else:
+            staged = seen.rows - superseded
         return base.Changes(inserted, updated, removed, staged - inserted - updated + superseded)
 
     def check_deleted(self, staging: str, deleted: str) -> None:
@@ -251,22 +283,88 @@ class SqlTarget(sql.SqlDialect):
         self.run(f"DELETE {marked}")
         return removed
 
+    def _survey(
+        self,
+        staging: str,
+        columns: Sequence[str],
+        key: Sequence[str],
+        order_by: Sequence[str],
+        inside: str = "1 = 1",
+    ) -> Survey:
+        """Return what a merge has to do; each statement that it saves would join all keys again."""
+        if self.is_rehearsing:
+            return Survey()
+        changing, table = self._changing(columns, key), self.quote(self.table)
+        outside = "1 = 0" if inside == "1 = 1" else f"NOT COALESCE({inside}, 1 = 0)"
+        # By column: an UPDATE costs less the fewer it names.
+        conditions = [
+            self.later(table, STAGED, order_by) or "1 = 0",
+            outside,
+            *map(self._difference, changing),
+        ]
+        held = f"{table}.{self.quote(key[0])} IS NOT NULL"
+        counts = [
+            f"COUNT(CASE WHEN {held} AND ({condition}) THEN 1 END)" for condition in conditions
+        ]
+        rows, found, superseded, outer, *differing = self.rows(
+            f"SELECT COUNT(*), COUNT({table}.{self.quote(key[0])}), {', '.join(counts)}"
+            f" FROM {self.surveyed(staging, key)}"
+        )[0]
+        described = self.describe()
+        is_exact = described is not None and described.is_unique_over(key)
+        return Survey(
+            rows if is_exact else 0,
+            rows - found,
+            tuple(name for name, count in zip(changing, differing, strict=True) if count),
+            superseded,
+            outer,
+        )
+
+    def surveyed(self, staging: str, key: Sequence[str]) -> str:
+        """Return the FROM clause of all staged rows and what the target holds of them."""
+        target, match = self.own_rows(self.table), self.key_match(key)
+        return f"{self.qualified(staging)} AS {STAGED} LEFT JOIN {target} ON {match}"
+
+    def renewed(self) -> frozenset[str]:
+        """Return the columns that the database writes where an UPDATE does not name them."""
+        return frozenset()
+
+    def _may_be_gone(self, seen: Survey, inside: str) -> bool:
+        """Return whether the target may hold keys in the window that are not staged."""
+        held = seen.rows - seen.missing - seen.outside
+        return not seen.rows or self._count(f"{self.own_rows(self.table)} WHERE {inside}") != held
+
     def _write(
-        self, source: str, columns: Sequence[str], key: Sequence[str], match: str
+        self,
+        source: str,
+        columns: Sequence[str],
+        key: Sequence[str],
+        match: str,
+        seen: Survey | None = None,
     ) -> tuple[int, int]:
         """Update the rows that differ and insert those that are missing; return both counts."""
-        table = self.describe()
+        seen = seen or Survey()
+        updated, differing, table = 0, columns, self.describe()
+        if seen.differing is not None:
+            wanted = {*seen.differing, *self.renewed()}
+            differing = [name for name in columns if name in wanted]
         others = table.other_keys(key, columns) if table and not self.is_rehearsing else []
-        if table is None or not others or self.capabilities.unique_at_end:
-            updated = self._update(source, columns, key, match)
+        if seen.differing == ():
+            pass
+        elif table is None or not others or self.capabilities.unique_at_end:
+            updated = self._update(source, differing, key, match)
         else:
             try:
                 with self.attempt():
-                    updated = self._update(source, columns, key, match)
+                    updated = self._update(source, differing, key, match)
             except (errors.ConstraintError, errors.DuplicateKeyError) as refused:
                 if getattr(refused, "rule", errors.Constraint.UNIQUE) != errors.Constraint.UNIQUE:
                     raise
                 return self._exchange(table, source, columns, key, match, refused)
+        if not seen.missing:
+            return updated, 0
+        if seen.is_all_missing and self.keeps_writers_out:
+            return updated, self._insert(columns, f"{source} AS {STAGED}")
         return updated, self._insert_missing(source, columns, match)
 
     def _exchange(
@@ -321,10 +419,15 @@ class SqlTarget(sql.SqlDialect):
 
     def _differences(self, columns: Sequence[str], key: Sequence[str]) -> str:
         """Return the condition that a row differs from the staged one; empty: it cannot."""
-        # Key columns are compared as well: under a case-insensitive collation "a" and "A" are one
-        # key and still two different bytes, and the proof is about bytes.
-        changing = [name for name in columns if name not in key or not self._is_exact_key(name)]
-        return " OR ".join(map(self._difference, changing))
+        return " OR ".join(map(self._difference, self._changing(columns, key)))
+
+    def _changing(self, columns: Sequence[str], key: Sequence[str]) -> list[str]:
+        """Return the columns in which a row may differ from another one with its key.
+
+        Columns of the key, too: under a case-insensitive collation "a" and "A" are one key and
+        still two different bytes, and the proof is about bytes.
+        """
+        return [name for name in columns if name not in key or not self._is_exact_key(name)]
 
     def _update(self, source: str, columns: Sequence[str], key: Sequence[str], match: str) -> int:
         difference = self._differences(columns, key)
@@ -334,8 +437,7 @@ class SqlTarget(sql.SqlDialect):
             return self._count_updates(source, match, difference)
         assignments = ", ".join(
             f"{self.assigned(name)} = {STAGED}.{self.quote(name)}"
-            for name in columns
-            if name not in key or not self._is_exact_key(name)
+            for name in self._changing(columns, key)
         )
         return self.run(self.update_from(source, assignments, match, f"({difference})"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from tmg_etl.connectors import merge, sql
 from tmg_etl.connectors.mysql import catalogue, definition, exchange
 from tmg_etl.connectors.mysql import session as session_module
 from tmg_etl.connectors.mysql import type as type_module
+
+_RENEWED = re.compile(r"^  `((?:[^`]|``)+)` .* ON UPDATE ", re.MULTILINE | re.IGNORECASE)
 
 
 class MySQLDialect(merge.SqlTarget):
@@ -24,6 +27,7 @@ class MySQLDialect(merge.SqlTarget):
 
     quote_mark = "`"
     nulls_last = ""  # null is the smallest value
+    keeps_writers_out = False
 
     def __init__(self, session: session_module.Session, table: str) -> None:
         self.table = table
@@ -124,6 +128,33 @@ class MySQLDialect(merge.SqlTarget):
         # A subquery takes no hint.
         hint = "" if source.startswith("(") else self._by(self._lookup(staging, key))
         return f"{target} STRAIGHT_JOIN {staged}{hint} ON {match}"
+
+    def _survey(
+        self,
+        staging: str,
+        columns: Sequence[str],
+        key: Sequence[str],
+        order_by: Sequence[str],
+        inside: str = "1 = 1",
+    ) -> merge.Survey:
+        """Return what a merge has to do, unless each staged key would scan the target."""
+        if self._entry_of(self.table).lookup(key) is None:
+            return merge.Survey()
+        return super()._survey(staging, columns, key, order_by, inside)
+
+    def renewed(self) -> frozenset[str]:
+        """Return the columns of ON UPDATE CURRENT_TIMESTAMP."""
+        found = _RENEWED.findall(self._entry_of(self.table).definition)
+        return frozenset(name.replace("``", "`") for name in found)
+
+    def surveyed(self, staging: str, key: Sequence[str]) -> str:
+        """Return staged rows, each looked up, and locked as by the UPDATE that may follow.
+
+        A plain SELECT would see the target as it was before those who write there now.
+        """
+        target, match = self.qualified(self.table), self.key_match(key)
+        held = f"{target}{self._by(self._entry_of(self.table).lookup(key))}"
+        return f"{self.qualified(staging)} AS {sql.STAGED} LEFT JOIN {held} ON {match} FOR UPDATE"
 
     def _lookup(self, staging: str, key: Sequence[str]) -> str | None:
         if staging in self._keyed:

@@ -24,6 +24,8 @@ _HAS_LOOKUP3 = (
 #: A target of at most so many times the size of what is staged is read as a whole: a guess, where
 #: reading in one go and looking up each key cost about the same.
 _WHOLE_TIMES = 10
+#: Of one hash or sort, of which a merge has one at a time; a hash may take twice as much.
+_MERGE_MEMORY_KB = 131_072
 
 
 class PostgresDialect(merge.SqlTarget):
@@ -114,21 +116,29 @@ class PostgresDialect(merge.SqlTarget):
 
     def prepare_keys(self, staging: str, key: Sequence[str]) -> None:
         """Let the planner know how many rows are staged; it then joins by hash without an index."""
-        self.run(f"ANALYZE {self.qualified(staging)}")
+        # Of a tenth of the usual sample: how many rows and how wide is all that a join asks for.
+        self.run(
+            "SET default_statistics_target = 10;"
+            f" ANALYZE {self.qualified(staging)}; RESET default_statistics_target"
+        )
 
     def settle_plans(self, staging: str, key: Sequence[str]) -> None:
         """Rule out the nested loop, but where each turn of it is one lookup in a unique index.
 
         The planner takes a table that was empty when it planned for empty, and so loops over what
-        the same statement is inserting; one whose statistics are old is no better known.
+        the same statement is inserting; one whose statistics are old is no better known. A hash
+        that does not fit in memory would write and read both tables again, and the rows that it
+        finds would be changed in an order in which each is on another page.
         """
         table = self.describe()
         can_look_up = table is not None and table.is_unique_over(key)
+        is_local = not self.is_rehearsing
         held, staged = map(_size, map(self.qualified, (self.table, staging)))
         self.rows(
             "SELECT set_config('enable_nestloop', CASE"
             f" WHEN {can_look_up} AND {held} > {_WHOLE_TIMES} * {staged} THEN 'on' ELSE 'off' END,"
-            f" {not self.is_rehearsing})"
+            f" {is_local}), set_config('work_mem', greatest({_MERGE_MEMORY_KB},"
+            f" pg_size_bytes(current_setting('work_mem')) / 1024)::text, {is_local})"
         )
 
     def _rewrite_latest(

@@ -88,17 +88,31 @@ class SQLiteDialect(merge.SqlTarget):
         table = self.describe()
         return table is None or not table.is_unique_over(key)
 
+    def _survey(
+        self,
+        staging: str,
+        columns: Sequence[str],
+        key: Sequence[str],
+        order_by: Sequence[str],
+        inside: str = "1 = 1",
+    ) -> merge.Survey:
+        """Return what a merge has to do, unless each staged key would scan the target."""
+        if self._must_scan(key):
+            return merge.Survey()
+        return super()._survey(staging, columns, key, order_by, inside)
+
     def _insert_missing(self, source: str, columns: Sequence[str], match: str) -> int:
         """Insert the staged rows whose key the target lacks.
 
-        SQLite indexes what is behind IN by itself, once, and for EXISTS scans it for each row.
+        SQLite indexes what is behind IN by itself, once, and for EXISTS scans it for each row. So
+        it does for NOT IN, to tell what is not there from what is null.
         """
         if not self._must_scan(self._key):
             return super()._insert_missing(source, columns, match)
-        filled = " AND ".join(f"{self.quote(name)} IS NOT NULL" for name in self._key)
-        held = f"SELECT {self.names(self._key)} FROM {self.qualified(self.table)} WHERE {filled}"
-        keys = self.names(self._key, merge.STAGED)
-        return self._insert(columns, f"{source} AS {merge.STAGED} WHERE ({keys}) NOT IN ({held})")
+        held = f"SELECT {self.names(self._key)} FROM {self.qualified(self.table)}"
+        is_held = f"({self.names(self._key, merge.STAGED)}) IN ({held})"
+        missing = f"CASE WHEN {is_held} THEN 0 ELSE 1 END"
+        return self._insert(columns, f"{source} AS {merge.STAGED} WHERE {missing}")
 
     def _delete_superseded(self, staging: str, key: Sequence[str], order_by: Sequence[str]) -> int:
         if not self._must_scan(key):
