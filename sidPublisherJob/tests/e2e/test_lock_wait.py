@@ -50,13 +50,6 @@ def test_lock_wait_s_overrides_the_config(tmp_path: pathlib.Path) -> None:
     assert subprocess.run(command, capture_output=True, check=False).returncode == errors.EXIT_OK
 
 
-@pytest.fixture(params=["postgres", "mariadb", "mysql"])
-def server(request: pytest.FixtureRequest) -> place_module.Server:
-    """Each kind of server."""
-    url = request.getfixturevalue(f"{request.param}_url")
-    return place_module.Postgres(url) if request.param == "postgres" else place_module.MariaDB(url)
-
-
 @pytest.fixture
 def shop(
     tmp_path: pathlib.Path, server: place_module.Server, empty_ledger: pathlib.Path

@@ -24,7 +24,7 @@ def shop(
 ) -> plan_kit.Shop:
     """A lake with two rows, and each of the two servers."""
     url = request.getfixturevalue(f"{request.param}_url")
-    made = plan_kit.Shop(tmp_path / "shop", place_module.MariaDB(url), empty_ledger)
+    made = plan_kit.Shop(tmp_path / "shop", place_module.MySQL(url), empty_ledger)
     made.fill([plan_kit.row(1), plan_kit.row(2)])
     return made
 
