@@ -37,6 +37,8 @@ _ON_MYSQL = (
     "tests/crash/test_concurrency.py",
     "tests/crash/test_kill.py::test_killed_run_leaves_old_or_new_state",
     "tests/e2e/test_least_rights.py",
+    "tests/e2e/test_mysql_table.py",
+    "tests/e2e/test_schema_dump.py",
     "tests/examples/",
     "tests/ledger/",
     "tests/testing/",
