@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 
+import duckdb
 import pyarrow as pa
 import pytest
 
@@ -15,6 +16,7 @@ from tests.connectors import duckdb_kit as kit
 from tests.connectors import user_kit
 from tmg_etl import errors
 from tmg_etl.connectors import base
+from tmg_etl.connectors.duckdb import failure
 
 ROWS = pa.record_batch({"id": pa.array(range(1000), pa.int32())})
 _HOLD = """
@@ -200,6 +202,24 @@ def test_too_little_memory_says_which_option_to_raise(path: pathlib.Path) -> Non
     connection = kit.connect(path, options={"memory_limit": "20MB", "threads": 1})
     with pytest.raises(errors.ConfigError, match="memory_limit"):
         connection.execute("CREATE TABLE b AS SELECT list(range) AS x FROM range(20000000)")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        duckdb.TransactionException(
+            'TransactionContext Error: Failed to commit: Could not write file "/d/wh.duckdb.wal":'
+            " No space left on device"
+        ),
+        duckdb.IOException(
+            'IO Error: Could not write file "/d/wh.duckdb": No space left on device'
+        ),
+    ],
+)
+def test_full_disk_says_what_to_do(error: duckdb.Error) -> None:
+    told = failure.translate(error, "wh.duckdb")
+    assert isinstance(told, errors.StorageFullError)
+    assert "the target is unchanged; free space" in str(told)
 
 
 def test_memory_is_limited_unless_the_options_say_otherwise(path: pathlib.Path) -> None:

@@ -111,6 +111,8 @@ def translate(error: BaseException, subject: str) -> errors.TmgEtlError:
     if "read-only mode" in text:
         return errors.AccessError(message, hint=_READ_ONLY)
     if kind in _TEMPORARY:
+        if any(words in text.lower() for words in _FULL):
+            return errors.StorageFullError(message, hint=_NO_ROOM)
         return errors.TemporaryError(message)
     if kind == "Constraint":
         return errors.ConstraintError(subject, rule_of(text), text)
