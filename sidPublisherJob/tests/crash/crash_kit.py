@@ -26,7 +26,10 @@ Row = crash_place.Row
 PUBLISHING = ("COMMIT", "RENAME TABLE")
 _STRIDE = 6
 #: Beginnings of statements that leave a database and its files as they are.
-_QUESTIONS = ("SELECT", "SHOW", "SET ", "PRAGMA READ_UNCOMMITTED", "PRAGMA TABLE", "PRAGMA INDEX")
+_QUESTIONS = (
+    *("SELECT", "SHOW", "SET ", "BEGIN", "START TRANSACTION", "SAVEPOINT"),
+    *("PRAGMA READ_UNCOMMITTED", "PRAGMA TABLE", "PRAGMA INDEX", "PRAGMA FOREIGN_KEYS"),
+)
 #: Beginnings of what the ledger is asked that changes it.
 _RECORDS = ("INSERT", "UPDATE", "COMMIT")
 AnyPoint = TypeVar("AnyPoint")
@@ -381,7 +384,8 @@ def _changes(point: fault.Point) -> bool:
     words = point.statement.upper()
     if point.is_ledger:
         return words.startswith(_RECORDS)
-    return not words.startswith(_QUESTIONS) or "SETVAL" in words
+    is_several = ";" in words.rstrip("; ")
+    return is_several or not words.startswith(_QUESTIONS) or "SETVAL" in words
 
 
 def _plain(point: fault.Point) -> str:

@@ -58,7 +58,7 @@ def test_killed_rollback_of_a_group_never_mixes_days(
     now: State = (group_kit.OLD, MODE.new)
     seen = []
     # Each rollback takes the last one back: the next one begins with what it ends with.
-    for point in part.of(bench.moments(undo_kit.points_of(whole.points))):
+    for point in part.of(bench.some(MODE, bench.moments(undo_kit.points_of(whole.points)))):
         injected = fault.Fault(point.number, fault.Action.KILL)
         bench.faults.append(injected)
         ended = people.run(arguments, apart, injected)
