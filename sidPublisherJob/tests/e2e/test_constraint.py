@@ -131,7 +131,7 @@ def test_values_that_cannot_change_places_are_told_as_that(shop: plan_kit.Shop) 
 
 @WAYS
 def test_a_check_names_the_row(shop: plan_kit.Shop, more: str, mode: str) -> None:
-    shop.place.sql(f"CREATE TABLE facts ({COLUMNS}, CONSTRAINT positive CHECK (version > 0))")
+    shop.place.sql(f"CREATE TABLE facts ({COLUMNS}, CHECK (version > 0))")
     shop.fill([row(number, version=0 if number == 17 else 1) for number in range(32)])
     assert "(id='17') was refused, a check constraint" in refused(shop, more, mode)
 

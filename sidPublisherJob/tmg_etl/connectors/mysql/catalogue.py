@@ -61,13 +61,6 @@ class Entry:
                 return index
         return None
 
-    def checked_by(self, constraint: str) -> frozenset[str]:
-        """Return the columns that a CHECK looks at; none where that is not known."""
-        # As `definition` has the names of nameless ones.
-        name = quoted(re.sub(r"\A.*(_chk_\d+)\Z", r"\1", constraint))
-        found = re.search(rf"^  CONSTRAINT {re.escape(name)} CHECK (.*)", self.definition, re.M)
-        return frozenset(re.findall(r"`((?:[^`]|``)+)`", found[1])) if found else frozenset()
-
 
 def quoted(name: str) -> str:
     """Return an identifier in backticks."""

@@ -58,6 +58,13 @@ def _options(*, is_mariadb: bool) -> str:
 
 def column(field: pa.Field, *, nullable: bool, length: int | None = None) -> str:
     """Return the definition of a column by the type mapping."""
+    if any(ord(char) > _LAST_CHARACTER for char in field.name):
+        # MariaDB refuses it, MySQL makes a question mark of it.
+        raise errors.ConfigError(
+            f"the column name {field.name!r} has a character that no name in MySQL holds: one"
+            " beyond U+FFFF",
+            hint="rename it in the source's `query`",
+        )
     name = catalogue.quoted(field.name)
     check = f" CHECK (json_valid({name}))" if base.is_json(field) else ""
     null = "NULL" if nullable else "NOT NULL"

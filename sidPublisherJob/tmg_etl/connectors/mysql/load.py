@@ -108,6 +108,7 @@ class Loader:
             raise TypeError("this target takes text")
         if not batch.arrow.num_rows:
             return 0
+        self._refuse_unfilled(batch, key)
         refusal.refuse_unfit(self._table, batch, key, self._layout.entry.kinds)
         if self.is_local_infile:
             try:
@@ -125,6 +126,19 @@ class Loader:
                     ) from failure
                 self.is_local_infile = False
         return self._insert(batch, key)
+
+    def _refuse_unfilled(self, batch: base.Batch, key: Sequence[str]) -> None:
+        """Refuse a column that must be filled and is not: MySQL's LOAD DATA makes it 0 or empty.
+
+        Raises:
+            errors.ConstraintError: there is one; what INSERT says of it.
+        """
+        for column in self._layout.entry.table.columns:
+            is_filled = column.has_default or column.is_generated or column.field.nullable
+            if not is_filled and column.name not in self._layout.columns:
+                rule = errors.Constraint.NOT_NULL
+                text = f"Field '{column.name}' doesn't have a default value (error 1364)"
+                raise errors.ConstraintError(self._table, rule, text, key=batch.key_of(0, key))
 
     # --- LOAD DATA ------------------------------------------------------------------------------
 
@@ -154,8 +168,7 @@ class Loader:
             columns = self._layout.entry.index_columns
             return refusal.duplicate(self._table, batch, key, warning.message, columns)
         row = self._search(batch) if warning.row is None else first + warning.row
-        checked = self._layout.entry.checked_by(warning.check) if warning.check else frozenset()
-        return refusal.rejected(self._table, batch, key, row, warning, checked)
+        return refusal.rejected(self._table, batch, key, row, warning)
 
     def _search(self, batch: base.Batch) -> int | None:
         """Return the first row that the server refuses, for a warning that does not tell it.

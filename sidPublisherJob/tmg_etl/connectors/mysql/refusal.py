@@ -30,8 +30,6 @@ _COLUMN = re.compile(
 )
 #: MariaDB calls a constraint of a column `table.column`, one of the table by its own name.
 _CHECK = re.compile(r"\ACONSTRAINT `(.+)` failed for `")
-#: MySQL names the constraint only.
-_VIOLATED = re.compile(r"\ACheck constraint '(.+)' is violated")
 _UNESCAPE = re.compile(rb"\\(.)", re.DOTALL)
 _ESCAPES = {b"t": b"\t", b"n": b"\n", b"r": b"\r", b"0": b"\0"}
 
@@ -56,12 +54,6 @@ class Warning_:
         return (match["plain"] or match["quoted"]) if match else None
 
     @property
-    def check(self) -> str | None:
-        """Return the name of the violated CHECK, where only that is said."""
-        match = _VIOLATED.match(self.message)
-        return match[1] if match else None
-
-    @property
     def reason(self) -> str:
         """Return what is wrong, without the row number, which the key says better."""
         text = _ROW.sub("", self.message).strip()
@@ -79,12 +71,7 @@ def worst(lines: Sequence[tuple[object, object, object]]) -> Warning_ | None:
 
 
 def rejected(
-    table: str,
-    batch: base.Batch,
-    key: Sequence[str],
-    row: int | None,
-    warning: Warning_,
-    checked: frozenset[str] = frozenset(),
+    table: str, batch: base.Batch, key: Sequence[str], row: int | None, warning: Warning_
 ) -> errors.DataError:
     """Return the error for one refused cell.
 
@@ -94,11 +81,8 @@ def rejected(
         key: key columns.
         row: index in the batch; None when the server did not say.
         warning: what it said.
-        checked: the columns of the violated CHECK, where they are known.
     """
     column = _column_of(warning, batch.arrow.schema.names)
-    if len(checked) == 1 and checked <= set(batch.arrow.schema.names):
-        (column,) = checked
     known = row is not None and 0 <= row < batch.arrow.num_rows
     value = None
     if known and column is not None:
