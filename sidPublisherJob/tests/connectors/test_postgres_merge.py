@@ -267,6 +267,36 @@ def test_merge_lets_readers_pass_and_keeps_other_writers_out(postgres_url):
         other.execute("DELETE FROM t")
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        "CREATE TABLE heir () INHERITS (t); INSERT INTO heir VALUES (5, 'h')",
+        "CREATE RULE r AS ON INSERT TO t DO ALSO NOTHING",
+    ],
+)
+@pytest.mark.parametrize("deleted", [None, "v = 'gone'"])
+def test_what_changes_and_what_is_new_are_written_together(postgres_url, more, deleted):
+    postgres_kit.run_sql(
+        postgres_url,
+        "CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v text,"
+        " own text DEFAULT 'new')",
+        "INSERT INTO t (v, own) VALUES ('a', 'kept'), ('b', 'kept'), ('c', 'kept')",
+        *more.split("; "),
+    )
+    schema = pa.schema([("id", pa.int32()), ("v", pa.string())])
+    rows = postgres_kit.records(schema, [2, "b"], [3, "C"], [4, "gone"], [5, None])
+    with postgres_kit.opened(postgres_url) as target:
+        stage = postgres_kit.stage(target, rows)
+        target.keep_latest(stage, ["id", "v"], ["id"], [])
+        with target.transaction():
+            changes = target.upsert(stage, ["id", "v"], ["id"], [], deleted)
+    is_gone = deleted is not None
+    assert changes == base.Changes(inserted=2 - is_gone, updated=1, unchanged=1)
+    expected = [(1, "a", "kept"), (2, "b", "kept"), (3, "C", "kept"), (4, "gone", "new")]
+    expected = [row for row in expected if not is_gone or row[0] != 4] + [(5, None, "new")]
+    assert postgres_kit.run_sql(postgres_url, "SELECT * FROM ONLY t ORDER BY 1") == expected
+
+
 @pytest.mark.parametrize(("given", "taken"), [("4MB", "128MB"), ("1GB", "1GB")])
 def test_merges_hash_in_memory_and_then_give_it_back(postgres_url, given, taken):
     postgres_kit.run_sql(postgres_url, "CREATE TABLE t (id int PRIMARY KEY)")

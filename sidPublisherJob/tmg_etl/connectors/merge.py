@@ -32,7 +32,7 @@ class Survey:
     """What a merge has to do, seen in one pass over what is staged; by default, everything.
 
     Attributes:
-        rows: staged; 0 where the target may hold a key twice, so that they cannot be counted.
+        rows: staged; 0 where they, and those that are missing, are not known exactly.
         missing: of them, those whose key the target lacks.
         differing: columns of those that the target holds in another way; None may be any.
         superseded: those of which the target holds a later version.
@@ -205,6 +205,9 @@ class SqlTarget(sql.SqlDialect):
             return base.Changes(deleted=self._delete_marked(staging, key, deleted))
         held = comparable(order_by, [name for name in columns if self._holds(name)])
         seen, superseded, removed = self._survey(staging, columns, key, held), 0, 0
+        if deleted:
+            # Rows that are marked are not written, and were counted.
+            seen = dataclasses.replace(seen, rows=0)
         if held and seen.superseded:
             superseded = self._delete_superseded(staging, key, held)
         if part is base.Part.ALL:
@@ -212,10 +215,7 @@ class SqlTarget(sql.SqlDialect):
         elif deleted:
             source = f"(SELECT * FROM {source}{kept})"
         updated, inserted = self._write(source, columns, key, match, seen)
-        if deleted or not seen.rows:
-            staged = self._count(f"{source} AS {STAGED}")
-        else:
-            staged = seen.rows - superseded
+        staged = seen.rows - superseded if seen.rows else self._count(f"{source} AS {STAGED}")
         return base.Changes(inserted, updated, removed, staged - inserted - updated + superseded)
 
     def check_deleted(self, staging: str, deleted: str) -> None:
@@ -435,11 +435,14 @@ class SqlTarget(sql.SqlDialect):
             return 0
         if self.is_rehearsing:
             return self._count_updates(source, match, difference)
-        assignments = ", ".join(
+        assignments = self._assignments(columns, key)
+        return self.run(self.update_from(source, assignments, match, f"({difference})"))
+
+    def _assignments(self, columns: Sequence[str], key: Sequence[str]) -> str:
+        return ", ".join(
             f"{self.assigned(name)} = {STAGED}.{self.quote(name)}"
             for name in self._changing(columns, key)
         )
-        return self.run(self.update_from(source, assignments, match, f"({difference})"))
 
     def _count_updates(self, source: str, match: str, difference: str) -> int:
         target = self.own_rows(self.table)

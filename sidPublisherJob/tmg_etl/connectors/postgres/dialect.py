@@ -24,6 +24,7 @@ _HAS_LOOKUP3 = (
 #: A target of at most so many times the size of what is staged is read as a whole: a guess, where
 #: reading in one go and looking up each key cost about the same.
 _WHOLE_TIMES = 10
+_HAS_MERGE = 150_000
 #: Of one hash or sort, of which a merge has one at a time; a hash may take twice as much.
 _MERGE_MEMORY_KB = 131_072
 
@@ -140,6 +141,40 @@ class PostgresDialect(merge.SqlTarget):
             f" {is_local}), set_config('work_mem', greatest({_MERGE_MEMORY_KB},"
             f" pg_size_bytes(current_setting('work_mem')) / 1024)::text, {is_local})"
         )
+
+    def _write(
+        self,
+        source: str,
+        columns: Sequence[str],
+        key: Sequence[str],
+        match: str,
+        seen: merge.Survey | None = None,
+    ) -> tuple[int, int]:
+        """Update and insert in one statement, where there is both and the server can."""
+        table = self.describe()
+        if (
+            seen is None
+            or table is None
+            or not self._can_merge(seen, table.other_keys(key, columns))
+        ):
+            return super()._write(source, columns, key, match, seen)
+        differing = seen.differing or ()
+        touched = self.run(
+            f"MERGE INTO {self.own_rows(self.table)} USING {source} AS {sql.STAGED} ON {match}"
+            f" WHEN MATCHED AND ({self._differences(differing, key)})"
+            f" THEN UPDATE SET {self._assignments(differing, key)}"
+            f" WHEN NOT MATCHED THEN INSERT {self.insert_clause(columns)}"
+            f" VALUES ({self.names(columns, sql.STAGED)})"
+        )
+        return touched - seen.missing, seen.missing
+
+    def _can_merge(self, seen: merge.Survey, others: Sequence[object]) -> bool:
+        is_both = bool(seen.rows and seen.differing) and 0 < seen.missing < seen.rows
+        if not is_both or others or self._session.raw.info.server_version < _HAS_MERGE:
+            return False
+        place = session_module.literal(self.qualified(self.table))
+        rules = f"SELECT relhasrules FROM pg_catalog.pg_class WHERE oid = {place}::regclass"
+        return not self._session.value(rules)
 
     def _rewrite_latest(
         self, staging: str, columns: Sequence[str], key: Sequence[str], order_by: Sequence[str]
