@@ -384,4 +384,4 @@ def _circumstances(ready: base.Readiness, pace: history.Pace) -> list[str]:
         and ready.needed_bytes > ready.free_bytes
     ):
         warnings.append("the disk has less room than the run needs")
-    return [*warnings, *ready.asked, *(f"not known: {phrase}" for phrase in ready.unknown)]
+    return [*warnings, *ready.notes, *(f"not known: {phrase}" for phrase in ready.unknown)]

@@ -55,7 +55,7 @@ class Readiness:
         in_the_way: sessions whose locks or transactions a publish would wait for, one phrase each.
         needed_bytes: disk that the table beside the target takes; None when unknown.
         free_bytes: disk that is left where the database is; None where it does not tell.
-        asked: what of the database is asked for leave meanwhile and may refuse, one phrase each.
+        notes: whom a publish would disturb or has to ask, one phrase each.
         unknown: what could not be found out and why, one phrase each.
     """
 
@@ -63,5 +63,5 @@ class Readiness:
     in_the_way: tuple[str, ...] = ()
     needed_bytes: int | None = None
     free_bytes: int | None = None
-    asked: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()

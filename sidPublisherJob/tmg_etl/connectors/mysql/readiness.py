@@ -80,10 +80,12 @@ def find(
             and f"{right} on database {database}" not in missing
         ]
     in_the_way, unknown = _in_the_way(session, database, table)
+    disturbs = intent.renames and not intent.creates
     return base.Readiness(
         missing=tuple(missing),
         in_the_way=in_the_way if not intent.creates else (),
         needed_bytes=_needed_bytes(session, database, table, intent),
+        notes=_snapshots(session) if disturbs else (),
         unknown=unknown,
     )
 
@@ -169,6 +171,20 @@ def holder(session: session_module.Session) -> str | None:
         for number, user, state, rows, age_s in found
     )
     return "; or by ".join(phrases) or None
+
+
+def _snapshots(session: session_module.Session) -> tuple[str, ...]:
+    """Return who reads from a snapshot, in which a table that is swapped in later is unknown."""
+    try:
+        found = session.rows(_TRANSACTIONS, (-1, _SHOWN))
+    except errors.TmgEtlError:
+        return ()  # that the privilege PROCESS is needed is said of the locks
+    return tuple(
+        f"connection {number} of {user} has had a transaction open for {age_s} s: if it is a dump"
+        " (--single-transaction) or report that has yet to read the table, a swap has it fail"
+        " (error 1412); `publish: diff` does not"
+        for number, user, age_s in found
+    )
 
 
 def _long_transactions(

@@ -65,19 +65,19 @@ def find(
         intent: what the run is going to do.
     """
     missing = [f"{right} on schema {schema}" for (right,) in session.rows(_SCHEMA_RIGHTS, [schema])]
-    asked = tuple(
+    notes = tuple(
         f"event trigger {name} ({event}) is asked for each table that the run makes, alters or"
         " drops; what it refuses ends the run with 78, or leaves a table"
         for name, event in session.rows(_EVENT_TRIGGERS)
     )
     if relation is None:
-        return base.Readiness(tuple(missing), asked=asked)
+        return base.Readiness(tuple(missing), notes=notes)
     missing += _table_rights(session, relation, intent)
     return base.Readiness(
         missing=tuple(missing),
         in_the_way=_in_the_way(session, relation, intent),
         needed_bytes=_needed_bytes(session, relation, intent),
-        asked=asked,
+        notes=notes,
     )
 
 
