@@ -12,6 +12,7 @@ from tests.e2e import place as place_module
 from tests.e2e import plan_kit
 from tests.e2e.plan_kit import row
 from tmg_etl import errors
+from tmg_etl.transfer import pipeline, publish
 
 #: Many that resemble each other, so that the likest value is another row's.
 SCHEMA = pa.schema(
@@ -135,3 +136,23 @@ def test_what_a_trigger_changes_is_named(shop: plan_kit.Shop, mode: str) -> None
     assert isinstance(error, errors.VerificationError)
     assert "in the row (id='217') 'name' 'n217' became 'other'; the target is" in str(error)
     assert len(shop.contents() or ()) == 1
+
+
+class Visited(pipeline.TransferPipeline):
+    """Somebody else writes into a table between its creation and its first delta."""
+
+    def pipeline(self) -> publish.Step | None:
+        """Write a row of theirs when ours are staged."""
+        step = super().pipeline()
+        facts = self.target.qualified("facts")
+        self.target.run(f"INSERT INTO {facts} (id, day, name) VALUES (99, '2013-01-02', 'theirs')")
+        return step
+
+
+def test_a_first_delta_is_proved_by_its_own_rows(shop: plan_kit.Shop) -> None:
+    shop.fill([row(1), row(2, name=None)])
+    delta = "key: [id]\n    delta: {cursor: day, order_by: [version]}"
+    shop.declare(f"{delta}\n    pipeline: {__name__}:Visited\npackages: [tests]")
+    result = shop.publish("delta", plan_kit.DAY.replace(day=1))
+    assert result.rows_inserted == 2
+    assert sorted(int(found[0]) for found in shop.contents() or []) == [1, 2, 99]

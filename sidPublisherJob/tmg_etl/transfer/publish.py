@@ -301,7 +301,13 @@ class Step:
         """
         if not self._verifies:
             return None
-        sent, held = self.sent, self._prove(self.target.table, self._selection)
+        sent = self.sent
+        if self.kind is Kind.MERGE and self.columns.is_new:
+            # No join is needed, unless somebody else has written there as well.
+            whole = self._prove(self.target.table, base.Selection())
+            if whole == sent:
+                return whole
+        held = self._prove(self.target.table, self._selection)
         if self.kind is Kind.MERGE and held != sent:
             # It has removed from the staging table what must not be in the target.
             sent = self._prove(self.loaded, base.Selection())
