@@ -91,3 +91,23 @@ def test_a_column_of_such_a_type_is_not_written(shop: plan_kit.Shop) -> None:
     shop.place.sql(f"CREATE TABLE facts ({COLUMNS.replace('name varchar(20)', 'name geometry')})")
     shop.declare("key: [id]")
     assert "column 'name': a type that cannot be carried (geometry)" in str(shop.run().error)
+
+
+def test_no_swap_loses_a_trigger_that_its_user_cannot_see(shop: plan_kit.Shop) -> None:
+    shop.place.sql(
+        f"CREATE TABLE facts ({COLUMNS})",
+        "CREATE TRIGGER look BEFORE DELETE ON facts FOR EACH ROW SET @gone = 1",
+    )
+    assert isinstance(shop.place, place_module.MySQL)
+    rights = "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER"
+    url = shop.place.user(f"GRANT {rights} ON * TO {{user}}")
+    connection = f"{{type: mysql, url: '{url}'}}"
+    shop.declare("key: [id]\n    publish: swap", connection)
+    assert "trigger" in str(shop.run().error)
+    shop.declare("key: [id]", connection)
+    assert shop.publish().publish == "diff"
+    found = shop.place.sql(
+        "SELECT TRIGGER_NAME FROM information_schema.TRIGGERS"
+        " WHERE EVENT_OBJECT_SCHEMA = DATABASE()"
+    )
+    assert found == [("look",)]

@@ -46,7 +46,7 @@ def as_user(shop: plan_kit.Shop, more: str, *rights: str) -> None:
 
 GRANTS = {
     "postgres": ("GRANT SELECT, INSERT ON facts TO {user}",),
-    "mysql": ("GRANT SELECT, INSERT ON * TO {user}",),
+    "mysql": ("GRANT SELECT, INSERT, TRIGGER ON * TO {user}",),
 }
 CREATE = {
     "postgres": ("GRANT CREATE ON SCHEMA public TO {user}",),

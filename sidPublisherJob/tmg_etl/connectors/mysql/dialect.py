@@ -154,7 +154,10 @@ class MySQLDialect(merge.SqlTarget):
         """
         target, match = self.qualified(self.table), self.key_match(key)
         held = f"{target}{self._by(self._entry_of(self.table).lookup(key))}"
-        return f"{self.qualified(staging)} AS {sql.STAGED} LEFT JOIN {held} ON {match} FOR UPDATE"
+        # MySQL asks for the right to change what it locks.
+        of = "" if self._session.is_mariadb else f" OF {self.quote(self.table)}"
+        staged = f"{self.qualified(staging)} AS {sql.STAGED}"
+        return f"{staged} LEFT JOIN {held} ON {match} FOR UPDATE{of}"
 
     def _lookup(self, staging: str, key: Sequence[str]) -> str | None:
         if staging in self._keyed:
