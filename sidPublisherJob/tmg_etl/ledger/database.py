@@ -49,7 +49,13 @@ def engine(url: str) -> sa.Engine:
             for key, value in _CONNECT_ARGUMENTS.get(parsed.get_backend_name(), {}).items()
             if key not in parsed.query
         }
-        made = sa.create_engine(parsed, connect_args=arguments, poolclass=pool.NullPool)
+        # Each connection is closed after its use, which rolls back what is not committed.
+        made = sa.create_engine(
+            parsed,
+            connect_args=arguments,
+            poolclass=pool.NullPool,
+            pool_reset_on_return=None,
+        )
     except exc.NoSuchModuleError:
         message = f"no dialect is installed for the ledger {shown}"
         raise errors.ConfigError(message, hint="use sqlite, postgresql or mysql") from None

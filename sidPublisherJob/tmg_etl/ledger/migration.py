@@ -26,11 +26,10 @@ def version(connection: sa.Connection) -> str | None:
         # A missing table has another error in each driver. Asking first would cost a second query
         # in every run, asking afterwards only in the first one.
         connection.rollback()
-        if sa.inspect(connection).has_table(model.VERSION_TABLE):
-            raise
+        is_there = sa.inspect(connection).has_table(model.VERSION_TABLE)
         connection.rollback()
-        return None
-    connection.rollback()
+        # Somebody has made it since, or it cannot be read: to ask again tells.
+        found = connection.scalar(sa.select(table.c.version_num)) if is_there else None
     return found
 
 

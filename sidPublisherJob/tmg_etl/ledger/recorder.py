@@ -38,11 +38,16 @@ class LedgerRecorder:
             errors.ConfigError: the ledger's URL or version is wrong.
             errors.LedgerError: the ledger cannot be written.
         """
+        # SQLAlchemy is imported now: a plan or a usage error needs no ledger.
+        from tmg_etl.ledger import store
+
         row = _begin(run, started_at)
-        ledger = self._open()
-        for dead in ledger.abandon_dead(row):
+        if self._ledger is None:
+            self._ledger, abandoned = store.begin(self._url, row)
+        else:
+            abandoned = self._ledger.begin(row)
+        for dead in abandoned:
             run.logger.warning("the run %s ended without a word; marked as abandoned", dead)
-        ledger.start(row)
         self._started[run.id] = row
 
     def finished(self, run: run_module.Run, outcome: run_module.Outcome) -> None:
@@ -113,7 +118,6 @@ class LedgerRecorder:
 
     def _open(self) -> store.Ledger:
         if self._ledger is None:
-            # SQLAlchemy is imported now: a plan or a usage error needs no ledger.
             from tmg_etl.ledger import store
 
             self._ledger = store.open(self._url)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import dataclasses
 import datetime
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import sqlalchemy as sa
@@ -16,6 +17,12 @@ from tmg_etl.ledger import database, migration, model, record
 
 _TABLE = model.RUN
 _FIELDS = tuple(field.name for field in dataclasses.fields(record.Record))
+#: What changes when a run ends.
+_ENDING = tuple(
+    field.name
+    for field in dataclasses.fields(record.Record)
+    if field.default is not dataclasses.MISSING
+)
 _SHOWN = 5  # runs that are named when a prefix fits several
 
 
@@ -33,6 +40,27 @@ def open(url: str) -> Ledger:
     engine = database.engine(url)
     migration.ensure(engine)
     return Ledger(engine)
+
+
+def begin(url: str, run: record.Record) -> tuple[Ledger, list[str]]:
+    """Return the ledger at `url` with the row of a run that begins, and the runs found dead.
+
+    In one transaction what `open` and `Ledger.begin` do in two.
+
+    Args:
+        url: as for `open`.
+        run: the run that begins and holds the lock on its target.
+
+    Raises:
+        errors.ConfigError: as for `open`.
+        errors.LedgerError: the database cannot be reached or written, or has the id already.
+    """
+    ledger = Ledger(database.engine(url))
+    with ledger._writing() as connection:
+        if migration.version(connection) == model.HEAD:
+            return ledger, _begin(connection, run)
+    migration.ensure(ledger._engine)
+    return ledger, ledger.begin(run)
 
 
 def peek(url: str) -> Ledger | None:
@@ -60,14 +88,25 @@ class Ledger:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
+    def begin(self, run: record.Record) -> builtins.list[str]:
+        """Write the row of a run that begins and holds the lock on its target.
+
+        Returns:
+            The ids of the runs that were marked, as by `abandon_dead`.
+
+        Raises:
+            errors.LedgerError: the database cannot be written, or has the id already.
+        """
+        with self._writing() as connection:
+            return _begin(connection, run)
+
     def start(self, run: record.Record) -> None:
         """Write the row of a run that begins.
 
         Raises:
             errors.LedgerError: the database cannot be written, or has the id already.
         """
-        with database.translated(self._engine, "written"), self._engine.connect() as connection:
-            database.writing(connection)
+        with self._writing() as connection:
             connection.execute(sa.insert(_TABLE).values(_values(run)))
             connection.commit()
 
@@ -78,10 +117,10 @@ class Ledger:
             errors.LedgerError: the database cannot be written.
         """
         values = _values(run)
-        with database.translated(self._engine, "written"), self._engine.connect() as connection:
-            database.writing(connection)
+        ending = {name: values[name] for name in _ENDING}
+        with self._writing() as connection:
             changed = connection.execute(
-                sa.update(_TABLE).where(_TABLE.c.id == run.id).values(values)
+                sa.update(_TABLE).where(_TABLE.c.id == run.id).values(ending)
             )
             if changed.rowcount == 0:
                 connection.execute(sa.insert(_TABLE).values(values))
@@ -185,29 +224,10 @@ class Ledger:
         Raises:
             errors.LedgerError: the database cannot be read or written.
         """
-        query = sa.select(_TABLE).where(
-            _TABLE.c.transfer == run.transfer,
-            _TABLE.c.status == str(record.Status.RUNNING),
-            _TABLE.c.id != run.id,
-        )
-        dead = [other for other in self._read(query) if _is_dead(other, run)]
-        if not dead:
-            return []
-        ids = [other.id for other in dead]
-        change = (
-            sa.update(_TABLE)
-            .where(_TABLE.c.id.in_(ids), _TABLE.c.status == str(record.Status.RUNNING))
-            .values(
-                status=str(record.Status.ABANDONED),
-                finished_at=datetime.datetime.now(datetime.UTC),
-                error=f"ended without a word; found dead by the run {run.id}",
-            )
-        )
-        with database.translated(self._engine, "written"), self._engine.connect() as connection:
-            database.writing(connection)
-            connection.execute(change)
+        with self._writing() as connection:
+            dead = _abandon(connection, run)
             connection.commit()
-        return ids
+        return dead
 
     def close(self) -> None:
         """Give back what the engine holds; harmless when called again."""
@@ -221,10 +241,43 @@ class Ledger:
         """Close the ledger."""
         self.close()
 
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        """Yield a connection whose transaction writes; what is not committed is rolled back."""
+        with database.translated(self._engine, "opened"):
+            connection = self._engine.connect()
+        with database.translated(self._engine, "written"), connection:
+            yield database.writing(connection)
+
     def _read(self, query: sa.Select[Any]) -> builtins.list[record.Record]:
         with database.translated(self._engine, "read"), self._engine.connect() as connection:
             rows = connection.execute(query).mappings().all()
         return [record.Record(**row) for row in rows]
+
+
+def _begin(connection: sa.Connection, run: record.Record) -> list[str]:
+    dead = _abandon(connection, run)
+    connection.execute(sa.insert(_TABLE).values(_values(run)))
+    connection.commit()
+    return dead
+
+
+def _abandon(connection: sa.Connection, run: record.Record) -> list[str]:
+    """Mark runs of the same transfer that cannot be running any more; return their ids."""
+    columns = _TABLE.c
+    running = columns.status == str(record.Status.RUNNING)
+    query = sa.select(columns.id, columns.env, columns.target, columns.host, columns.pid).where(
+        columns.transfer == run.transfer, running, columns.id != run.id
+    )
+    dead = [str(other.id) for other in connection.execute(query).all() if _is_dead(other, run)]
+    if dead:
+        change = {
+            "status": str(record.Status.ABANDONED),
+            "finished_at": datetime.datetime.now(datetime.UTC),
+            "error": f"ended without a word; found dead by the run {run.id}",
+        }
+        connection.execute(sa.update(_TABLE).where(columns.id.in_(dead), running).values(change))
+    return dead
 
 
 def _values(run: record.Record) -> dict[str, Any]:
@@ -239,7 +292,7 @@ def _values(run: record.Record) -> dict[str, Any]:
     return values
 
 
-def _is_dead(other: record.Record, run: record.Record) -> bool:
+def _is_dead(other: sa.Row[Any, Any, Any, Any, Any], run: record.Record) -> bool:
     if (other.env, other.target) == (run.env, run.target):
         return True
     return other.host == run.host and not _is_alive(other.pid)

@@ -293,12 +293,12 @@ def _practise() -> None:
     facts |= dict.fromkeys(("execution_date", "window_start", "window_end"), day)
     facts |= {"id": "practice", "pid": os.getpid(), "started_at": now, "job_ids": ("1",)}
     with tempfile.TemporaryDirectory(prefix="tmg-fork-") as folder:
-        with store.open(f"sqlite:///{folder}/ledger.db") as ledger:
-            ledger.start(record.Record(**facts))
         # A ledger that is there already is only looked at.
-        with store.open(f"sqlite:///{folder}/ledger.db") as ledger:
-            ledger.abandon_dead(record.Record(**facts | {"id": "practice2"}))
-            ledger.finish(record.Record(**facts, status="succeeded", finished_at=now))
+        for number in ("practice", "practice2"):
+            run = record.Record(**facts | {"id": number})
+            ledger, _ = store.begin(f"sqlite:///{folder}/ledger.db", run)
+            with ledger:
+                ledger.finish(dataclasses.replace(run, status="succeeded", finished_at=now))
     # Its threads end with it; what it has learnt of its own SQL is a fifth of a small run.
     with duckdb.connect() as raw:
         raw.register("rows", pa.table({"id": [1]}))
