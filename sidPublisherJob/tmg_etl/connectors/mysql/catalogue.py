@@ -93,19 +93,20 @@ def read(session: session_module.Session, database: str, name: str) -> Entry | N
         errors.ConfigError: a view or a sequence has that name.
         sql.ReplacedError: it was replaced each time that it was looked at.
     """
+    created = ""
 
     def identity() -> str | None:
-        if not exists(session, database, name):
-            return None
+        nonlocal created
         try:
-            return _definition(_created(session, database, name), ())
+            created = _created(session, database, name)
         except errors.ConfigError:
             return None
+        return _definition(created, ())
 
-    return sql.steadily(name, lambda: _read(session, database, name), identity)
+    return sql.steadily(name, lambda: _read(session, database, name, created), identity)
 
 
-def _read(session: session_module.Session, database: str, name: str) -> Entry | None:
+def _read(session: session_module.Session, database: str, name: str, created: str) -> Entry | None:
     found = session.rows(
         "SELECT TABLE_TYPE, ENGINE, TABLE_ROWS, AUTO_INCREMENT FROM information_schema.TABLES"
         " WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s",
@@ -127,10 +128,10 @@ def _read(session: session_module.Session, database: str, name: str) -> Entry | 
         " ORDER BY ORDINAL_POSITION",
         (database, name),
     )
-    place, created = f"{quoted(database)}.{quoted(name)}", _created(session, database, name)
-    known = kinds(
-        session, place, [row[0] for row in described], json_columns(session, database, name)
-    )
+    place = f"{quoted(database)}.{quoted(name)}"
+    checks = _checks(session, database, name)
+    known = kinds(session, place, [row[0] for row in described], _json_columns(checks))
+    triggers = _triggers(session, database, name)
     primary, unique, secondary, by_index = _indexes(session, database, name)
     columns = tuple(_column(row, known[row[0]]) for row in described)
     table = base.Table(
@@ -140,7 +141,7 @@ def _read(session: session_module.Session, database: str, name: str) -> Entry | 
         indexes=secondary,
         row_estimate=None if estimate is None else int(estimate),
         swap_blockers=(
-            *_swap_blockers(session, database, name, table_type),
+            *_swap_blockers(session, database, name, table_type, triggers, checks),
             # Of the table or of a partition; in a comment the mark would be written twice.
             *[
                 f"its {what} DIRECTORY would be lost"
@@ -153,9 +154,7 @@ def _read(session: session_module.Session, database: str, name: str) -> Entry | 
         if engine in TRANSACTIONAL
         else (f"its engine {engine} has no transactions (ALTER TABLE … ENGINE=InnoDB)",),
         checks=tuple(
-            constraint
-            for constraint, clause in _checks(session, database, name)
-            if not _JSON_CHECK.fullmatch(clause)
+            constraint for constraint, clause in checks if not _JSON_CHECK.fullmatch(clause)
         ),
         referenced=frozenset(
             str(column)
@@ -176,7 +175,7 @@ def _read(session: session_module.Session, database: str, name: str) -> Entry | 
         next_number=None if next_number is None else int(next_number),
         index_lines={line[1].replace("``", "`"): line[0] for line in _INDEX_LINE.findall(created)},
         index_columns=by_index,
-        definition=_definition(created, _triggers(session, database, name)),
+        definition=_definition(created, triggers),
     )
 
 
@@ -196,6 +195,28 @@ def histograms(session: session_module.Session, database: str, name: str) -> lis
     ]
 
 
+def standing(
+    session: session_module.Session, database: str, name: str
+) -> tuple[str, int | None] | None:
+    """Return a table's `Entry.definition` and `Entry.next_number`; None when there is none.
+
+    Raises:
+        sql.ReplacedError: it was replaced or dropped between the statements.
+    """
+    found = session.rows(
+        "SELECT AUTO_INCREMENT FROM information_schema.TABLES"
+        " WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s",
+        (database, name),
+    )
+    if not found:
+        return None
+    try:
+        now = definition(session, database, name)
+    except errors.ConfigError as gone:
+        raise sql.ReplacedError(name) from gone
+    return now, None if found[0][0] is None else int(found[0][0])
+
+
 def definition(session: session_module.Session, database: str, name: str) -> str:
     """Return what a swap would undo, whatever the table is called now."""
     triggers = _triggers(session, database, name)
@@ -204,8 +225,9 @@ def definition(session: session_module.Session, database: str, name: str) -> str
 
 
 def _created(session: session_module.Session, database: str, name: str) -> str:
-    (_, created), *_ = session.rows(f"SHOW CREATE TABLE {quoted(database)}.{quoted(name)}")
-    return str(created)
+    # A view's has more columns.
+    found = session.rows(f"SHOW CREATE TABLE {quoted(database)}.{quoted(name)}")
+    return str(found[0][1])
 
 
 def _definition(created: str, triggers: Sequence[str]) -> str:
@@ -243,6 +265,34 @@ def own(session: session_module.Session, database: str, name: str) -> Entry:
     return Entry(base.Table(columns), known, native, "InnoDB", None, None, {}, {}, "")
 
 
+def like(
+    session: session_module.Session,
+    database: str,
+    name: str,
+    target: Entry,
+    columns: Sequence[str] | None = None,
+) -> Entry:
+    """Return what is known of a table of ours that was made as a copy of a target.
+
+    Args:
+        session: any.
+        database: where it is.
+        name: its name.
+        target: what it was made from.
+        columns: those that it has, nullable and without keys; None: all, as they are.
+    """
+    written = _definition(_created(session, database, name), ())
+    if columns is None:
+        return dataclasses.replace(target, definition=written)
+    kinds = {
+        column: dataclasses.replace(kind, field=kind.field.with_nullable(True))
+        for column, kind in target.kinds.items()
+        if column in columns
+    }
+    held = tuple(base.Column(kind.field, target.native[column]) for column, kind in kinds.items())
+    return Entry(base.Table(held), kinds, target.native, target.engine, None, None, {}, {}, written)
+
+
 def exists(session: session_module.Session, database: str, name: str) -> bool:
     """Return whether there is a table, view or sequence of that name."""
     found = session.rows(
@@ -252,19 +302,24 @@ def exists(session: session_module.Session, database: str, name: str) -> bool:
     return bool(found)
 
 
-def starting_with(session: session_module.Session, database: str, prefix: str) -> list[str]:
-    """Return the names of the tables that start with `prefix`."""
+def starting_with(session: session_module.Session, database: str, *prefixes: str) -> list[str]:
+    """Return the names of the tables that start with one of `prefixes`, in order."""
+    begun = " OR ".join("LEFT(TABLE_NAME, %s) = %s" for _ in prefixes)
     found = session.rows(
         "SELECT TABLE_NAME FROM information_schema.TABLES"
-        " WHERE TABLE_SCHEMA = %s AND TABLE_TYPE <> 'VIEW' AND LEFT(TABLE_NAME, %s) = %s",
-        (database, len(prefix), prefix),
+        f" WHERE TABLE_SCHEMA = %s AND TABLE_TYPE <> 'VIEW' AND ({begun})",
+        (database, *(part for prefix in prefixes for part in (len(prefix), prefix))),
     )
-    return [str(name) for (name,) in found]
+    return sorted(str(name) for (name,) in found)
 
 
 def json_columns(session: session_module.Session, database: str, name: str) -> frozenset[str]:
     """Return the text columns that a CHECK holds to be JSON documents."""
-    matches = [_JSON_CHECK.fullmatch(clause) for _, clause in _checks(session, database, name)]
+    return _json_columns(_checks(session, database, name))
+
+
+def _json_columns(checks: Sequence[tuple[str, str]]) -> frozenset[str]:
+    matches = [_JSON_CHECK.fullmatch(clause) for _, clause in checks]
     return frozenset(
         (match["quoted"] or match["plain"]).replace("``", "`") for match in matches if match
     )
@@ -364,7 +419,12 @@ def parents(session: session_module.Session, database: str, name: str) -> frozen
 
 
 def _swap_blockers(
-    session: session_module.Session, database: str, name: str, table_type: str
+    session: session_module.Session,
+    database: str,
+    name: str,
+    table_type: str,
+    triggers: Sequence[str],
+    checks: Sequence[tuple[str, str]],
 ) -> tuple[str, ...]:
     blockers = []
     for constraint, child, parent_database, parent in session.rows(
@@ -379,9 +439,7 @@ def _swap_blockers(
             blockers.append(f"referenced by foreign key {constraint} of table {child}")
         if child == name:
             blockers.append(f"its foreign key {constraint} to table {parent} would be lost")
-    blockers += [
-        f"its trigger {trigger} would be lost" for trigger in _triggers(session, database, name)
-    ]
+    blockers += [f"its trigger {trigger} would be lost" for trigger in triggers]
     if table_type == "SYSTEM VERSIONED":
         blockers.append("its history (system versioning) would be lost")
     if not session.is_mariadb:
@@ -389,7 +447,7 @@ def _swap_blockers(
         nameless = re.compile(rf"{re.escape(name)}_chk_\d+")
         blockers += [
             f"its CHECK {check} would get another name"
-            for check, _ in _checks(session, database, name)
+            for check, _ in checks
             if not nameless.fullmatch(check)
         ]
         grants = [str(row[0]) for row in session.rows("SHOW GRANTS")]

@@ -24,7 +24,8 @@ class Exchange:
 
     Attributes:
         table: the name to take.
-        entry: the table as it is now; None when there is none.
+        now: its definition; None when there is no such table.
+        next_number: what its column that numbers rows would give next; None without one.
         shadow: takes its place.
         made_from: definition of the table when the shadow was made; None when there was none.
         old: name that the replaced table gets.
@@ -32,7 +33,8 @@ class Exchange:
     """
 
     table: str
-    entry: catalogue.Entry | None
+    now: str | None
+    next_number: int | None
     shadow: str
     made_from: str | None
     old: str
@@ -51,15 +53,14 @@ def carry_out(session: session_module.Session, exchanges: Sequence[Exchange]) ->
     place = functools.partial(qualified, session.place.database)
     replaced, pairs = [], []
     for one in exchanges:
-        if one.made_from != (one.entry.definition if one.entry else None):
+        if one.made_from != one.now:
             raise errors.AlteredError(one.table)
-        if one.entry is None:
+        if one.now is None:
             replaced.append(0)
         else:
-            if one.entry.next_number is not None:
+            if one.next_number is not None:
                 # Lower than the rows' own it is ignored.
-                number = one.entry.next_number
-                statement = f"ALTER TABLE {place(one.shadow)} AUTO_INCREMENT = {number}"
+                statement = f"ALTER TABLE {place(one.shadow)} AUTO_INCREMENT = {one.next_number}"
                 session.run(statement, table=one.table)
             # Before the step: after it, the sweep of another run may take the table away.
             replaced.append(int(session.value(f"SELECT COUNT(*) FROM {place(one.table)}")))
@@ -80,7 +81,7 @@ def _require_unaltered(session: session_module.Session, exchanges: Sequence[Exch
     RENAME is refused under LOCK TABLES by MariaDB, so that nothing can be compared under its lock.
     """
     for one in exchanges:
-        if one.entry is None:
+        if one.now is None:
             continue
         try:
             found = catalogue.definition(session, session.place.database, one.old)
@@ -101,7 +102,7 @@ def _is_done(session: session_module.Session, exchanges: Sequence[Exchange]) -> 
     exists = functools.partial(catalogue.exists, session, session.place.database)
     for one in exchanges:
         # A replaced table is there only by the step; a shadow may have been swept away.
-        if one.entry is not None:
+        if one.now is not None:
             return exists(one.old)
     first = exchanges[0]
     return exists(first.table) and not exists(first.shadow)
@@ -111,7 +112,7 @@ def _drop_replaced(session: session_module.Session, exchanges: Sequence[Exchange
     """Drop what was replaced; if the server is away now, the next run does."""
     is_first = True
     for one in exchanges:
-        if one.entry is None or one.is_kept:
+        if one.now is None or one.is_kept:
             continue
         try:
             drop(session, one.old, one.table)
@@ -139,7 +140,7 @@ def _undo(session: session_module.Session, exchanges: Sequence[Exchange]) -> Non
     pairs = []
     for one in exchanges:
         pairs.append((one.table, one.shadow))
-        if one.entry is not None:
+        if one.now is not None:
             pairs.append((one.old, one.table))
     renames = ", ".join(f"{place(before)} TO {place(after)}" for before, after in pairs)
     session.run(f"RENAME TABLE {renames}", cancellable=False)

@@ -100,7 +100,7 @@ class Session:
     Args:
         place: where to.
         stop: returns the run's stop flag, asked at each statement.
-        refused: settings that the server is known to refuse to this user.
+        settings: names of those that the server is known to take from this user; None: not known.
 
     Raises:
         errors.ConnectionLostError: the server cannot be reached.
@@ -112,11 +112,11 @@ class Session:
         self,
         place: Place,
         stop: Callable[[], run_module.StopFlag],
-        refused: frozenset[str] = frozenset(),
+        settings: frozenset[str] | None = None,
     ) -> None:
         self.place = place
         self._stop = stop
-        self._refused = refused
+        self._taken = settings
         self._connect()
 
     def _connect(self) -> None:
@@ -171,14 +171,12 @@ class Session:
             ) from refused
 
     def _configure(self, settings: Mapping[str, str | int]) -> None:
-        known = {
-            name
-            for name, _ in self.rows(
+        if self._taken is None:
+            known = self.rows(
                 "SHOW SESSION VARIABLES WHERE Variable_name IN %s", (tuple(settings),)
             )
-        }
-        known -= self._refused
-        wanted = {name: value for name, value in settings.items() if name in known}
+            self._taken = frozenset(str(name) for name, _ in known)
+        wanted = {name: value for name, value in settings.items() if name in self._taken}
         try:
             self._set(wanted)
         except errors.AccessError:  # which does not say what was refused
@@ -188,7 +186,7 @@ class Session:
                 except errors.AccessError:
                     if name in _NEEDED:
                         raise
-                    self._refused |= {name}
+                    self._taken -= {name}
 
     def _set(self, values: Mapping[str, str | int]) -> None:
         assignments = ", ".join(f"SESSION {name} = %s" for name in values)
@@ -277,7 +275,7 @@ class Session:
 
     def sibling(self) -> Session:
         """Return another connection to the same place."""
-        return Session(self.place, self._stop, self._refused)
+        return Session(self.place, self._stop, self._taken)
 
     def cancel(self) -> None:
         """End the statement that this connection is executing; called from another thread."""

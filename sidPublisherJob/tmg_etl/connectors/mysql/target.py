@@ -113,13 +113,11 @@ class MySQLTarget(dialect.MySQLDialect):
 
     def sweep(self, names: run_module.TemporaryNames) -> list[str]:
         """Remove the leftovers beside this target."""
-        removed = []
-        for kind in _KINDS_OF_LEFTOVERS:
-            prefix = names.prefix(kind, self.table)
-            for name in catalogue.starting_with(self._session, self._database, prefix):
-                self.drop(name)
-                removed.append(name)
-        return removed
+        prefixes = [names.prefix(kind, self.table) for kind in _KINDS_OF_LEFTOVERS]
+        found = catalogue.starting_with(self._session, self._database, *prefixes)
+        for name in found:
+            self.drop(name)
+        return found
 
     def drop(self, name: str) -> None:
         """Drop a temporary table if it is there."""
@@ -172,18 +170,26 @@ class MySQLTarget(dialect.MySQLDialect):
 
     def create_shadow(self, name: str, indexes: Sequence[base.Index]) -> None:
         """Create an empty copy of the target, its plain indexes left for `finish_load`."""
-        self._entries.pop(self.table, None)
-        target = self._entry_of(self.table)
+        target = self._unaltered()
         self._made_from[name] = target.definition
         place = self.qualified(name)
         self.run(f"CREATE TABLE {place} LIKE {self.qualified(self.table)}")
         self._forget(name)
+        self._entries[name] = catalogue.like(self._session, self._database, name, target)
         deferred = definition.deferred_indexes(target)
         if deferred:
             dropped = ", ".join(f"DROP INDEX {self.quote(index)}" for index in deferred)
             self.run(f"ALTER TABLE {place} {dropped}")
         wanted = [index for index in indexes if index.name not in target.table.indexes]
         self._pending[name] = [*deferred.values(), *map(definition.index, wanted)]
+
+    def _unaltered(self) -> catalogue.Entry:
+        """Return what is known of the target, read again if it was altered since."""
+        known = self._entries.pop(self.table, None)
+        now = catalogue.standing(self._session, self._database, self.table)
+        if known is not None and now is not None and known.definition == now[0]:
+            self._entries[self.table] = known
+        return self._entry_of(self.table)
 
     def create_staging(self, name: str, columns: Sequence[str], extra: pa.Schema) -> None:
         """Create an empty table typed as the target, everything nullable."""
@@ -194,6 +200,10 @@ class MySQLTarget(dialect.MySQLDialect):
         )
         self.run(created.replace("CREATE TABLE", self.create_verb(name), 1))
         self._forget(name)
+        if target is not None and not len(extra) and name not in self.own_tables:
+            self._entries[name] = catalogue.like(
+                self._session, self._database, name, target, columns
+            )
 
     def add_columns(self, schema: pa.Schema, name: str | None = None) -> None:
         """Add columns to the target or a shadow, nullable; commits what is open."""
@@ -252,7 +262,9 @@ class MySQLTarget(dialect.MySQLDialect):
         if self._made_from.get(name) is not None:
             for column, how in catalogue.histograms(self._session, self._database, self.table):
                 self.rows(f"ANALYZE TABLE {place} UPDATE HISTOGRAM ON {self.quote(column)} {how}")
-        self._entries.pop(name, None)
+        known = self._entries.get(name)
+        if known is not None and not set(lines) <= set(known.index_lines.values()):
+            del self._entries[name]
 
     # --- proof ----------------------------------------------------------------------------------
 
@@ -365,32 +377,31 @@ class MySQLTarget(dialect.MySQLDialect):
     ) -> list[int]:
         """Put shadows in the places of their targets by one RENAME."""
         parts = [(_own(one), one) for one in exchanges]
-        for target, _ in parts:
-            target._entries.pop(target.table, None)
         try:
             return exchange.carry_out(
-                self._session,
-                [
-                    exchange.Exchange(
-                        target.table,
-                        target._entry(target.table),
-                        one.shadow,
-                        target._made_from[one.shadow],
-                        one.keep or names.table("old", target.table),
-                        is_kept=one.keep is not None,
-                    )
-                    for target, one in parts
-                ],
+                self._session, [target._swapped(one, names) for target, one in parts]
             )
         finally:
             for target, one in parts:
                 target._forget(target.table)
                 target._forget(one.shadow)
 
+    def _swapped(self, one: base.Exchange, names: run_module.TemporaryNames) -> exchange.Exchange:
+        now, number = catalogue.standing(self._session, self._database, self.table) or (None, None)
+        return exchange.Exchange(
+            self.table,
+            now,
+            number,
+            one.shadow,
+            self._made_from[one.shadow],
+            one.keep or names.table("old", self.table),
+            is_kept=one.keep is not None,
+        )
+
     def kept(self, names: run_module.TemporaryNames) -> list[str]:
         """Return the tables that swaps kept; a run id sorts by its time."""
         prefix = names.prefix("prev", self.table)
-        return sorted(catalogue.starting_with(self._session, self._database, prefix))
+        return catalogue.starting_with(self._session, self._database, prefix)
 
     def adopt(self, kept: str) -> None:
         """Remember what it replaces; a kept table has its indexes, whose names are its own."""
