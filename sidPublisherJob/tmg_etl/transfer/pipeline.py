@@ -52,6 +52,8 @@ class TransferPipeline(etl.TMGETL):
     choice: publish.Choice
     #: None: it is published alone.
     company: Company | None = None
+    #: Tables of this run beside the target, made or about to be.
+    _aside: tuple[str, ...] = ()
 
     def open_source(self) -> base.Source:
         """Return the source to publish, opened at its snapshot.
@@ -142,7 +144,11 @@ class TransferPipeline(etl.TMGETL):
             if step is None:
                 return None
             with self.timed(run_module.Phase.PUBLISH):
-                return publish.together([step])[0]
+                published = publish.together([step])[0]
+            if step.kind is publish.Kind.SWAP:
+                # It is the target now.
+                self._aside = tuple(name for name in self._aside if name != step.loaded)
+            return published
 
     def stage(self) -> publish.Step | None:
         """Load aside what is to be published, and prove it; None where there is nothing to do."""
@@ -164,14 +170,22 @@ class TransferPipeline(etl.TMGETL):
     def drop_tables(self) -> None:
         """Drop what was loaded beside the target, also when one of it cannot be dropped."""
         with contextlib.ExitStack() as stack:
-            # Not "old": where a swap is two steps, that may be the only copy for a moment.
-            for kind in ("shadow", "stage", "latest"):
-                stack.callback(self.target.drop, self.run.names.table(kind, self.target.table))
+            for name in self._aside:
+                stack.callback(self.target.drop, name)
+
+    def _beside(self, *kinds: str) -> str:
+        """Return the name of a table to be made, the first of those that are dropped at the end.
+
+        Never of an "old" one: where a swap is two steps, that may be the only copy for a moment.
+        """
+        names = tuple(self.run.names.table(kind, self.target.table) for kind in kinds)
+        self._aside += names
+        return names[0]
 
     # --- truncate -------------------------------------------------------------------------------
 
     def _stage_shadow(self) -> publish.Step:
-        shadow = self.run.names.table("shadow", self.target.table)
+        shadow = self._beside("shadow")
         self._create_shadow(shadow)
         sent = self._load_all(shadow)
         with self.timed(run_module.Phase.INDEX):
@@ -255,7 +269,8 @@ class TransferPipeline(etl.TMGETL):
 
     def _create_staging(self) -> str:
         self._create_target()
-        staging = self.run.names.table("stage", self.target.table)
+        # The other one is what `keep_latest` makes of it.
+        staging = self._beside("stage", "latest")
         self.target.create_staging(staging, self.columns.held, self.columns.extra)
         return staging
 
@@ -263,7 +278,7 @@ class TransferPipeline(etl.TMGETL):
         """Create a missing target, empty, through the same swap that publishes a full one."""
         if not self.columns.is_new:
             return
-        shadow = self.run.names.table("shadow", self.target.table)
+        shadow = self._beside("shadow")
         self._create_shadow(shadow)
         self.target.finish_load(shadow, self.run.transfer.key)
         self.target.check_lock()

@@ -231,6 +231,13 @@ def describe(session: session_module.Session, relation: Relation) -> base.Table:
         field = _target_field(column, nullable=not is_required)
         columns.append(base.Column(field, native, has_default, is_generated))
     primary, unique, indexes = _keys(session, relation)
+    checks, referenced = session.rows(
+        "SELECT ARRAY(SELECT conname::text FROM pg_catalog.pg_constraint"
+        f" WHERE conrelid = {relation.oid} AND contype = 'c' ORDER BY conname),"
+        " ARRAY(SELECT a.attname::text FROM pg_catalog.pg_constraint AS k"
+        " JOIN pg_catalog.pg_attribute AS a ON a.attrelid = k.confrelid"
+        f" AND a.attnum = ANY (k.confkey) WHERE k.confrelid = {relation.oid})"
+    )[0]
     return base.Table(
         columns=tuple(columns),
         primary_key=primary,
@@ -239,21 +246,8 @@ def describe(session: session_module.Session, relation: Relation) -> base.Table:
         row_estimate=relation.rows,
         swap_blockers=swap_blockers(session, relation),
         change_blockers=_change_blockers(session, relation),
-        checks=tuple(
-            str(name)
-            for (name,) in session.rows(
-                "SELECT conname FROM pg_catalog.pg_constraint"
-                f" WHERE conrelid = {relation.oid} AND contype = 'c' ORDER BY conname"
-            )
-        ),
-        referenced=frozenset(
-            str(name)
-            for (name,) in session.rows(
-                "SELECT a.attname FROM pg_catalog.pg_constraint AS k"
-                " JOIN pg_catalog.pg_attribute AS a ON a.attrelid = k.confrelid"
-                f" AND a.attnum = ANY (k.confkey) WHERE k.confrelid = {relation.oid}"
-            )
-        ),
+        checks=tuple(checks),
+        referenced=frozenset(referenced),
     )
 
 

@@ -206,12 +206,18 @@ class PostgresDialect(merge.SqlTarget):
     def describe(self) -> base.Table | None:
         """Return what the catalogue says of the target, or None."""
         if not self._is_described:
-            self._described = sql.steadily(self.table, self._describe, self._oid)
+            found: catalog.Relation | None = None
+
+            def identity() -> int | None:
+                nonlocal found
+                found = self._relation()
+                return found.oid if found else None
+
+            self._described = sql.steadily(self.table, lambda: self._describe(found), identity)
             self._is_described = True
         return self._described
 
-    def _describe(self) -> base.Table | None:
-        relation = self._relation()
+    def _describe(self, relation: catalog.Relation | None) -> base.Table | None:
         if relation is None:
             return None
         catalog.require_table(relation)
@@ -221,10 +227,6 @@ class PostgresDialect(merge.SqlTarget):
             f" AND EXISTS (SELECT FROM pg_catalog.pg_inherits WHERE inhparent = {relation.oid})"
         )[0]
         return catalog.describe(self._session, relation)
-
-    def _oid(self) -> int | None:
-        relation = self._relation()
-        return relation.oid if relation else None
 
     def _relation(self) -> catalog.Relation | None:
         self._loader.finish()

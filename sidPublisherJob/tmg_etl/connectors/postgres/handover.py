@@ -37,23 +37,10 @@ def prepare(
     """Make the shadow the table's equal; return what is left to do under the lock."""
     copy = catalog.find(session, shadow.schema, shadow.name)
     assert copy is not None
-    _set_owner(session, relation, copy)
+    _set_properties(session, relation, copy)
     _set_grants(session, relation.oid, copy.oid, "r", f"TABLE {copy.qualified}")
     _set_column_grants(session, relation, copy)
-    _set_properties(session, relation, copy)
     return _sequence_statements(session, relation, copy)
-
-
-def _set_owner(
-    session: session_module.Session, relation: catalog.Relation, copy: catalog.Relation
-) -> None:
-    owners = session.rows(
-        "SELECT pg_get_userbyid(a.relowner), a.relowner = b.relowner"
-        f" FROM pg_class AS a, pg_class AS b WHERE a.oid = {relation.oid} AND b.oid = {copy.oid}"
-    )
-    owner, is_same = owners[0]
-    if not is_same:
-        session.execute(f"ALTER TABLE {copy.qualified} OWNER TO {quote(owner)}")
 
 
 _GRANTS = """
@@ -97,10 +84,13 @@ def _set_column_grants(
 def _set_properties(
     session: session_module.Session, relation: catalog.Relation, copy: catalog.Relation
 ) -> None:
-    comment, identity = session.rows(
-        "SELECT obj_description(oid, 'pg_class'), relreplident::text FROM pg_class"
-        f" WHERE oid = {relation.oid}"
+    comment, identity, owner, is_same = session.rows(
+        "SELECT obj_description(a.oid, 'pg_class'), a.relreplident::text,"
+        " pg_get_userbyid(a.relowner), a.relowner = b.relowner"
+        f" FROM pg_class AS a, pg_class AS b WHERE a.oid = {relation.oid} AND b.oid = {copy.oid}"
     )[0]
+    if not is_same:
+        session.execute(f"ALTER TABLE {copy.qualified} OWNER TO {quote(owner)}")
     if comment is not None:
         session.execute(f"COMMENT ON TABLE {copy.qualified} IS {literal(comment)}")
     if identity in "nf":

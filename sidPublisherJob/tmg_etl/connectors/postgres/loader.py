@@ -83,10 +83,9 @@ class Loader:
             raise
 
     def _begin(self, name: str, qualified: str) -> None:
-        self._session.execute("BEGIN")
         self._loading = name
         try:
-            self._session.execute(f"TRUNCATE {qualified}")
+            self._session.execute(f"BEGIN; TRUNCATE {qualified}")
         except BaseException:
             self.abandon()
             raise

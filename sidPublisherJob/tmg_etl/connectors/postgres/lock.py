@@ -59,8 +59,7 @@ class TableLock:
         """
         own = self._connect()
         try:
-            own.execute("SELECT set_config('application_name', %s, false)", [f"tmg_etl {run_id}"])
-            self._acquire(own, wait_s)
+            self._acquire(own, f"tmg_etl {run_id}", wait_s)
             self._pid = own.raw.info.backend_pid
             yield
         finally:
@@ -70,9 +69,12 @@ class TableLock:
                 own.raw.execute("SELECT pg_advisory_unlock_all()")
             own.close()
 
-    def _acquire(self, own: session_module.Session, wait_s: float) -> None:
+    def _acquire(self, own: session_module.Session, name: str, wait_s: float) -> None:
         wait = waiting.Wait(self._table, wait_s)
-        while not own.value(f"SELECT pg_try_advisory_lock({self._key})"):
+        attempt = (
+            f"SELECT pg_try_advisory_lock({self._key}), set_config('application_name', %s, false)"
+        )
+        while not own.value(attempt, [name]):
             wait.pause(lambda: self._holder(own))
 
     def _holder(self, own: session_module.Session) -> str | None:

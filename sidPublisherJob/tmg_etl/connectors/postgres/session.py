@@ -53,6 +53,10 @@ _SETTINGS = {
     "random_page_cost": "1.1",
 }
 
+# A server that builds an index for a client that was killed should notice and let the next run in.
+# Servers before 14 lack it, those on Windows refuse it.
+_CLIENT_CHECK = {"client_connection_check_interval": "5s"}
+
 #: How long one attempt waits for a lock that others queue behind; readers wait as long.
 LOCK_ATTEMPT_MS = 300
 #: How long attempts are repeated before the run gives up with a retriable error.
@@ -118,17 +122,19 @@ class Session:
         return session
 
     def _set_up(self) -> None:
-        values = ", ".join(f"('{name}', '{value}')" for name, value in _SETTINGS.items())
+        try:
+            self._set(_SETTINGS | _CLIENT_CHECK)
+        except (errors.TmgEtlError, psycopg.Error):
+            self._set(_SETTINGS)
+
+    def _set(self, settings: Mapping[str, str]) -> None:
+        values = ", ".join(f"('{name}', '{value}')" for name, value in settings.items())
         self.execute(
             "SELECT pg_catalog.set_config(s.name, v.value, false)"
             f" FROM (VALUES {values}) AS v (name, value)"
             " JOIN pg_catalog.pg_settings AS s ON lower(s.name) = lower(v.name)",
             can_stop=False,
         )
-        # A server that builds an index for a client that was killed should notice and let the next
-        # run in. Servers before 14 and those on Windows cannot.
-        with contextlib.suppress(errors.TmgEtlError):
-            self.execute("SET client_connection_check_interval = '5s'", can_stop=False)
 
     @contextlib.contextmanager
     def guarded(self, statement: str = "", *, can_stop: bool = True) -> Iterator[None]:
@@ -217,7 +223,8 @@ class Session:
             return None
         # In one round trip, and not at the end: there, readers may be waiting for the COMMIT.
         cursor = self.execute(f"{begin}; SELECT pg_catalog.txid_current()")
-        cursor.nextset()
+        while cursor.nextset():
+            pass
         found = cursor.fetchone()
         return int(found[0]) if found else None
 
@@ -284,8 +291,10 @@ class Session:
         while True:
             self.stop.check()
             try:
-                with self.savepoint() if is_nested else self.transaction():
-                    self.execute(f"SET LOCAL lock_timeout = {LOCK_ATTEMPT_MS}")
+                limit = f"SET LOCAL lock_timeout = {LOCK_ATTEMPT_MS}"
+                with self.savepoint() if is_nested else self.transaction(f"BEGIN; {limit}"):
+                    if is_nested:
+                        self.execute(limit)
                     attempt()
                     if is_nested:
                         self.execute("SET LOCAL lock_timeout = 0")

@@ -121,10 +121,12 @@ def _lock(session: session_module.Session, relations: list[catalog.Relation]) ->
     # The server takes a table from an autovacuum for whoever waits a second (its
     # deadlock_timeout), which is longer than readers may be kept waiting: this lock, which
     # readers and writers do not notice, sends it away.
-    session.execute(f"SET LOCAL lock_timeout = {_VACUUM_WAIT_MS}")
-    session.execute(f"LOCK TABLE {tables} IN SHARE UPDATE EXCLUSIVE MODE")
-    session.execute(f"SET LOCAL lock_timeout = {session_module.LOCK_ATTEMPT_MS}")
-    session.execute(f"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE")
+    session.execute(
+        f"SET LOCAL lock_timeout = {_VACUUM_WAIT_MS};"
+        f" LOCK TABLE {tables} IN SHARE UPDATE EXCLUSIVE MODE;"
+        f" SET LOCAL lock_timeout = {session_module.LOCK_ATTEMPT_MS};"
+        f" LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE"
+    )
 
 
 def _refuse_blockers(session: session_module.Session, relation: catalog.Relation) -> None:

@@ -182,8 +182,8 @@ class PostgresTarget(dialect.PostgresDialect):
         self, shadow: shadow_module.Shadow, build: shadow_module.Build, key: Sequence[str]
     ) -> None:
         def attempt() -> None:
-            for statement in build.statements:
-                self._session.execute(statement)
+            if build.statements:
+                self._session.execute(";\n".join(build.statements))
 
         try:
             if build.needs_lock:

@@ -37,12 +37,12 @@ def quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def names(session: database.Session, prefix: str) -> list[str]:
-    """Return the tables whose names start with `prefix`."""
+def names(session: database.Session, *prefixes: str) -> list[str]:
+    """Return the tables whose names start with one of `prefixes`."""
+    begun = " OR ".join("substr(name, 1, ?) = ?" for _ in prefixes)
     found = session.rows(
-        "SELECT name FROM sqlite_schema WHERE type = 'table' AND substr(name, 1, ?) = ?"
-        " ORDER BY name",
-        [len(prefix), prefix],
+        f"SELECT name FROM sqlite_schema WHERE type = 'table' AND ({begun}) ORDER BY name",
+        [part for prefix in prefixes for part in (len(prefix), prefix)],
     )
     return [str(row[0]) for row in found]
 

@@ -99,11 +99,7 @@ class SQLiteTarget(dialect.SQLiteDialect):
         if not self._session.is_open and not room.is_there(self._session.location.path):
             return []
         self._session.open(writable=True)
-        found = [
-            name
-            for kind in _KINDS
-            for name in catalog.names(self._session, names.prefix(kind, self.table))
-        ]
+        found = catalog.names(self._session, *(names.prefix(kind, self.table) for kind in _KINDS))
         for name in found:
             self.drop(name)
         return found
