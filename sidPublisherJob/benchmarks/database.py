@@ -26,7 +26,7 @@ class Database(abc.ABC):
     char: str
 
     def __init__(self, server: process.Server, folder: pathlib.Path) -> None:
-        self.folder = folder
+        self.folder, self.server = folder, server
         self.url = server.create_database("bench")
         self.parts = urllib.parse.urlsplit(self.url)
 

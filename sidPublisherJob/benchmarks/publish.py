@@ -1,7 +1,7 @@
 """Publish tables to every kind of server, beside the servers' own raw loads and other tools.
 
     script/benchmark [--scale 1] [--repeat 3] [--only mysql|postgres|transfer|duckdb|small|delta|
-                     memory|parallel] [--check] [--no-peers]
+                     merge|memory|parallel] [--quick] [--check] [--no-peers]
 
 Everything is measured as whole processes that take turns. Without `--only` all parts are measured;
 with it the others keep the figures they have. `--check` writes nothing: it compares the ratios
@@ -42,6 +42,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--repeat", type=int, default=3, help="runs of each work (default 3)")
     parser.add_argument("--only", choices=list(section.PARTS), action="append")
     parser.add_argument("--check", action="store_true", help="compare with the recorded ratios")
+    parser.add_argument("--quick", action="store_true", help="of merges, a small part of the grid")
     parser.add_argument("--no-peers", action="store_true", help="leave other tools out")
     parser.add_argument("--folder", type=pathlib.Path, help="where data is kept (default: nowhere)")
     return parser.parse_args(arguments)
@@ -50,14 +51,18 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def measured(options: argparse.Namespace, folder: pathlib.Path) -> dict[str, Any]:
     """Return the chosen parts, as they are written to RESULTS.json."""
     scope = section.Scope(
-        folder, options.scale, options.repeat, not (options.no_peers or options.check)
+        folder,
+        options.scale,
+        options.repeat,
+        not (options.no_peers or options.check),
+        options.quick,
     )
-    parts = {}
+    parts, quick = {}, " --quick" if options.quick else ""
     for name in options.only or section.PARTS:
         measure.say(f"== {name}")
         command = f"script/benchmark --scale {options.scale:g} --repeat {options.repeat}"
         parts[name] = {
-            "command": f"{command} --only {name}",
+            "command": f"{command} --only {name}{quick if name == 'merge' else ''}",
             "machine": machine(),
             "sections": section.PARTS[name](scope),
         }
@@ -74,6 +79,8 @@ def write(found: dict[str, Any]) -> None:
     path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     (HERE / "RESULTS.md").write_text(report.page(results))
     (HERE / "RESULTS.svg").write_text(report.picture(results))
+    if "merge" in results["parts"]:
+        (HERE / "RESULTS-merge.svg").write_text(report.merge_picture(results))
     if {"mysql", "postgres"} <= results["parts"].keys():
         readme = HERE.parents[1] / "README.md"
         readme.write_text(report.with_headline(readme.read_text(), results))

@@ -37,9 +37,11 @@ def page(results: Mapping[str, Any]) -> str:
         "",
     ]
     lines += _aims(results)
-    for part in results["parts"].values():
+    for name, part in results["parts"].items():
+        if name == "merge":
+            lines += ["![Merges as a multiple of the statement by hand](RESULTS-merge.svg)", ""]
         for section in part["sections"]:
-            lines += _section(section)
+            lines += _grid(section) if name == "merge" else _section(section)
         lines += [f"Measured by `{part['command']}` on {part['machine']}.", ""]
     return "\n".join(lines)
 
@@ -106,6 +108,25 @@ def _section(section: Mapping[str, Any]) -> list[str]:
             f"| {row['name']}{note} | {row['median_s']:.2f} | {row['shortest_s']:.2f} to"
             f" {row['longest_s']:.2f} | {row['runs']} | {ratio} | {row['cpu_s']:.1f}"
             f" | {row['peak_mib']} |"
+        )
+    return [*lines, ""]
+
+
+def _grid(section: Mapping[str, Any]) -> list[str]:
+    lines = [
+        f"## {section['title']}",
+        "",
+        section["note"],
+        "",
+        "| work | by hand (s) | range (s) | ours (s) | range (s) | runs | ratio | its proof (s) |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in section["rows"]:
+        note = f" ({row['note']})" if row["note"] else ""
+        lines.append(
+            f"| {row['name']}{note} | {row['hand_median_s']:.3f} | {row['hand_shortest_s']:.3f} to"
+            f" {row['hand_longest_s']:.3f} | {row['median_s']:.3f} | {row['shortest_s']:.3f} to"
+            f" {row['longest_s']:.3f} | {row['runs']} | {row['ratio']:.2f} | {row['proof_s']:.3f} |"
         )
     return [*lines, ""]
 
@@ -216,3 +237,42 @@ def _text(
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-weight="{weight}"'
         f' font-size="{size}" fill="#1d2530">{html.escape(text)}</text>'
     )
+
+
+def merge_picture(results: Mapping[str, Any]) -> str:
+    """Return RESULTS-merge.svg: a bar for each cell, as a multiple of the statement by hand."""
+    left, width, step, y, longest = 520, 420, 18, 78, 6.0
+    mark, body = left + width * 2 / longest, []
+    for section in results["parts"]["merge"]["sections"]:
+        body.append(_text(20, y, section["title"], weight="bold", size=14))
+        y += step - 6
+        bottom = y + step * len(section["rows"])
+        body.append(
+            f'<line x1="{mark:.1f}" x2="{mark:.1f}" y1="{y - 4}" y2="{bottom}"'
+            ' stroke="#5f6b7a" stroke-dasharray="4 3"/>'
+        )
+        for row in section["rows"]:
+            bar = min(row["ratio"], longest) / longest * width
+            is_fixed = row["ratio"] > 2 and "fixed" in row["note"]
+            colour = _COLOURS["other" if is_fixed else "ours"]
+            body.append(_text(left - 10, y + 10, row["name"], anchor="end"))
+            body.append(f'<rect x="{left}" y="{y}" width="{bar:.1f}" height="12" fill="{colour}"/>')
+            shown = f"{row['ratio']:.2f} x  ({row['median_s']:.2f} s)"
+            body.append(_text(max(left + bar, mark) + 8, y + 10, shown))
+            y += step
+        y += step
+    height, total = y + 10, left + width + 130
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{total}" height="{height}"'
+            f' viewBox="0 0 {total} {height}" font-family="sans-serif" font-size="12">',
+            f'<rect width="{total}" height="{height}" fill="#ffffff"/>',
+            _text(20, 28, "Merges, as a multiple of the best statement by hand",
+                  weight="bold", size=17),
+            _text(20, 48, "The dashed line is the aim, twice as long. Grey: few rows, above it by"
+                  " what a merge does for any number of them.", size=12),
+            *body,
+            "</svg>",
+            "",
+        ]
+    )  # fmt: skip

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import data, database, measure, ours, peers
+from benchmarks import data, database, measure, merge, ours, peers
 
 LEVELS = ("off", "count", "fingerprint")
 #: At scale 1.
@@ -28,12 +28,14 @@ class Scope:
         scale: TPC-H scale factor.
         repeat: repetitions of each piece of work.
         with_peers: whether other tools are measured, once each.
+        is_quick: whether of merges the small part of the grid is enough.
     """
 
     folder: pathlib.Path
     scale: float
     repeat: int
     with_peers: bool
+    is_quick: bool = False
 
 
 def _section(title: str, series: list[measure.Series], note: str = "") -> dict[str, Any]:
@@ -311,6 +313,14 @@ def parallel(scope: Scope) -> list[dict[str, Any]]:
     return [_section("orders, Parquet to MariaDB, over two sessions", series)]
 
 
+def merges(scope: Scope) -> list[dict[str, Any]]:
+    """Measure merges of every size and mix beside the statement by hand."""
+    return [
+        merge.grid(scope.folder, kind, scope.repeat, is_quick=scope.is_quick)
+        for kind in merge.KINDS
+    ]
+
+
 def free(scope: Scope) -> None:
     """Remove what runs left in the folder."""
     shutil.rmtree(scope.folder / "dlt", ignore_errors=True)
@@ -318,6 +328,7 @@ def free(scope: Scope) -> None:
         *scope.folder.glob("*.duckdb"),
         *scope.folder.glob("*.tsv"),
         *scope.folder.glob("*.csv"),
+        *scope.folder.glob("merges.*"),
     ):
         path.unlink(missing_ok=True)
 
@@ -329,6 +340,7 @@ PARTS: dict[str, Callable[[Scope], list[dict[str, Any]]]] = {
     "duckdb": embedded,
     "small": small,
     "delta": delta,
+    "merge": merges,
     "memory": memory,
     "parallel": parallel,
 }

@@ -2,10 +2,11 @@
 
 import copy
 import json
+import pathlib
 import xml.etree.ElementTree as ET
 from typing import Any
 
-from benchmarks import measure, publish, report, section
+from benchmarks import measure, merge, publish, report, section
 
 
 def results(ratio: float) -> dict[str, Any]:
@@ -57,16 +58,40 @@ def test_a_bar_that_would_hide_the_others_is_cut() -> None:
     assert "60 x" in ET.tostring(picture, encoding="unicode")
 
 
+def test_a_grid_of_merges_is_a_table_and_a_picture_of_its_own(tmp_path: pathlib.Path) -> None:
+    cells = [merge.Cell("merge", 20, 40, mix) for mix in ("unchanged", "changed", "half", "new")]
+    cells += [merge.Cell("diff", 40, 40, "half"), merge.Cell("replace_window", 20, 40, "changed")]
+    with merge.places("duckdb", tmp_path) as place:
+        rows = []
+        for cell in cells:
+            place.build(cell)
+            rows.append(merge.measured(place, cell, 2))
+            held = [f"SELECT * EXCLUDE (t0) FROM {name}" for name in (merge.OURS, merge.HAND)]
+            differing = f"SELECT COUNT(*) FROM ({held[0]} EXCEPT {held[1]}) x"
+            with place.target() as target:
+                assert target.rows(differing) == [(0,)], cell.name
+    part = {"command": "c", "machine": "m", "sections": [{"title": "t", "note": "", "rows": rows}]}
+    found = {"parts": {"merge": part}}
+    page, picture = report.page(found), ET.fromstring(report.merge_picture(found))
+    assert "RESULTS-merge.svg" in page
+    assert [cell.name for cell in cells if f"| {cell.name}" not in page] == []
+    bars = [item for item in picture.iter() if item.tag.endswith("rect") and item.get("x")]
+    assert len(bars) == len(cells)
+
+
 def test_readme_shows_the_ratios_that_were_measured() -> None:
     recorded = json.loads((publish.HERE / "RESULTS.json").read_text())
     readme = (publish.HERE.parents[1] / "README.md").read_text()
     assert report.with_headline(readme, recorded) == readme
     assert (publish.HERE / "RESULTS.md").read_text() == report.page(recorded)
     assert (publish.HERE / "RESULTS.svg").read_text() == report.picture(recorded)
+    merges = (publish.HERE / "RESULTS-merge.svg").read_text()
+    assert merges == report.merge_picture(recorded)
 
 
 def test_every_part_can_be_chosen() -> None:
     assert publish.parse(["--only", "small", "--only", "delta"]).only == ["small", "delta"]
     assert publish.parse([]).only is None
-    wanted = {"mysql", "postgres", "duckdb", "small", "delta", "memory", "parallel", "transfer"}
+    wanted = {"mysql", "postgres", "duckdb", "small", "delta", "merge"}
+    wanted |= {"memory", "parallel", "transfer"}
     assert set(section.PARTS) == wanted
