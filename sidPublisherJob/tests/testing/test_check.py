@@ -94,7 +94,7 @@ def test_faults_that_are_told_pass(
     count = testing.assert_fault_safe(
         config(pipeline), "agents", day=DAY, reset=reset, actions=actions
     )
-    assert count > 40 * len(actions)
+    assert count >= 40 * len(actions)
 
 
 def test_same_twice_passes_and_equal_its_source(
