@@ -29,7 +29,8 @@ NOT_IN_CHECK = ("postgres", "mariadb", "mysql", "bigquery", "image", "slow")
 """Marks of what `script/check` has no time for: it needs a server, or is long."""
 
 _STRIDE = 3
-"""Of cases of one function that a slow emulator runs, each third one is run without `--full`."""
+"""Of cases of one function of BigQuery's and MySQL's conformance, each third one is run without
+`--full`."""
 
 _ON_MYSQL = (
     "tests/connectors/",
@@ -129,22 +130,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _left_to_full(items: list[pytest.Item], asked: str) -> set[pytest.Item]:
-    """Return what is marked `full`, most of MySQL's, and two thirds of BigQuery's conformance.
+    """Return what is marked `full`, most of MySQL's, and two thirds of two conformance suites.
 
-    There each case takes seconds, and the many cases of one function differ in a type, a name or
-    the step that fails.
+    On BigQuery's emulator each case takes seconds, and to MySQL MariaDB is a second witness; the
+    many cases of one function differ in a type, a name or the step that fails.
     """
     gone = {item for item in items if item.get_closest_marker("full")}
-    gone |= {
-        item
-        for item in items
-        if item.get_closest_marker("mysql")
-        and not item.nodeid.startswith(_ON_MYSQL)
-        and "mysql" not in asked
-    }
     seen: collections.Counter[str] = collections.Counter()
     for item in items:
-        if item.path.match("conformance/test_bigquery_*.py"):
+        is_mysql = item.get_closest_marker("mysql") is not None and "mysql" not in asked
+        if is_mysql and not item.nodeid.startswith(_ON_MYSQL):
+            gone.add(item)
+        is_conformance = item.path.match("conformance/test_mysql_*.py") and is_mysql
+        if is_conformance or item.path.match("conformance/test_bigquery_*.py"):
             function = item.nodeid.partition("[")[0]
             if seen[function] % _STRIDE:
                 gone.add(item)
