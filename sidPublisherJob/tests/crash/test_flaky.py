@@ -100,7 +100,7 @@ def test_any_call_that_fails_is_told_by_the_exit_code(
         actions=[action],
     )
     bench.faults.extend(fault.Fault(number, fault.Action.RAISE) for number in range(count))
-    assert count > 40
+    assert count > 30
     assert bench.place.rows() == mode.new
 
 
