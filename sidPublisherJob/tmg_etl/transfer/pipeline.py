@@ -145,7 +145,7 @@ class TransferPipeline(etl.TMGETL):
                 return None
             with self.timed(run_module.Phase.PUBLISH):
                 published = publish.together([step])[0]
-            if step.kind is publish.Kind.SWAP:
+            if step.kind is publish.Kind.SWAP and self.target.capabilities.swap_moves:
                 # It is the target now.
                 self._aside = tuple(name for name in self._aside if name != step.loaded)
             return published

@@ -33,6 +33,8 @@ class Capabilities:
         can_diff: in-database diff (`Target.diff`).
         can_merge: delta (`Target.merge` and the staging methods).
         can_rehearse: merges can be counted without writing (`Target.rehearsal`).
+        swap_moves: a swap makes the shadow itself the table; else it copies it, and the shadow is
+            dropped like all else that was made.
         can_keep: a swap can keep the replaced table, and a later one put it back.
         can_group: several tables are published in one step (`Target.beside`).
         can_alter_together: columns are added in the transaction that fills them.
@@ -54,6 +56,7 @@ class Capabilities:
     can_diff: bool = True
     can_merge: bool = True
     can_rehearse: bool = False
+    swap_moves: bool = True
     can_keep: bool = False
     can_group: bool = False
     can_alter_together: bool = True

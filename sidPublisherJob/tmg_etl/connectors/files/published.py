@@ -14,6 +14,7 @@ generation that it saw.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -82,6 +83,8 @@ class BucketTarget(whole.WholeTarget):
         connection: name, for messages.
         stop: ends long searches and waiting.
     """
+
+    capabilities = dataclasses.replace(whole.WholeTarget.capabilities, swap_moves=False)
 
     def __init__(
         self, lake: bucket.Bucket, table: str, connection: str, stop: run_module.StopFlag
