@@ -17,7 +17,7 @@ import pytest
 from tests import duration
 from tests.bigquery import emulator
 from tests.guarantee import record
-from tmg_etl.testing import process
+from tmg_etl.testing import process, servers
 
 if TYPE_CHECKING:
     from tests.bigquery import wire
@@ -50,6 +50,9 @@ _ON_MYSQL = (
 """What runs on MySQL without `--full` or `-m mysql`: what its server decides. The rest is the same
 code of ours, which MariaDB has proved."""
 
+NEWEST_POSTGRES = pathlib.Path(sys.prefix, "postgresql/usr/lib/postgresql/18/bin")
+"""Where `script/bootstrap --newest` unpacks it."""
+
 _TEMPORARY = "tmg-tests-"
 
 
@@ -60,6 +63,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="the whole matrix, also what is marked `full`; a rerun after every fault, unmemoised;"
         " feeds docs/guarantees.md",
+    )
+    parser.addoption(
+        "--newest",
+        action="store_true",
+        help="PostgreSQL 18 for the tests of PostgreSQL, instead of the installed version",
     )
     parser.addoption(
         "--check",
@@ -89,6 +97,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     config.pluginmanager.register(duration.Recorder())
+    if config.option.newest:
+        servers.PostgresServer.programs = NEWEST_POSTGRES
     root = process.memory()
     if config.option.basetemp is None and root is not None:
         # Of sessions that failed or were killed; those that are under way keep theirs.

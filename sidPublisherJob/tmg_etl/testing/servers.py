@@ -23,7 +23,13 @@ from tmg_etl.testing import process
 
 
 class PostgresServer(process.Server):
-    """A PostgreSQL server of the newest installed version; the administrator is `postgres`."""
+    """A PostgreSQL server of the newest installed version; the administrator is `postgres`.
+
+    Attributes:
+        programs: folder of another version's programs; None: of the installed one.
+    """
+
+    programs: ClassVar[pathlib.Path | None] = None
 
     user = "postgres"
     _scheme = "postgresql"
@@ -47,9 +53,8 @@ class PostgresServer(process.Server):
     def _initialise(self) -> None:
         password_file = self.folder / "password"
         password_file.write_text(self.password)
-        initdb = process.find("initdb", "postgresql")
         self._run(
-            initdb,
+            self._program("initdb"),
             f"--pgdata={self.folder / 'data'}",
             f"--username={self.user}",
             f"--pwfile={password_file}",
@@ -70,7 +75,10 @@ class PostgresServer(process.Server):
         if not self._durable:
             settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        return [process.find("postgres", "postgresql"), "-D", self.folder / "data", *options]
+        return [self._program("postgres"), "-D", self.folder / "data", *options]
+
+    def _program(self, name: str) -> pathlib.Path:
+        return self.programs / name if self.programs else process.find(name, "postgresql")
 
 
 class MySQLFamilyServer(process.Server):
