@@ -28,8 +28,13 @@ ON_REQUEST = ("cluster", "gcp")
 NOT_IN_CHECK = ("postgres", "mariadb", "mysql", "bigquery", "image", "slow")
 """Marks of what `script/check` has no time for: it needs a server, or is long."""
 
+_THINNED = (
+    "tests/conformance/test_bigquery_",
+    "tests/conformance/test_files_bucket_",
+    "tests/security/test_identifier.py::test_odd_name_of_everything",
+)
 _STRIDE = 3
-"""Of cases of one function of BigQuery's and MySQL's conformance, each third one is run without
+"""Of the cases of each function here, and of MySQL's conformance, each third one is run without
 `--full`."""
 
 _ON_MYSQL = (
@@ -140,10 +145,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _left_to_full(items: list[pytest.Item], asked: str) -> set[pytest.Item]:
-    """Return what is marked `full`, most of MySQL's, and two thirds of two conformance suites.
+    """Return what is marked `full`, most of MySQL's, and two thirds of the cases of slow functions.
 
-    On BigQuery's emulator each case takes seconds, and to MySQL MariaDB is a second witness; the
-    many cases of one function differ in a type, a name or the step that fails.
+    On emulators each case takes long, and to MySQL MariaDB is a second witness; the many cases of
+    one function differ in a type, a name or the step that fails.
     """
     gone = {item for item in items if item.get_closest_marker("full")}
     seen: collections.Counter[str] = collections.Counter()
@@ -152,7 +157,7 @@ def _left_to_full(items: list[pytest.Item], asked: str) -> set[pytest.Item]:
         if is_mysql and not item.nodeid.startswith(_ON_MYSQL):
             gone.add(item)
         is_conformance = item.path.match("conformance/test_mysql_*.py") and is_mysql
-        if is_conformance or item.path.match("conformance/test_bigquery_*.py"):
+        if is_conformance or item.nodeid.startswith(_THINNED):
             function = item.nodeid.partition("[")[0]
             if seen[function] % _STRIDE:
                 gone.add(item)

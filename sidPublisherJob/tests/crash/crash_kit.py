@@ -24,7 +24,7 @@ from tmg_etl.testing import fault, fork
 DAY = datetime.date(2024, 3, 10)
 Row = crash_place.Row
 PUBLISHING = ("COMMIT", "RENAME TABLE")
-_STRIDE = 6
+_STRIDE = 8
 #: Beginnings of statements that leave a database and its files as they are.
 _QUESTIONS = (
     *("SELECT", "SHOW", "SET ", "BEGIN", "START TRANSACTION", "SAVEPOINT"),
@@ -245,7 +245,7 @@ class Bench:
             self.place.reset(rows)
 
     def some(self, mode: Mode, points: list[fault.Point]) -> list[fault.Point]:
-        """Return every sixth point, the ends and what publishes; with `--full` all of them.
+        """Return every eighth point, the ends and what publishes; with `--full` all of them.
 
         Places and modes, whose statements are much the same, begin with another one each.
         """

@@ -59,7 +59,7 @@ def start(bench: crash_kit.Bench, mode: crash_kit.Mode, point: str, action: str)
     return bench.start(mode)
 
 
-@pytest.mark.parametrize("mode_name", ["swap", "upsert"])
+@pytest.mark.parametrize("mode_name", ["upsert", pytest.param("swap", marks=pytest.mark.full)])
 def test_killed_at_any_call_leaves_old_or_new_state(bench: crash_kit.Bench, mode_name: str) -> None:
     mode = crash_kit.MODES[mode_name]
     states = set()
@@ -82,7 +82,7 @@ def test_killed_at_any_call_leaves_old_or_new_state(bench: crash_kit.Bench, mode
     [
         ("swap", "cut"),
         pytest.param("diff", "full", marks=pytest.mark.full),
-        ("upsert", "raise"),
+        pytest.param("upsert", "raise", marks=pytest.mark.full),
         pytest.param("replace_window", "cut", marks=pytest.mark.full),
     ],
 )

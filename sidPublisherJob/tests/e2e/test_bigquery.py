@@ -70,9 +70,10 @@ def _place(request: pytest.FixtureRequest, kind: str) -> place_module.Place:
     ("kind", "read"),
     [
         ("postgres", "storage"),
-        pytest.param("postgres", "extract", marks=pytest.mark.full),
-        pytest.param("mariadb", "storage", marks=pytest.mark.full),
-        ("mariadb", "extract"),
+        *(
+            pytest.param(*case, marks=pytest.mark.full)
+            for case in (("postgres", "extract"), ("mariadb", "storage"), ("mariadb", "extract"))
+        ),
     ],
 )
 def test_a_million_rows_are_served_in_flat_memory(
