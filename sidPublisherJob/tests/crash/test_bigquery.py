@@ -200,7 +200,7 @@ def _kill(victim: list[int]) -> None:
     [
         crash_kit.MODES["swap"],
         crash_kit.MODES["upsert"],
-        # Published as an upsert is, by one script with a transaction.
+        # Published as an upsert is, by a transaction.
         pytest.param(crash_kit.MODES["diff"], marks=pytest.mark.full),
         pytest.param(crash_kit.MODES["replace_window"], marks=pytest.mark.full),
     ],
