@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 #: What makes a ratio worse than the recorded one.
@@ -213,21 +213,30 @@ def picture(results: Mapping[str, Any]) -> str:
             )
             y += step
         y += step
-    height, total = y + 10, left + width + 130
+    return _framed(
+        body,
+        (left + width + 130, y + 10),
+        "Time to publish a table, as a multiple of the server's own raw load",
+        "Shorter is better; the dashed line is the raw load. Grey: other tools,"
+        " which prove nothing about the rows.",
+    )
+
+
+def _framed(body: Sequence[str], size: tuple[int, int], title: str, subtitle: str) -> str:
+    """Return the file of a picture: width and height, and two lines above what it shows."""
+    width, height = size
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{total}" height="{height}"'
-            f' viewBox="0 0 {total} {height}" font-family="sans-serif" font-size="12">',
-            f'<rect width="{total}" height="{height}" fill="#ffffff"/>',
-            _text(20, 28, "Time to publish a table, as a multiple of the server's own raw load",
-                  weight="bold", size=17),
-            _text(20, 48, "Shorter is better; the dashed line is the raw load. Grey: other tools,"
-                  " which prove nothing about the rows.", size=12),
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}"'
+            f' viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">',
+            f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
+            _text(20, 28, title, weight="bold", size=17),
+            _text(20, 48, subtitle),
             *body,
             "</svg>",
             "",
         ]
-    )  # fmt: skip
+    )
 
 
 def _text(
@@ -261,18 +270,10 @@ def merge_picture(results: Mapping[str, Any]) -> str:
             body.append(_text(max(left + bar, mark) + 8, y + 10, shown))
             y += step
         y += step
-    height, total = y + 10, left + width + 130
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{total}" height="{height}"'
-            f' viewBox="0 0 {total} {height}" font-family="sans-serif" font-size="12">',
-            f'<rect width="{total}" height="{height}" fill="#ffffff"/>',
-            _text(20, 28, "Merges, as a multiple of the best statement by hand",
-                  weight="bold", size=17),
-            _text(20, 48, "The dashed line is the aim, twice as long. Grey: few rows, above it by"
-                  " what a merge does for any number of them.", size=12),
-            *body,
-            "</svg>",
-            "",
-        ]
-    )  # fmt: skip
+    return _framed(
+        body,
+        (left + width + 130, y + 10),
+        "Merges, as a multiple of the best statement by hand",
+        "The dashed line is the aim, twice as long. Grey: few rows, above it by"
+        " what a merge does for any number of them.",
+    )

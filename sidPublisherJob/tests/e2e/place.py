@@ -8,7 +8,7 @@ import pathlib
 import secrets
 import sqlite3
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import duckdb
@@ -107,6 +107,13 @@ class Server(Place):
     @abc.abstractmethod
     def _create_user(self, name: str, rights: Sequence[str]) -> None: ...
 
+    @abc.abstractmethod
+    def transaction(self, statement: str) -> contextlib.AbstractContextManager[int]:
+        """Return a block in which a transaction that did something stays open.
+
+        It gives the number of its session; in PostgreSQL it is called "sleepy form".
+        """
+
     def with_user(self, name: str, password: str) -> str:
         """Return the URL of another user."""
         parts = urllib.parse.urlsplit(self.url)
@@ -125,6 +132,12 @@ class Postgres(Server):
                 cursor = raw.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
 
+    @contextlib.contextmanager
+    def transaction(self, statement: str) -> Iterator[int]:
+        with psycopg.connect(self.url, application_name="sleepy form") as raw:
+            raw.execute(statement.encode())
+            yield raw.info.backend_pid
+
     def tables(self) -> set[str]:
         query = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
         return {name for (name,) in self.sql(query)}
@@ -142,25 +155,32 @@ class MySQL(Server):
     kind = "mysql"
     quote = "`"
 
-    def sql(self, *statements: str) -> Rows:
+    @contextlib.contextmanager
+    def _connected(self, *, autocommit: bool) -> Iterator[Any]:
         parts = urllib.parse.urlsplit(self.url)
-        with (
-            contextlib.closing(
-                pymysql.connect(
-                    host=parts.hostname,
-                    port=parts.port,
-                    user=parts.username,
-                    password=urllib.parse.unquote(parts.password or ""),
-                    database=parts.path[1:],
-                    charset="utf8mb4",
-                    autocommit=True,
-                )
-            ) as raw,
-            raw.cursor() as cursor,
-        ):
+        raw = pymysql.connect(
+            host=parts.hostname,
+            port=parts.port,
+            user=parts.username,
+            password=urllib.parse.unquote(parts.password or ""),
+            database=parts.path[1:],
+            charset="utf8mb4",
+            autocommit=autocommit,
+        )
+        with contextlib.closing(raw):
+            yield raw
+
+    def sql(self, *statements: str) -> Rows:
+        with self._connected(autocommit=True) as raw, raw.cursor() as cursor:
             for statement in statements:
                 cursor.execute(statement)
             return list(cursor.fetchall())
+
+    @contextlib.contextmanager
+    def transaction(self, statement: str) -> Iterator[int]:
+        with self._connected(autocommit=False) as raw, raw.cursor() as cursor:
+            cursor.execute(statement)
+            yield raw.thread_id()
 
     def tables(self) -> set[str]:
         return {name for (name,) in self.sql("SHOW TABLES")}

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import pathlib
 import subprocess
 import sys
 import threading
 import time
-import urllib.parse
-from collections.abc import Iterator
 
-import psycopg
-import pymysql
 import pytest
 
 from tests.e2e import place as place_module
@@ -66,27 +61,6 @@ def shop(
     return made
 
 
-@contextlib.contextmanager
-def _open_transaction(server: place_module.Server, statement: str) -> Iterator[int]:
-    """Leave a transaction open that did something; give the number of its session."""
-    parts = urllib.parse.urlsplit(server.url)
-    if server.kind == "postgres":
-        with psycopg.connect(server.url, application_name="sleepy form") as raw:
-            raw.execute(statement.encode())
-            yield raw.info.backend_pid
-        return
-    raw = pymysql.connect(
-        host=parts.hostname,
-        port=parts.port,
-        user=parts.username,
-        password=urllib.parse.unquote(parts.password or ""),
-        database=parts.path[1:],
-    )
-    with contextlib.closing(raw), raw.cursor() as cursor:
-        cursor.execute(statement)
-        yield raw.thread_id()
-
-
 @pytest.mark.parametrize(
     "statement",
     ["UPDATE facts SET version = 9 WHERE id = 1", "SELECT * FROM facts WHERE id = 1 FOR UPDATE"],
@@ -96,7 +70,7 @@ def test_a_writer_that_keeps_a_row_is_waited_for_and_named(
     shop: plan_kit.Shop, server: place_module.Server, statement: str
 ) -> None:
     before = shop.contents()
-    with _open_transaction(server, statement) as number:
+    with server.transaction(statement) as number:
         started = time.monotonic()
         error = shop.run("delta").error
         assert time.monotonic() - started < 15
@@ -116,7 +90,7 @@ def test_who_writes_is_not_held_up_by_a_run_that_waits(
     shop: plan_kit.Shop, server: place_module.Server
 ) -> None:
     shop.declare("key: [id]\n    delta: {cursor: day}\n    lock_wait_s: 4")
-    with _open_transaction(server, "UPDATE facts SET version = 9 WHERE id = 1"):
+    with server.transaction("UPDATE facts SET version = 9 WHERE id = 1"):
         running = threading.Thread(target=shop.run, args=["delta"])
         running.start()
         longest, end = 0.0, time.monotonic() + 3

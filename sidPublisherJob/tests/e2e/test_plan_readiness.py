@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pathlib
 import urllib.parse
-from collections.abc import Iterator
-from typing import Any
 
-import psycopg
-import pymysql
 import pytest
 
 from tests.e2e import place as place_module
@@ -98,39 +93,16 @@ def test_a_swap_that_needs_the_owner(shop: plan_kit.Shop) -> None:
     assert (shop.plan().publish, shop.plan().privileges_missing) == ("diff", ())
 
 
-@contextlib.contextmanager
-def transaction(
-    server: place_module.Place, statement: str = "SELECT * FROM facts"
-) -> Iterator[Any]:
-    """A reader that does not end its transaction."""
-    parts = urllib.parse.urlsplit(server.url)
-    if server.kind == "postgres":
-        with psycopg.connect(server.url, application_name="sleepy dashboard") as raw:
-            raw.execute(statement.encode())
-            yield raw.info.backend_pid
-        return
-    with contextlib.closing(
-        pymysql.connect(
-            host=parts.hostname,
-            port=parts.port,
-            user=parts.username,
-            password=urllib.parse.unquote(parts.password or ""),
-            database=parts.path[1:],
-        )
-    ) as raw:
-        with raw.cursor() as cursor:
-            cursor.execute("START TRANSACTION")
-            cursor.execute(statement)
-        yield raw.thread_id()
-
-
 def test_a_transaction_in_the_way_is_named(
     shop: plan_kit.Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     is_mariadb = shop.place.kind == "mysql" and "MariaDB" in str(shop.place.sql("SELECT VERSION()"))
     if shop.place.kind == "mysql" and not is_mariadb:
         # Locks are switched off in the tests' server, which takes half the memory so.
-        with monkeypatch.context() as patch, transaction(shop.place) as number:
+        with (
+            monkeypatch.context() as patch,
+            shop.place.transaction("SELECT * FROM facts") as number,
+        ):
             patch.setattr(readiness, "_LONG_S", -1)
             (found,) = shop.plan().in_the_way
             assert f"connection {number} of " in found
@@ -154,12 +126,12 @@ def test_a_transaction_in_the_way_is_named(
 def require_named(shop: plan_kit.Shop) -> None:
     """Fail unless a plan names the connection that reads the table."""
     assert shop.plan().in_the_way == ()
-    with transaction(shop.place) as number:
+    with shop.place.transaction("SELECT * FROM facts") as number:
         (found,) = shop.plan().in_the_way
     assert str(number) in found
     assert "facts" in found
     if shop.place.kind == "postgres":
-        assert "sleepy dashboard" in found
+        assert "sleepy form" in found
 
 
 def test_a_dump_that_a_swap_would_break_is_named(shop: plan_kit.Shop) -> None:
@@ -168,7 +140,7 @@ def test_a_dump_that_a_swap_would_break_is_named(shop: plan_kit.Shop) -> None:
         return
     told = "error 1412"
     assert told not in "".join(shop.plan().warnings)
-    with transaction(shop.place, "START TRANSACTION WITH CONSISTENT SNAPSHOT") as number:
+    with shop.place.transaction("START TRANSACTION WITH CONSISTENT SNAPSHOT") as number:
         (warning,) = [text for text in shop.plan().warnings if told in text]
         assert f"connection {number} of root" in warning
         assert "`publish: diff` does not" in warning

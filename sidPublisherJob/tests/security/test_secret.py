@@ -111,26 +111,8 @@ def test_any_password_connects_and_is_never_printed(
 @pytest.fixture
 def held(server: place_module.Server) -> Iterator[None]:
     """Somebody else reads the table in a transaction, so that a run has to wait at its swap."""
-    if server.kind == "postgres":
-        import psycopg
-
-        with psycopg.connect(server.url) as raw:
-            raw.execute("SELECT * FROM t").fetchall()
-            yield
-    else:
-        import pymysql
-
-        parts = urllib.parse.urlsplit(server.url)
-        raw = pymysql.connect(
-            host=parts.hostname,
-            port=parts.port,
-            user=parts.username,
-            password=urllib.parse.unquote(parts.password or ""),
-            database=parts.path[1:],
-        )
-        with raw, raw.cursor() as cursor:
-            cursor.execute("SELECT * FROM t")
-            yield
+    with server.transaction("SELECT * FROM t"):
+        yield
 
 
 @pytest.mark.parametrize("kind", SERVERS)

@@ -292,7 +292,7 @@ class SqlTarget(sql.SqlDialect):
         inside: str = "1 = 1",
     ) -> Survey:
         """Return what a merge has to do; each statement that it saves would join all keys again."""
-        if self.is_rehearsing:
+        if self.is_rehearsing or not self.joins_well(key):
             return Survey()
         changing, table = self._changing(columns, key), self.quote(self.table)
         outside = "1 = 0" if inside == "1 = 1" else f"NOT COALESCE({inside}, 1 = 0)"
@@ -319,6 +319,10 @@ class SqlTarget(sql.SqlDialect):
             superseded,
             outer,
         )
+
+    def joins_well(self, key: Sequence[str]) -> bool:
+        """Return whether all staged keys are joined to the target without a scan for each."""
+        return True
 
     def surveyed(self, staging: str, key: Sequence[str]) -> str:
         """Return the FROM clause of all staged rows and what the target holds of them."""

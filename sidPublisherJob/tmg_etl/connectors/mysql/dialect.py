@@ -129,18 +129,9 @@ class MySQLDialect(merge.SqlTarget):
         hint = "" if source.startswith("(") else self._by(self._lookup(staging, key))
         return f"{target} STRAIGHT_JOIN {staged}{hint} ON {match}"
 
-    def _survey(
-        self,
-        staging: str,
-        columns: Sequence[str],
-        key: Sequence[str],
-        order_by: Sequence[str],
-        inside: str = "1 = 1",
-    ) -> merge.Survey:
-        """Return what a merge has to do, unless each staged key would scan the target."""
-        if self._entry_of(self.table).lookup(key) is None:
-            return merge.Survey()
-        return super()._survey(staging, columns, key, order_by, inside)
+    def joins_well(self, key: Sequence[str]) -> bool:
+        """Return whether an index of the target has the key."""
+        return self._entry_of(self.table).lookup(key) is not None
 
     def renewed(self) -> frozenset[str]:
         """Return the columns of ON UPDATE CURRENT_TIMESTAMP."""

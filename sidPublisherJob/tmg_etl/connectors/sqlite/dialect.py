@@ -84,22 +84,10 @@ class SQLiteDialect(merge.SqlTarget):
         """Remember the key of what is merged."""
         self._key = key
 
-    def _must_scan(self, key: Sequence[str]) -> bool:
+    def joins_well(self, key: Sequence[str]) -> bool:
+        """Return whether the key is one of the target's, which has an index."""
         table = self.describe()
-        return table is None or not table.is_unique_over(key)
-
-    def _survey(
-        self,
-        staging: str,
-        columns: Sequence[str],
-        key: Sequence[str],
-        order_by: Sequence[str],
-        inside: str = "1 = 1",
-    ) -> merge.Survey:
-        """Return what a merge has to do, unless each staged key would scan the target."""
-        if self._must_scan(key):
-            return merge.Survey()
-        return super()._survey(staging, columns, key, order_by, inside)
+        return table is not None and table.is_unique_over(key)
 
     def _insert_missing(self, source: str, columns: Sequence[str], match: str) -> int:
         """Insert the staged rows whose key the target lacks.
@@ -107,7 +95,7 @@ class SQLiteDialect(merge.SqlTarget):
         SQLite indexes what is behind IN by itself, once, and for EXISTS scans it for each row. So
         it does for NOT IN, to tell what is not there from what is null.
         """
-        if not self._must_scan(self._key):
+        if self.joins_well(self._key):
             return super()._insert_missing(source, columns, match)
         held = f"SELECT {self.names(self._key)} FROM {self.qualified(self.table)}"
         is_held = f"({self.names(self._key, merge.STAGED)}) IN ({held})"
@@ -115,7 +103,7 @@ class SQLiteDialect(merge.SqlTarget):
         return self._insert(columns, f"{source} AS {merge.STAGED} WHERE {missing}")
 
     def _delete_superseded(self, staging: str, key: Sequence[str], order_by: Sequence[str]) -> int:
-        if not self._must_scan(key):
+        if self.joins_well(key):
             return super()._delete_superseded(staging, key, order_by)
         later = self.later(self.quote(self.table), merge.STAGED, order_by)
         found = (
