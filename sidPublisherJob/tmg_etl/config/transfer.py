@@ -177,8 +177,8 @@ class Policy(strict.Strict):
         description="Seconds to wait for another run on the same target, 0 or more. Default 60: "
         "short runs pass each other, a long one lets this one fail as retriable. A merge or diff "
         "waits as long for the rows of PostgreSQL, MySQL or MariaDB that somebody else has locked, "
-        "and in a SQLite file for each transaction of somebody else, of which two seconds are "
-        "always waited for.",
+        "and in a SQLite file for each transaction of somebody else: once it has begun, two "
+        "seconds at least.",
     )
     skip_unchanged: bool = Field(
         default=False,

@@ -24,8 +24,8 @@ class SQLiteConnection(base.Connection):
     """A SQLite file, ``sqlite:///relative.db`` or ``sqlite:////absolute.db``.
 
     `options`: ``timeout``, most seconds to wait for other connections' transactions; by default a
-    run waits `lock_wait_s`, two seconds at least, and a reader 30. The file's journal mode is left
-    as it is.
+    run waits `lock_wait_s`, and two seconds at least once it has begun, and a reader 30. The file's
+    journal mode is left as it is.
     """
 
     def open_source(

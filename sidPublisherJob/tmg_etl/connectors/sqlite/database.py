@@ -181,13 +181,18 @@ class Session:
             raise RuntimeError(f"the session on {self.subject} is not open")
         return self._connection
 
-    def wait_at_most(self, wait_s: float) -> None:
-        """Wait for other connections as long as a run waits for its lock, two seconds at least.
+    def wait_at_most(self, wait_s: float, *, has_loaded: bool) -> None:
+        """Wait for other connections as long as a run waits for its lock.
 
         The option `timeout` of the connection may shorten that.
+
+        Args:
+            wait_s: seconds.
+            has_loaded: whether two seconds are waited at least: a reader of a moment must not
+                cost all that was loaded.
         """
         most_s = self.location.busy_s
-        wait_s = max(wait_s, _BRIEF_S)
+        wait_s = max(wait_s, _BRIEF_S) if has_loaded else wait_s
         self._wait_s = wait_s if most_s is None else min(wait_s, most_s)
 
     def open(self, *, writable: bool = False) -> None:

@@ -83,10 +83,10 @@ class SQLiteTarget(dialect.SQLiteDialect):
         began = time.monotonic()
         with self._lock.hold(run_id, wait_s, self._session.stop):
             left_s = max(0.0, wait_s - (time.monotonic() - began))
-            self._session.wait_at_most(left_s)
+            self._session.wait_at_most(left_s, has_loaded=False)
             if room.is_there(self._session.location.path):
                 self._session.open(writable=True)
-            self._session.wait_at_most(wait_s)
+            self._session.wait_at_most(wait_s, has_loaded=True)
             self._known = None
             yield
 
