@@ -71,6 +71,33 @@ def test_the_row_of_who_did_not_fail_says_who_did(shop: group_kit.Shop) -> None:
     assert shop.leftovers() == []
 
 
+@pytest.mark.parametrize("mode", ["truncate", "delta"])
+def test_the_row_that_a_member_is_refused_for_is_named(shop: group_kit.Shop, mode: str) -> None:
+    """Its parents are in the same group, and new themselves: it is looked for among them."""
+    columns = "day date, version bigint, amount double precision, name varchar(20), gone bigint"
+    shop.place.sql(
+        "DROP TABLE facts",
+        "DROP TABLE dims",
+        f"CREATE TABLE dims (id bigint NOT NULL PRIMARY KEY, {columns})",
+        f"CREATE TABLE facts (id bigint NOT NULL PRIMARY KEY, {columns}, CHECK (version < 90),"
+        " FOREIGN KEY (gone) REFERENCES dims (id))",
+        "INSERT INTO dims (id) VALUES (1)",
+    )
+    shop.declare(*(["delta: {cursor: day}"] * 2))
+    dims = [row(number) for number in (range(1, 9) if shop.place.kind != "duckdb" else [1])]
+    facts = [row(number, gone=1 + number % len(dims)) for number in range(20)]
+    shop.fill(facts=[*facts, row(20, version=91, gone=1)], dims=dims)
+    said = str(shop.outcome(mode).error)
+    assert "facts: the row (id='20') was refused, a check constraint: " in said
+    shop.fill(facts=[*facts, row(20, gone=77)])
+    error = shop.outcome(mode).error
+    assert "facts: the row (id='20') was refused, a foreign key: " in str(error)
+    assert shop.runs("facts")[0].error == str(error)
+    assert "nothing of the group nightly was published: facts" in str(shop.runs("dims")[0].error)
+    assert shop.both() == ([], [1])
+    assert shop.leftovers() == []
+
+
 def test_a_member_may_be_read_by_another_one(shop: group_kit.Shop) -> None:
     """It is read as it was before the step, and does not keep it from being replaced."""
     text = shop.path.read_text()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
 
@@ -231,6 +231,7 @@ class SqlTarget(sql.SqlDialect):
         window: base.CursorWindow | None,
         *,
         is_diff: bool,
+        within: Callable[[], contextlib.AbstractContextManager[None]],
     ) -> dict[str, object] | None:
         """Return the key of the first staged row that the target refuses; see `base.Target`."""
         kept = f" WHERE NOT COALESCE(({deleted}\n), 1 = 0)" if deleted else ""
@@ -252,7 +253,7 @@ class SqlTarget(sql.SqlDialect):
                 f" WHERE {place} > {low} AND {place} <= {high})"
             )
             try:
-                with self.transaction():
+                with within():
                     if gone is not None:
                         self._delete(gone)
                     self._write(part, columns, key, match)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import enum
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -272,23 +273,41 @@ class Step:
             return self.target.diff(self.loaded, names, transfer.key, self.window, part)
         return self.target.replace_rows(self.loaded, names, self.window)
 
-    def explained(self, refused: errors.ConstraintError | errors.UniqueError) -> errors.DataError:
+    def explained(
+        self,
+        refused: errors.ConstraintError | errors.UniqueError,
+        part: base.Part = base.Part.ALL,
+        within: Callable[[], contextlib.AbstractContextManager[None]] | None = None,
+    ) -> errors.DataError:
         """Return the error for a row that the target refused, with its key where it is found.
 
         To be asked after the transaction: a database says nothing more in one that has failed.
+
+        Args:
+            refused: as the target raised it.
+            part: of the step that was refused.
+            within: opens such a transaction again, up to that part; None where it would cost more
+                than the key is worth.
         """
         key, delta, found = self.run.transfer.key, self.run.transfer.delta, None
-        if key and self.sent.rows <= _SEARCHED_ROWS:
-            is_diff = self.kind is not Kind.MERGE
-            deleted = delta.deleted if delta is not None and not is_diff else None
+        if key and within is not None and part is not base.Part.DELETE:
+            is_diff = self.kind is not Kind.MERGE and part is base.Part.ALL
+            deleted = delta.deleted if delta is not None and self.kind is Kind.MERGE else None
             with contextlib.suppress(errors.TmgEtlError):
                 found = self.target.refused_key(
-                    self.loaded, self.columns.names, key, deleted, self.window, is_diff=is_diff
+                    self.loaded,
+                    self.columns.names,
+                    key,
+                    deleted,
+                    self.window,
+                    is_diff=is_diff,
+                    within=within,
                 )
         if isinstance(refused, errors.UniqueError):
             return errors.UniqueError(self.target.table, refused.key, row=found)
         rule = refused.rule
-        if key and found is None and rule is errors.Constraint.FOREIGN_KEY:
+        is_known = part is base.Part.DELETE or (key and within is not None and found is None)
+        if is_known and rule is errors.Constraint.FOREIGN_KEY:
             # No row that was staged is refused: it is one that would go.
             rule = errors.Constraint.REFERENCED
         return refused.of(self.target.table, key=found, rule=rule)
@@ -415,6 +434,7 @@ def _in_place(
     """Change the targets' rows in one transaction, and prove them before its end."""
     changes = [base.Changes()] * len(steps)
     held: list[base.Fingerprint | None] = []
+    done: list[tuple[int, base.Part]] = []
     first, *others = [step.target for step in steps]
     late = [step for step in steps if len(step.columns.added)]
     try:
@@ -427,17 +447,23 @@ def _in_place(
                 if step.alters_together:
                     step.evolve()
             for position, part in order:
-                with blame(steps[position]), _of(steps[position]):
+                with _refusing(steps[position], blame):
                     changes[position] = changes[position].plus(steps[position].write(part))
+                done.append((position, part))
             for step in steps:
                 with blame(step):
                     held.append(step.proved())
             steps[0].run.stop.check()
     except (errors.ConstraintError, errors.UniqueError) as refused:
-        # Alone, a member of a group may be refused for what another one writes.
-        if others:
+        at = min(len(done), len(order) - 1)
+        if others and at < len(done):
+            # At the COMMIT it is the rows of all.
             raise
-        raise steps[0].explained(refused) from refused
+        position, part = order[at]
+        is_cheap = sum(step.sent.rows for step in steps) <= _SEARCHED_ROWS
+        within = functools.partial(_again, steps, done[:at]) if is_cheap else None
+        with blame(steps[position]):
+            raise steps[position].explained(refused, part, within) from refused
     return [Published(made) for made in changes]
 
 
@@ -460,12 +486,28 @@ def _evolved(steps: list[Step]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _of(step: Step) -> Iterator[None]:
-    """Have what a constraint refuses name the table."""
-    try:
+def _refusing(step: Step, blame: Blame) -> Iterator[None]:
+    """Have what a constraint refuses name the table; whose fault it is is said with its row."""
+    refused: errors.ConstraintError | errors.UniqueError | None = None
+    with blame(step):
+        try:
+            yield
+        except errors.ConstraintError as found:
+            refused = found.of(step.target.table)
+        except errors.UniqueError as found:
+            refused = found
+    if refused is not None:
+        raise refused
+
+
+@contextlib.contextmanager
+def _again(steps: list[Step], done: Sequence[tuple[int, base.Part]]) -> Iterator[None]:
+    """Begin the transaction of a publish again, up to what was done of it."""
+    first, *others = [step.target for step in steps]
+    with first.transaction(others):
+        for position, part in done:
+            steps[position].write(part)
         yield
-    except errors.ConstraintError as refused:
-        raise refused.of(step.target.table) from refused
 
 
 @contextlib.contextmanager

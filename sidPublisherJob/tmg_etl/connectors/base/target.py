@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Self
 
 import pyarrow as pa
@@ -362,6 +362,7 @@ class Target(abc.ABC):
         window: CursorWindow | None,
         *,
         is_diff: bool,
+        within: Callable[[], contextlib.AbstractContextManager[None]],
     ) -> dict[str, object] | None:
         """Return the key of the first staged row that the target refuses, after a merge failed.
 
@@ -375,6 +376,7 @@ class Target(abc.ABC):
             deleted: SQL condition of staged rows that the merge does not write.
             window: as for `diff`.
             is_diff: whether rows that are not staged leave the target.
+            within: opens a transaction, in which what was written before the merge is written.
         """
         return None
 
