@@ -252,8 +252,10 @@ def test_long_reader_makes_the_swap_give_up_and_leaves_the_table(postgres_url, m
         shadow = postgres_kit.fill_shadow(target, ROWS)
         with reader.transaction():
             reader.execute("SELECT count(*) FROM t")
-            with pytest.raises(errors.TemporaryError, match="no lock in 1 s"):
+            with pytest.raises(errors.TemporaryError, match="no lock in 1 s") as caught:
                 target.swap(shadow, postgres_kit.NAMES)
+            assert f"held by process {reader.info.backend_pid} of " in str(caught.value)
+            assert "idle in transaction: AccessShareLock on " in str(caught.value)
         target.drop(shadow)
     assert postgres_kit.run_sql(postgres_url, "SELECT count(*) FROM t") == [(0,)]
 

@@ -103,12 +103,25 @@ def _table_rights(
     return missing
 
 
-def holder(session: session_module.Session, relations: Iterable[catalog.Relation]) -> str | None:
-    """Return who keeps a merge waiting for tables: whoever changes them, or has rows locked."""
+def holder(
+    session: session_module.Session,
+    relations: Iterable[catalog.Relation | None],
+    *,
+    with_readers: bool = False,
+) -> str | None:
+    """Return who keeps a run waiting for tables.
+
+    Args:
+        session: of the run, in no transaction that has failed.
+        relations: the tables; None for those that are not there.
+        with_readers: whether reading keeps it waiting, not only changing them or locking rows.
+    """
+    harmless = [] if with_readers else ["AccessShareLock"]
     found = [
         phrase
         for relation in relations
-        for phrase in _sessions(session, relation, ["AccessShareLock"])
+        if relation is not None
+        for phrase in _sessions(session, relation, harmless)
     ]
     return errors.listed(found, separator="; ") if found else None
 

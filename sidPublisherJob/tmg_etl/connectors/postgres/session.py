@@ -273,7 +273,14 @@ class Session:
             raise
         self.execute("RELEASE SAVEPOINT _tmg_attempt")
 
-    def patiently(self, attempt: Callable[[], None], what: str, *, is_nested: bool = False) -> None:
+    def patiently(
+        self,
+        attempt: Callable[[], None],
+        what: str,
+        holder: Callable[[], str | None],
+        *,
+        is_nested: bool = False,
+    ) -> None:
         """Repeat a transaction that needs a lock others queue behind, until it gets it.
 
         Each attempt waits `LOCK_ATTEMPT_MS` at most, and between them everybody else gets through.
@@ -281,6 +288,7 @@ class Session:
         Args:
             attempt: its statements.
             what: for messages.
+            holder: returns who keeps it waiting, None where that is not known.
             is_nested: repeat a part of the open transaction instead.
 
         Raises:
@@ -304,10 +312,11 @@ class Session:
                 if not (has_waited(found) or isinstance(cause, psycopg.errors.DeadlockDetected)):
                     raise
                 if time.monotonic() > deadline:
+                    who = holder()
                     raise errors.TemporaryError(
-                        f"{self.place}: {what}: no lock in {LOCK_PATIENCE_S:g} s",
-                        hint="a transaction holds the table for long (pg_locks names it); run it"
-                        " again later",
+                        f"{self.place}: {what}: no lock in {LOCK_PATIENCE_S:g} s"
+                        f"{f': held by {who}' if who else ''}",
+                        hint="that must end first; run it again later",
                     ) from cause
             time.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads attempts
             pause_s = min(pause_s * 2, 2.0)

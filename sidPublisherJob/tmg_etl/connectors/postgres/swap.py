@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from tmg_etl import errors
-from tmg_etl.connectors.postgres import aside, catalog, handover
+from tmg_etl.connectors.postgres import aside, catalog, handover, readiness
 from tmg_etl.connectors.postgres import session as session_module
 from tmg_etl.connectors.postgres import shadow as shadow_module
 
@@ -82,6 +82,7 @@ def swap(session: session_module.Session, exchanges: Sequence[Exchange]) -> list
     session.patiently(
         lambda: _attempt(session, exchanges),
         f"replacing {', '.join(one.table for one in exchanges)}",
+        lambda: readiness.holder(session, [one.relation for one in exchanges], with_readers=True),
     )
     return replaced
 

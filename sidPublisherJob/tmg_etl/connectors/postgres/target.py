@@ -146,6 +146,7 @@ class PostgresTarget(dialect.PostgresDialect):
         self._session.patiently(
             lambda: self._add_columns(place, schema),
             f"adding columns to {self.table}",
+            lambda: self._holder(self.table),
             is_nested=is_nested,
         )
         if is_nested:
@@ -187,7 +188,11 @@ class PostgresTarget(dialect.PostgresDialect):
 
         try:
             if build.needs_lock:
-                self._session.patiently(attempt, f"building a foreign key of {self.table}")
+                self._session.patiently(
+                    attempt,
+                    f"building a foreign key of {self.table}",
+                    lambda: self._holder(*self.references()),
+                )
             else:
                 attempt()
         except errors.ConstraintError as found:
@@ -276,6 +281,11 @@ class PostgresTarget(dialect.PostgresDialect):
         wait_ms = 0 if self._wait_s is None else max(1, round(self._wait_s * 1000))
         self._session.execute(f"SET LOCAL lock_timeout = {wait_ms}")
 
+    def _holder(self, *tables: str) -> str | None:
+        """Return who reads or writes tables beside the target, or itself."""
+        found = [catalog.find(self._session, self._schema, table) for table in tables]
+        return readiness.holder(self._session, found, with_readers=True)
+
     def references(self) -> frozenset[str]:
         """Return the tables that foreign keys of this one refer to."""
         relation = self._relation()
@@ -318,7 +328,9 @@ class PostgresTarget(dialect.PostgresDialect):
         found = catalog.find(self._session, self._schema, kept)
         if found is not None:
             self._session.patiently(
-                lambda: aside.drop_foreign_keys(self._session, found), f"parting from {kept}"
+                lambda: aside.drop_foreign_keys(self._session, found),
+                f"parting from {kept}",
+                lambda: self._holder(kept),
             )
 
     def drop(self, name: str) -> None:
@@ -383,7 +395,9 @@ class PostgresTarget(dialect.PostgresDialect):
         def attempt() -> None:
             self._session.execute(f"DROP TABLE IF EXISTS {self.qualified(name)}")
 
-        self._session.patiently(attempt, f"removing {name}, which an earlier run left")
+        self._session.patiently(
+            attempt, f"removing {name}, which an earlier run left", lambda: self._holder(name)
+        )
 
     def close(self) -> None:
         """Close the main connection; the lock's ends with its block."""
