@@ -274,11 +274,13 @@ def test_what_only_the_run_finds_out_is_said(shop: plan_kit.Shop) -> None:
     shop.declare(UPSERT)
     shop.place.sql(
         "CREATE TABLE facts (id bigint NOT NULL PRIMARY KEY, day date, version bigint UNIQUE,"
-        " amount double precision, name varchar(20), gone bigint, CONSTRAINT few CHECK (id < 90))"
+        " amount double precision, name varchar(20), gone bigint, status varchar(9) DEFAULT 'new',"
+        " CONSTRAINT few CHECK (id < 90), CONSTRAINT fit CHECK (status <> name))"
     )
     shop.fill([row(1)])
     (said,) = (warning for warning in shop.plan().warnings if "not looked at" in warning)
-    assert "check" in said
+    assert said.count("the check") == 1
+    assert "(over status, which the source lacks)" in said
     assert "unique" not in said
     (said,) = (warning for warning in shop.plan("delta").warnings if "not looked at" in warning)
     assert "the unique key over version" in said

@@ -107,6 +107,52 @@ class SqlTarget(sql.SqlDialect):
         )
         return [dict(zip(key, row, strict=True)) for row in found]
 
+    def breaking(
+        self,
+        staging: str,
+        rule: base.Check | base.ForeignKey,
+        columns: Sequence[str],
+        key: Sequence[str],
+        window: base.CursorWindow | None,
+        *,
+        is_in_place: bool,
+    ) -> dict[str, object] | None:
+        """Return the key of a row by which a publish would break a constraint."""
+        staged, match = f"{self.qualified(staging)} AS {STAGED}", self.key_match(key)
+        if isinstance(rule, base.ForeignKey) and rule.is_incoming:
+            refers = self._refers(rule, self.quote(self.table))
+            returned, kept = key, ""
+            clause = (
+                f"{self.own_rows(self.table)} WHERE {self.window_condition(window)} AND {refers}"
+                f" AND NOT EXISTS (SELECT 1 FROM {staged} WHERE {match})"
+            )
+        else:
+            returned = key or columns
+            kept = (
+                f" AND NOT EXISTS (SELECT 1 FROM {self.own_rows(self.table)}"
+                f" WHERE {match} AND NOT ({self._differences(columns, key) or '1 = 0'}))"
+            )
+            if isinstance(rule, base.ForeignKey):
+                filled = [f"{STAGED}.{self.quote(name)} IS NOT NULL" for name in rule.columns]
+                broken = " AND ".join((*filled, f"NOT {self._refers(rule, STAGED)}"))
+            else:
+                broken = f"NOT ({rule.condition}\n)"
+            clause = f"{staged} WHERE {broken}"
+        alias = self.quote(self.table) if kept == "" else STAGED
+        found = self.rows(f"SELECT {self.names(returned, alias)} FROM {clause} LIMIT 1")
+        if found and kept and is_in_place:
+            found = self.rows(f"SELECT {self.names(returned, alias)} FROM {clause}{kept} LIMIT 1")
+        return dict(zip(returned, found[0], strict=True)) if found else None
+
+    def _refers(self, rule: base.ForeignKey, alias: str) -> str:
+        """Return the condition that the other table has a row for one of this."""
+        other = self.quote("_tmg_other")
+        match = " AND ".join(
+            f"{other}.{self.quote(theirs)} = {alias}.{self.quote(ours)}"
+            for ours, theirs in zip(rule.columns, rule.others, strict=True)
+        )
+        return f"EXISTS (SELECT 1 FROM {rule.table} AS {other} WHERE {match})"
+
     @contextlib.contextmanager
     def rehearsal(self, staging: str) -> Iterator[None]:
         """Count in a block what merges would do; see `base.Target`."""

@@ -228,6 +228,7 @@ class _Maker:
         run, transfer = self.run, self.run.transfer
         existing = self.target.describe()
         columns = pipeline.resolve_columns(run, self.source, self.target)
+        is_member = choice is not None
         if choice is None:
             choice = publish.choose(
                 transfer,
@@ -239,7 +240,9 @@ class _Maker:
         window = window_of(run)
         lacking = _lacking(transfer, existing)
         pipeline.ask_for_latest(run, self.source)
-        counting = rehearsal.Rehearsal(run, self.source, self.target, columns, choice.kind, window)
+        counting = rehearsal.Rehearsal(
+            run, self.source, self.target, columns, choice.kind, window, is_member=is_member
+        )
         counted = counting.count(depth)
         is_empty = window is not None and counted.source_rows == 0
         if is_empty and counted.is_exact:
@@ -278,7 +281,7 @@ class _Maker:
             estimated_from_runs=pace.runs,
             warnings=(
                 *_warnings(transfer, existing, choice, lacking),
-                *self._unseen(existing, choice, columns),
+                *self._unseen(existing, choice, columns, counted),
                 *_circumstances(ready, pace),
                 *mapping.order_warnings(transfer, columns, run.write_mode),
                 *self.source.warnings,
@@ -288,13 +291,16 @@ class _Maker:
         )
 
     def _unseen(
-        self, existing: base.Table | None, choice: publish.Choice, columns: mapping.Mapping
+        self,
+        existing: base.Table | None,
+        choice: publish.Choice,
+        columns: mapping.Mapping,
+        counted: rehearsal.Rehearsed,
     ) -> list[str]:
         """Return which constraints of the target only the run will hold the rows to."""
         if existing is None:
             return []
-        found = [f"the check {check}" for check in existing.checks]
-        found += [blocker for blocker in existing.swap_blockers if "foreign key" in blocker]
+        found = list(counted.unseen)
         if choice.kind in (publish.Kind.MERGE, publish.Kind.REPLACE_WINDOW):
             found += [f"the unique key over {', '.join(unique)}" for unique in existing.unique_keys]
         key = self.run.transfer.key

@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import enum
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -66,6 +67,7 @@ class Rehearsed:
         is_exact: whether `changes` are counts.
         reason: why they are not; None when they are.
         failure: what the run would stop with after its load; None when nothing was found.
+        unseen: constraints of the target that the rows were not held to, and why not.
     """
 
     changes: Changes = Changes()
@@ -74,6 +76,7 @@ class Rehearsed:
     is_exact: bool = False
     reason: str | None = None
     failure: errors.DataError | None = None
+    unseen: tuple[str, ...] = ()
 
 
 class _TooManyRows(Exception):
@@ -130,6 +133,7 @@ class Rehearsal:
         columns: the columns of the run.
         kind: how the run would publish.
         window: rows of a delta; None for truncate.
+        is_member: whether other tables are published in one step with it.
     """
 
     run: run_module.Run
@@ -138,6 +142,7 @@ class Rehearsal:
     columns: mapping.Mapping
     kind: publish.Kind
     window: base.CursorWindow | None
+    is_member: bool = False
 
     def count(self, depth: Depth) -> Rehearsed:
         """Return the rows that the run would change.
@@ -174,25 +179,27 @@ class Rehearsal:
         return able.can_rehearse and able.can_diff and bool(self.run.transfer.key)
 
     def _without_reading(self, rows: int | None, reason: str) -> Rehearsed:
+        unseen = tuple(rule.words for rule in self._rules())
         if not self._is_swap or rows is None:
-            return Rehearsed(source_rows=rows, reason=reason)
+            return Rehearsed(source_rows=rows, reason=reason, unseen=unseen)
         existing = self.target.describe()
         held = existing.row_estimate if existing else 0
-        return Rehearsed(Changes(rows, 0, held, 0), source_rows=rows, reason=reason)
+        changes = Changes(rows, 0, held, 0)
+        return Rehearsed(changes, source_rows=rows, reason=reason, unseen=unseen)
 
     # --- a swap ---------------------------------------------------------------------------------
 
     def _replaced(self, most: int | None) -> Rehearsed:
         difference = None
         if self.columns.is_new or not self._can_compare:
-            rows = self._checked(most)
+            rows, unseen = self._checked(most)
         else:
-            rows, difference = self._compared(most)
+            rows, difference, unseen = self._compared(most)
         held = 0 if self.columns.is_new else self._held_rows()
-        changes = base.Changes(inserted=rows, deleted=held)
-        return Rehearsed(Changes.of(changes), difference, rows, is_exact=True)
+        changes = Changes.of(base.Changes(inserted=rows, deleted=held))
+        return Rehearsed(changes, difference, rows, is_exact=True, unseen=unseen)
 
-    def _compared(self, most: int | None) -> tuple[int, Changes]:
+    def _compared(self, most: int | None) -> tuple[int, Changes, tuple[str, ...]]:
         with self.target.rehearsal(self._staging):
             rows = self._load(most)
             self._refuse_empty(rows)
@@ -200,19 +207,20 @@ class Rehearsal:
             changes = self.target.diff(
                 self._staging, self.columns.names, self.run.transfer.key, None
             )
-        return rows, Changes.of(changes)
+            return rows, Changes.of(changes), self._refuse_constrained()
 
-    def _checked(self, most: int | None) -> int:
-        """Count without comparing; doubled keys are found where a temporary table tells."""
-        if self.run.transfer.key and self.target.capabilities.can_rehearse:
+    def _checked(self, most: int | None) -> tuple[int, tuple[str, ...]]:
+        """Count without comparing; what is refused is found where a temporary table tells."""
+        asks = bool(self.run.transfer.key or self._rules())
+        if asks and self.target.capabilities.can_rehearse:
             with contextlib.suppress(_NoTable), self.target.rehearsal(self._staging):
                 rows = self._load(most)
                 self._refuse_empty(rows)
                 self._refuse_duplicates()
-                return rows
+                return rows, self._refuse_constrained()
         rows = self._read_through(most)
         self._refuse_empty(rows)
-        return rows
+        return rows, tuple(rule.words for rule in self._rules())
 
     def _read_through(self, most: int | None) -> int:
         """Count by reading; values that do not fit are found on the way."""
@@ -240,8 +248,9 @@ class Rehearsal:
             return self._without_reading(self.source.count(self.window), reason)
         with self.target.rehearsal(self._staging):
             rows = self._load(most)
-            changes = self._changes(rows)
-        return Rehearsed(Changes.of(changes), None, rows, is_exact=True)
+            changes = Changes.of(self._changes(rows))
+            unseen = self._refuse_constrained()
+        return Rehearsed(changes, None, rows, is_exact=True, unseen=unseen)
 
     def _changes(self, rows: int) -> base.Changes:
         transfer, names = self.run.transfer, self.columns.names
@@ -322,6 +331,85 @@ class Rehearsal:
             raise errors.DuplicateKeyError(self.target.table, twice)
         # Leaves all rows, and makes lookups by key fast, as the key of a shadow does in a run.
         self.target.keep_latest(self._staging, self._fields.names, key, ())
+
+    # --- constraints of the target --------------------------------------------------------------
+
+    def _rules(self) -> list[base.Check | base.ForeignKey]:
+        """Return what the target holds its rows to, as far as the run may break it."""
+        existing = self.target.describe()
+        if existing is None:
+            return []
+        rules: list[base.Check | base.ForeignKey] = [*existing.checks]
+        return rules + [rule for rule in self.target.foreign_keys() if self._may_break(rule)]
+
+    def _may_break(self, rule: base.ForeignKey) -> bool:
+        """Return whether rows that others refer to may go, or get another key."""
+        delta, key = self.run.transfer.delta, set(self.run.transfer.key)
+        deletes = self.kind is not publish.Kind.MERGE or (delta is not None and delta.deleted)
+        return bool(not rule.is_incoming or deletes or not set(rule.columns) <= key)
+
+    def _refuse_constrained(self) -> tuple[str, ...]:
+        """Refuse rows that would break a constraint; return those of which rows do not tell."""
+        unseen = []
+        for rule in self._rules():
+            obstacle = self._obstacle(rule)
+            if obstacle is None:
+                try:
+                    self._refuse_breaking(rule)
+                except errors.ConstraintError:
+                    raise
+                except errors.TmgEtlError as failed:
+                    obstacle = failed.message
+            if obstacle is not None:
+                unseen.append(f"{rule.words} ({obstacle})")
+        return tuple(unseen)
+
+    def _refuse_breaking(self, rule: base.Check | base.ForeignKey) -> None:
+        replaces = self._is_swap or self.kind is publish.Kind.REPLACE
+        transfer, kind = self.run.transfer, errors.Constraint.CHECK
+        key = self.target.breaking(
+            self._staging,
+            rule,
+            self.columns.names,
+            transfer.key,
+            self.window,
+            is_in_place=bool(transfer.key) and not replaces,
+        )
+        if key is None:
+            return
+        if isinstance(rule, base.ForeignKey):
+            found = errors.Constraint
+            kind = found.REFERENCED if rule.is_incoming else found.FOREIGN_KEY
+        raise errors.ConstraintError(self.target.table, kind, rule.words, key=key)
+
+    def _obstacle(self, rule: base.Check | base.ForeignKey) -> str | None:
+        """Return why the staged rows do not tell whether a constraint will hold."""
+        if isinstance(rule, base.Check):
+            return self._obstacle_of_check(rule)
+        if self.is_member:
+            return "tables of the group change together"
+        if rule.obstacle is not None:
+            return rule.obstacle
+        if rule.is_incoming:
+            key = self.run.transfer.key
+            by_key = self.kind in (publish.Kind.DIFF, publish.Kind.REPLACE_WINDOW)
+            is_told = by_key and key and set(rule.columns) <= set(key)
+            return None if is_told else "which rows go is told by the run"
+        return self._not_staged(set(rule.columns) - set(self._fields.names))
+
+    def _obstacle_of_check(self, rule: base.Check) -> str | None:
+        existing = self.target.describe()
+        if rule.condition is None or existing is None:
+            return "rows may be there that break it"
+        lacking = {column.name for column in existing.columns} - set(self._fields.names)
+        words = set(re.findall(r"\w+", rule.condition.lower()))
+        named = {name for name in lacking if set(re.findall(r"\w+", name.lower())) <= words}
+        return self._not_staged(named)
+
+    def _not_staged(self, names: Collection[str]) -> str | None:
+        if not names:
+            return None
+        return f"over {', '.join(sorted(names))}, which the source lacks"
 
     def _unique_keys(self) -> list[tuple[str, ...]]:
         """Return what else the table that the run leaves is unique over, where the rows tell."""

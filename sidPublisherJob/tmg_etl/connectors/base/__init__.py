@@ -32,7 +32,7 @@ from tmg_etl.connectors.base.proof import (
 from tmg_etl.connectors.base.publication import Changes, Intent, Part, Readiness
 from tmg_etl.connectors.base.selection import Buckets, CursorWindow, Selection
 from tmg_etl.connectors.base.source import Source
-from tmg_etl.connectors.base.table import Batch, Column, Index, Table
+from tmg_etl.connectors.base.table import Batch, Check, Column, ForeignKey, Index, Table
 from tmg_etl.connectors.base.target import Exchange, Target
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "Buckets",
     "Capabilities",
     "Changes",
+    "Check",
     "Column",
     "Connection",
     "CursorWindow",
@@ -49,6 +50,7 @@ __all__ = [
     "Exchange",
     "Fingerprint",
     "FloatStyle",
+    "ForeignKey",
     "Index",
     "Ingest",
     "Intent",

@@ -32,6 +32,53 @@ class Column:
 
 
 @dataclasses.dataclass(frozen=True)
+class Check:
+    """A CHECK constraint of a table.
+
+    Attributes:
+        name: or its text, where it has none.
+        condition: SQL over the table's columns; None where rows may be there that break it.
+    """
+
+    name: str
+    condition: str | None
+
+    @property
+    def words(self) -> str:
+        """Return what plans call it."""
+        return f"the check {self.name}"
+
+
+@dataclasses.dataclass(frozen=True)
+class ForeignKey:
+    """A foreign key of a table, or of another one to it.
+
+    Attributes:
+        name: empty where it has none.
+        columns: of this table.
+        table: the other one, as statements write it.
+        others: its columns, one for each of `columns`.
+        is_incoming: whether the other table refers to this one.
+        obstacle: why rows do not tell whether it will hold; None where they do.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    table: str
+    others: tuple[str, ...]
+    is_incoming: bool
+    obstacle: str | None = None
+
+    @property
+    def words(self) -> str:
+        """Return what plans call it."""
+        name = f"{self.name} " if self.name else ""
+        if self.is_incoming:
+            return f"referenced by foreign key {name}of table {self.table}"
+        return f"foreign key {name}to table {self.table}"
+
+
+@dataclasses.dataclass(frozen=True)
 class Table:
     """What is known of an existing table.
 
@@ -45,7 +92,7 @@ class Table:
             phrase each ("referenced by foreign key a of table b"); empty when it would not.
         change_blockers: why its rows cannot be updated or deleted in place, one phrase each, with
             what to do about it; empty when they can.
-        checks: names of its CHECK constraints, or their text where they have none.
+        checks: its CHECK constraints.
         referenced: columns that foreign keys of other tables refer to.
     """
 
@@ -56,7 +103,7 @@ class Table:
     row_estimate: int | None = None
     swap_blockers: tuple[str, ...] = ()
     change_blockers: tuple[str, ...] = ()
-    checks: tuple[str, ...] = ()
+    checks: tuple[Check, ...] = ()
     referenced: frozenset[str] = frozenset()
 
     @property

@@ -15,7 +15,7 @@ from tmg_etl.connectors.base.capability import Capabilities
 from tmg_etl.connectors.base.proof import Fingerprint
 from tmg_etl.connectors.base.publication import Changes, Intent, Part, Readiness
 from tmg_etl.connectors.base.selection import Buckets, CursorWindow, Selection
-from tmg_etl.connectors.base.table import Batch, Index, Table
+from tmg_etl.connectors.base.table import Batch, Check, ForeignKey, Index, Table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +70,10 @@ class Target(abc.ABC):
         Asked of targets that `can_group`.
         """
         return frozenset()
+
+    def foreign_keys(self) -> tuple[ForeignKey, ...]:
+        """Return its foreign keys and those of others to it, for plans."""
+        return ()
 
     @abc.abstractmethod
     def lock(self, run_id: str, wait_s: float) -> contextlib.AbstractContextManager[None]:
@@ -395,6 +399,29 @@ class Target(abc.ABC):
             errors.AccessError: the user may not make temporary tables.
         """
         raise TypeError(f"{type(self).__name__} cannot rehearse")
+
+    def breaking(
+        self,
+        staging: str,
+        rule: Check | ForeignKey,
+        columns: Sequence[str],
+        key: Sequence[str],
+        window: CursorWindow | None,
+        *,
+        is_in_place: bool,
+    ) -> dict[str, object] | None:
+        """Return the key of a row by which a publish would break a constraint; in a `rehearsal`.
+
+        Args:
+            staging: a staging table, one row per key where there is one.
+            rule: a check or foreign key without obstacle. One that is incoming is broken by rows
+                that a `diff` deletes, the others by staged ones.
+            columns: of the target, as they are staged.
+            key: the key columns; none: the whole row is returned.
+            window: as for `diff`.
+            is_in_place: whether rows that the target has already are left as they are.
+        """
+        return None
 
     def readiness(self, intent: Intent) -> Readiness:
         """Return what would keep a run from doing what it intends; writes nothing."""

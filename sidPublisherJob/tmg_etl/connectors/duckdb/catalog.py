@@ -116,7 +116,7 @@ class Catalog:
             indexes=tuple(index[0] for index in indexes),
             row_estimate=int(rows) if rows is not None else None,
             swap_blockers=tuple(blockers),
-            checks=tuple(checks),
+            checks=tuple(base.Check(text, text) for text in checks),
         )
         return Definition(name, description, body, (*comments, *column_comments), tuple(indexes))
 
@@ -130,6 +130,29 @@ class Catalog:
             [self._schema, table],
         )
         return frozenset(str(name) for (name,) in found)
+
+    def foreign_keys(self, table: str) -> list[base.ForeignKey]:
+        """Return the foreign keys of a table and those to it."""
+        found = self._session.facts(
+            "SELECT constraint_name, table_name, constraint_column_names, referenced_table,"
+            " referenced_column_names FROM duckdb_constraints()"
+            " WHERE database_name = current_database() AND lower(schema_name) = lower(?)"
+            " AND constraint_type = 'FOREIGN KEY'"
+            " AND lower(?) IN (lower(table_name), lower(referenced_table))",
+            [self._schema, table],
+        )
+        keys = []
+        for name, child, own, parent, others in found:
+            is_incoming = parent.lower() == table.lower()
+            obstacle = "it refers to its own table" if child.lower() == parent.lower() else None
+            columns, theirs = (others, own) if is_incoming else (own, others)
+            other = (
+                source.quote(self._schema) + "." + source.quote(child if is_incoming else parent)
+            )
+            keys.append(
+                base.ForeignKey(name, tuple(columns), other, tuple(theirs), is_incoming, obstacle)
+            )
+        return keys
 
     def _refuse_view(self, table: str) -> None:
         if self._session.facts(

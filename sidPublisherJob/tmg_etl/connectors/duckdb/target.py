@@ -325,6 +325,10 @@ class DuckDBTarget(dialect.DuckDBDialect):
         """Return the tables that foreign keys of this one refer to."""
         return self._catalog.parents(self.table)
 
+    def foreign_keys(self) -> tuple[base.ForeignKey, ...]:
+        """Return its foreign keys and those of others to it."""
+        return tuple(self._catalog.foreign_keys(self.table))
+
     def swap(self, shadow: str, names: run_module.TemporaryNames) -> int:
         """Put the shadow in the target's place."""
         return self.swap_together([base.Exchange(self, shadow)], names)[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 
@@ -154,7 +155,9 @@ def _read(session: session_module.Session, database: str, name: str, created: st
         if engine in TRANSACTIONAL
         else (f"its engine {engine} has no transactions (ALTER TABLE … ENGINE=InnoDB)",),
         checks=tuple(
-            constraint for constraint, clause in checks if not _JSON_CHECK.fullmatch(clause)
+            base.Check(constraint, clause if is_enforced else None)
+            for constraint, clause, is_enforced in checks
+            if not _JSON_CHECK.fullmatch(_unwrapped(clause))
         ),
         referenced=frozenset(
             str(column)
@@ -318,32 +321,35 @@ def json_columns(session: session_module.Session, database: str, name: str) -> f
     return _json_columns(_checks(session, database, name))
 
 
-def _json_columns(checks: Sequence[tuple[str, str]]) -> frozenset[str]:
-    matches = [_JSON_CHECK.fullmatch(clause) for _, clause in checks]
+def _json_columns(checks: Sequence[tuple[str, str, bool]]) -> frozenset[str]:
+    matches = [_JSON_CHECK.fullmatch(_unwrapped(clause)) for _, clause, _ in checks]
     return frozenset(
         (match["quoted"] or match["plain"]).replace("``", "`") for match in matches if match
     )
 
 
-def _checks(session: session_module.Session, database: str, name: str) -> list[tuple[str, str]]:
-    """Return the name and the condition of each CHECK."""
+def _checks(
+    session: session_module.Session, database: str, name: str
+) -> list[tuple[str, str, bool]]:
+    """Return the name and the condition of each CHECK, and whether rows are held to it."""
     if session.is_mariadb:
         statement = (
-            "SELECT CONSTRAINT_NAME, CHECK_CLAUSE FROM information_schema.CHECK_CONSTRAINTS"
+            "SELECT CONSTRAINT_NAME, CHECK_CLAUSE, 'YES' FROM information_schema.CHECK_CONSTRAINTS"
             " WHERE CONSTRAINT_SCHEMA = %s AND TABLE_NAME = %s"
         )
     else:
         statement = (
-            "SELECT c.CONSTRAINT_NAME, c.CHECK_CLAUSE"
+            "SELECT c.CONSTRAINT_NAME, c.CHECK_CLAUSE, t.ENFORCED"
             " FROM information_schema.CHECK_CONSTRAINTS AS c"
             " JOIN information_schema.TABLE_CONSTRAINTS AS t"
             " USING (CONSTRAINT_SCHEMA, CONSTRAINT_NAME)"
             " WHERE t.CONSTRAINT_SCHEMA = %s AND t.TABLE_NAME = %s"
         )
-    return [
-        (str(constraint), _unwrapped(clause))
-        for constraint, clause in session.rows(statement, (database, name))
-    ]
+    found = session.rows(statement, (database, name))
+    if not session.is_mariadb:
+        # Its own text is escaped once more.
+        found = [(check, re.sub(r"(?s)\\(.)", r"\1", text), held) for check, text, held in found]
+    return [(str(check), str(text), held == "YES") for check, text, held in found]
 
 
 def _unwrapped(clause: str) -> str:
@@ -418,13 +424,44 @@ def parents(session: session_module.Session, database: str, name: str) -> frozen
     return frozenset(str(parent) for (parent,) in found)
 
 
+def foreign_keys(
+    session: session_module.Session, database: str, name: str
+) -> list[base.ForeignKey]:
+    """Return the foreign keys of a table and those to it."""
+    found = session.rows(
+        "SELECT k.CONSTRAINT_NAME, k.TABLE_SCHEMA, k.TABLE_NAME, k.REFERENCED_TABLE_SCHEMA,"
+        " k.REFERENCED_TABLE_NAME, r.DELETE_RULE, k.COLUMN_NAME, k.REFERENCED_COLUMN_NAME"
+        " FROM information_schema.KEY_COLUMN_USAGE AS k"
+        " JOIN information_schema.REFERENTIAL_CONSTRAINTS AS r"
+        " ON r.CONSTRAINT_SCHEMA = k.CONSTRAINT_SCHEMA"
+        " AND r.CONSTRAINT_NAME = k.CONSTRAINT_NAME AND r.TABLE_NAME = k.TABLE_NAME"
+        " WHERE (k.TABLE_SCHEMA = %s AND k.TABLE_NAME = %s AND k.REFERENCED_TABLE_NAME IS NOT NULL)"
+        " OR (k.REFERENCED_TABLE_SCHEMA = %s AND k.REFERENCED_TABLE_NAME = %s)"
+        " ORDER BY k.TABLE_SCHEMA, k.TABLE_NAME, k.CONSTRAINT_NAME, k.ORDINAL_POSITION",
+        (database, name) * 2,
+    )
+    keys = []
+    for (constraint, *places, rule), rows in itertools.groupby(found, lambda row: row[:6]):
+        own, others = zip(*(row[6:] for row in rows), strict=True)
+        child, parent = tuple(places[:2]), tuple(places[2:])
+        is_incoming, obstacle = parent == (database, name), None
+        if child == parent:
+            obstacle = "it refers to its own table"
+        elif is_incoming and rule not in ("NO ACTION", "RESTRICT"):
+            obstacle = "it changes rows of the other table"
+        columns, theirs = (others, own) if is_incoming else (own, others)
+        other = ".".join(map(quoted, child if is_incoming else parent))
+        keys.append(base.ForeignKey(constraint, columns, other, theirs, is_incoming, obstacle))
+    return keys
+
+
 def _swap_blockers(
     session: session_module.Session,
     database: str,
     name: str,
     table_type: str,
     triggers: Sequence[str],
-    checks: Sequence[tuple[str, str]],
+    checks: Sequence[tuple[str, str, bool]],
 ) -> tuple[str, ...]:
     blockers = []
     for constraint, child, parent_database, parent in session.rows(
@@ -447,7 +484,7 @@ def _swap_blockers(
         nameless = re.compile(rf"{re.escape(name)}_chk_\d+")
         blockers += [
             f"its CHECK {check} would get another name"
-            for check, _ in checks
+            for check, _, _ in checks
             if not nameless.fullmatch(check)
         ]
         grants = [str(row[0]) for row in session.rows("SHOW GRANTS")]

@@ -364,6 +364,10 @@ class MySQLTarget(dialect.MySQLDialect):
         """Return the tables that foreign keys of this one refer to."""
         return catalogue.parents(self._session, self._database, self.table)
 
+    def foreign_keys(self) -> tuple[base.ForeignKey, ...]:
+        """Return its foreign keys and those of others to it."""
+        return tuple(catalogue.foreign_keys(self._session, self._database, self.table))
+
     def swap(self, shadow: str, names: run_module.TemporaryNames) -> int:
         """Put the shadow in the target's place by one RENAME."""
         return self.swap_together([base.Exchange(self, shadow)], names)[0]

@@ -232,7 +232,8 @@ def describe(session: session_module.Session, relation: Relation) -> base.Table:
         columns.append(base.Column(field, native, has_default, is_generated))
     primary, unique, indexes = _keys(session, relation)
     checks, referenced = session.rows(
-        "SELECT ARRAY(SELECT conname::text FROM pg_catalog.pg_constraint"
+        "SELECT ARRAY(SELECT ARRAY[conname::text, CASE WHEN convalidated"
+        " THEN pg_get_expr(conbin, conrelid) END] FROM pg_catalog.pg_constraint"
         f" WHERE conrelid = {relation.oid} AND contype = 'c' ORDER BY conname),"
         " ARRAY(SELECT a.attname::text FROM pg_catalog.pg_constraint AS k"
         " JOIN pg_catalog.pg_attribute AS a ON a.attrelid = k.confrelid"
@@ -246,7 +247,7 @@ def describe(session: session_module.Session, relation: Relation) -> base.Table:
         row_estimate=relation.rows,
         swap_blockers=swap_blockers(session, relation),
         change_blockers=_change_blockers(session, relation),
-        checks=tuple(checks),
+        checks=tuple(base.Check(*check) for check in checks),
         referenced=frozenset(referenced),
     )
 
@@ -428,3 +429,33 @@ def parents(session: session_module.Session, relation: Relation) -> frozenset[st
         f" WHERE c.conrelid = {relation.oid} AND c.contype = 'f' AND c.confrelid <> c.conrelid"
     )
     return frozenset(str(name) for (name,) in found)
+
+
+_FOREIGN_KEYS = """
+SELECT conname,
+    ARRAY(SELECT attname::text FROM unnest(CASE WHEN is_incoming THEN confkey ELSE conkey
+        END) WITH ORDINALITY AS k (n, at) JOIN pg_attribute ON attrelid = {oid} AND attnum = k.n
+        ORDER BY k.at), other::regclass::text,
+    ARRAY(SELECT attname::text FROM unnest(CASE WHEN is_incoming THEN conkey ELSE confkey
+        END) WITH ORDINALITY AS k (n, at) JOIN pg_attribute ON attrelid = other AND attnum = k.n
+        ORDER BY k.at), is_incoming,
+    CASE WHEN conrelid = confrelid THEN 'it refers to its own table'
+        WHEN NOT convalidated THEN 'it is not validated'
+        WHEN is_incoming AND confdeltype NOT IN ('a', 'r') THEN 'it changes rows of the other table'
+        END
+FROM (SELECT *, confrelid = {oid} AS is_incoming,
+        CASE WHEN confrelid = {oid} THEN conrelid ELSE confrelid END AS other
+    FROM pg_constraint WHERE contype = 'f' AND conparentid = 0
+    AND {oid} IN (conrelid, confrelid)) AS found ORDER BY conname
+"""
+
+
+def foreign_keys(session: session_module.Session, relation: Relation) -> list[base.ForeignKey]:
+    """Return the foreign keys of a table and those to it."""
+    found = session.rows(_FOREIGN_KEYS.format(oid=relation.oid))
+    return [
+        base.ForeignKey(name, tuple(columns), other, tuple(others), is_incoming, obstacle)
+        for name, columns, other, others, is_incoming, obstacle in found
+        # Null: it has just gone.
+        if other is not None
+    ]

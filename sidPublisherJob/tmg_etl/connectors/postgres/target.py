@@ -291,6 +291,11 @@ class PostgresTarget(dialect.PostgresDialect):
         relation = self._relation()
         return frozenset() if relation is None else catalog.parents(self._session, relation)
 
+    def foreign_keys(self) -> tuple[base.ForeignKey, ...]:
+        """Return its foreign keys and those of others to it."""
+        relation = self._relation()
+        return () if relation is None else tuple(catalog.foreign_keys(self._session, relation))
+
     def swap(self, shadow: str, names: run_module.TemporaryNames) -> int:
         """Put the shadow in the target's place; return the rows replaced."""
         return self.swap_together([base.Exchange(self, shadow)], names)[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import pyarrow as pa
 
@@ -90,7 +91,7 @@ def _read(session: database.Session, table: str) -> Definition | None:
         unique_keys=unique,
         indexes=tuple(index for index, _ in indexes),
         swap_blockers=blockers,
-        checks=definition.checks(sql),
+        checks=tuple(base.Check(text, text) for text in definition.checks(sql)),
         referenced=_referenced(session, name),
     )
     taken = {column.name.lower() for column in columns}
@@ -185,6 +186,32 @@ def parents(session: database.Session, table: str) -> frozenset[str]:
         [table, table],
     )
     return frozenset(str(name) for (name,) in found)
+
+
+def foreign_keys(session: database.Session, table: str) -> list[base.ForeignKey]:
+    """Return the foreign keys of a table and those to it."""
+    found = session.rows(
+        'SELECT s.name, f.id, f."table", f.on_delete, f."from", coalesce(f."to", (SELECT p.name'
+        ' FROM pragma_table_info(f."table") AS p WHERE p.pk = f.seq + 1))'
+        " FROM sqlite_schema AS s, pragma_foreign_key_list(s.name) AS f WHERE s.type = 'table'"
+        ' AND lower(?) IN (lower(s.name), lower(f."table")) ORDER BY s.name, f.id, f.seq',
+        [table],
+    )
+    keys = []
+    for (child, _, parent, on_delete), rows in itertools.groupby(found, lambda row: row[:4]):
+        own, others = zip(*(row[4:] for row in rows), strict=True)
+        is_incoming, obstacle = parent.lower() == table.lower(), None
+        if child.lower() == parent.lower():
+            obstacle = "it refers to its own table"
+        elif None in others:
+            obstacle = "the other table has no such key"
+        elif is_incoming and on_delete not in ("NO ACTION", "RESTRICT"):
+            obstacle = "it changes rows of the other table"
+        if is_incoming:
+            own, others = others, own
+        other = quote(child if is_incoming else parent)
+        keys.append(base.ForeignKey("", own, other, others, is_incoming, obstacle))
+    return keys
 
 
 def _foreign_keys(session: database.Session, table: str) -> tuple[str, ...]:

@@ -309,6 +309,10 @@ class SQLiteTarget(dialect.SQLiteDialect):
         """Return the tables that foreign keys of this one refer to."""
         return catalog.parents(self._opened(), self.table)
 
+    def foreign_keys(self) -> tuple[base.ForeignKey, ...]:
+        """Return its foreign keys and those of others to it."""
+        return tuple(catalog.foreign_keys(self._opened(), self.table))
+
     def swap(self, shadow: str, names: run_module.TemporaryNames) -> int:
         """Put the shadow in the target's place."""
         return self.swap_together([base.Exchange(self, shadow)], names)[0]
