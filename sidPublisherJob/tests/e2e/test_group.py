@@ -143,6 +143,9 @@ def test_a_member_alone_is_refused(
     error = capsys.readouterr().err
     assert "dims is published with the group nightly" in error
     assert "run nightly instead of dims" in error
+    before, _, _ = local.path.read_text().partition("  dims:\n")
+    declared = before.count("\n") + 2
+    assert f"{local.path}:{declared}:transfers.dims.publish_group: " in error
     assert len(local.runs("dims")) == 1
 
 

@@ -124,7 +124,9 @@ def test_a_cursor_that_lies_in_no_window_is_refused(
             assert pipeline.main(arguments) == 78
             line = capfd.readouterr().err.splitlines()[-1]
             assert f"lies in any window by the cursor 'day': found {found}, expected a date" in line
-            assert "transfers.dim_plane.delta.cursor: no row of" in line
+            declared = text[: text.index("cursor: day")].count("\n") + 1
+            where = f"{workshop.config}:{declared}:transfers.dim_plane.delta.cursor"
+            assert f"{where}: no row of" in line
 
 
 def test_a_source_without_rows_is_no_wrong_cursor(

@@ -10,7 +10,7 @@ import pytest
 
 from tmg_etl import errors
 from tmg_etl.cli import people, pipeline
-from tmg_etl.config import reference
+from tmg_etl.config import reference, schema
 
 ROOT = pathlib.Path(__file__).parents[3]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -22,6 +22,33 @@ def test_the_configuration_page_is_made_from_the_models() -> None:
     assert page == reference.render(), (
         "run: python -m tmg_etl.config.reference > docs/configuration.md"
     )
+
+
+def _keys(schema: object) -> set[str]:
+    """Return the names of all properties in a JSON Schema."""
+    if isinstance(schema, list):
+        return set().union(*map(_keys, schema))
+    if not isinstance(schema, dict):
+        return set()
+    found = schema.get("properties")
+    own = set(found) if isinstance(found, dict) else set()
+    return own.union(*map(_keys, schema.values()))
+
+
+def test_every_key_that_is_documented_is_read_by_the_program() -> None:
+    """One that nothing reads would be accepted and do nothing."""
+    code = "\n".join(
+        path.read_text()
+        for path in (ROOT / "sidPublisherJob" / "tmg_etl").rglob("*.py")
+        if "testing" not in path.parts and path.name not in ("reference.py", "schema.py")
+    )
+    keys = _keys(schema.json_schema())
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    assert set(re.findall(r"^\| `(\w+)`", page, re.MULTILINE)) == keys
+    # `schema` is a word of pydantic's, and so has another name in the models.
+    read = set(re.findall(r"\.(\w+)", code)) | {name for name in keys if f".{name}_" in code}
+    # Laid under each transfer before there are models.
+    assert keys - read == {"defaults"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -59,7 +59,7 @@ def build(
         raise errors.ConfigError(
             f"{transfer_name} is published with the group {group_name}: alone, it would show"
             " another day than the other tables",
-            where=f"{config.location}:transfers.{transfer_name}.publish_group",
+            where=config.transfer(transfer_name).where("publish_group"),
             hint=f"run {group_name} instead of {transfer_name}",
         )
     run = make_run(

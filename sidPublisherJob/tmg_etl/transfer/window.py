@@ -58,7 +58,7 @@ def refuse_hopeless(run: run_module.Run, source: base.Source) -> None:
     raise errors.ConfigError(
         f"no row of {source.description} lies in any window by the cursor {cursor!r}: found"
         f" {found}, expected a date, a timestamp, or YYYYMMDD as integer or text",
-        where=f"{run.config_location}:transfers.{run.transfer_name}.delta.cursor".lstrip(":"),
+        where=run.transfer.where("delta.cursor"),
         hint="name another column, or have the source give days: `columns:` of a CSV or JSON lines"
         " source declares them, a `query:` can cast",
     )
