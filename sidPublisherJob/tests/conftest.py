@@ -44,6 +44,7 @@ _ON_MYSQL = (
     "tests/crash/test_kill.py::test_killed_run_leaves_old_or_new_state",
     "tests/e2e/test_constraint.py::test_a_column_that_nobody_fills_names_itself",
     "tests/e2e/test_least_rights.py",
+    "tests/e2e/test_mysql_json.py",
     "tests/e2e/test_mysql_table.py",
     "tests/e2e/test_plan_readiness.py::test_missing_rights_are_named",
     "tests/e2e/test_schema_dump.py",

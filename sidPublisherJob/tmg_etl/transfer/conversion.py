@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,6 +17,8 @@ import pyarrow.compute as pc
 from tmg_etl import errors
 from tmg_etl.connectors import base, exact
 from tmg_etl.transfer import document
+
+T = TypeVar("T")
 
 
 def refusal(source: pa.Field, target: pa.Field) -> str | None:
@@ -131,6 +134,8 @@ class Converter:
         elif pa.types.is_string(field.type):
             self._check_text(batch, field, array)
             array = _own_form(field, array)
+            if base.is_json(field):
+                array = self._documents(batch, field, array)
         elif pa.types.is_date(field.type) or pa.types.is_timestamp(field.type):
             self._check_days(batch, field, array)
         return array
@@ -179,18 +184,28 @@ class Converter:
                     pc.match_substring(array, "\0"),
                     "the target holds no NUL character",
                 )
-        if base.is_json(field) and self.capabilities.text.canonical_json:
-            self._check_documents(batch, field, array)
 
-    def _check_documents(self, batch: pa.RecordBatch, field: pa.Field, array: pa.Array) -> None:
-        for row, value in enumerate(array.to_pylist()):
-            try:
-                if value is not None:
-                    document.require_kept(value)
-            except document.DoubledKeyError as doubled:
-                raise self._rejected(batch, field, row, str(doubled)) from doubled
-            except ValueError as found:
-                raise self._rejected(batch, field, row, "it is not a JSON document") from found
+    def _documents(self, batch: pa.RecordBatch, field: pa.Field, array: pa.Array) -> pa.Array:
+        """Return JSON as the target writes it; where it keeps the text, as it is."""
+        if base.is_rewritten_json(field):
+            return pa.array(self._rewritten(batch, field, array, document.mysql), pa.string())
+        if self.capabilities.text.canonical_json:
+            self._rewritten(batch, field, array, document.require_kept)
+        return array
+
+    def _rewritten(
+        self, batch: pa.RecordBatch, field: pa.Field, array: pa.Array, write: Callable[[str], T]
+    ) -> list[T | None]:
+        written: list[T | None] = []
+        try:
+            for value in array.to_pylist():
+                written.append(None if value is None else write(value))
+        except document.NotKeptError as found:
+            raise self._rejected(batch, field, len(written), str(found)) from found
+        except ValueError as found:
+            reason = "it is not a JSON document"
+            raise self._rejected(batch, field, len(written), reason) from found
+        return written
 
     def _check_days(self, batch: pa.RecordBatch, field: pa.Field, array: pa.Array) -> None:
         earliest = self.capabilities.min_date

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import base64
 import datetime
+import functools
 import json
 import math
+import re
 import uuid
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, cast
 
 import pyarrow as pa
+
+from tmg_etl.transfer import number
+
+#: What MySQL's own JSON holds.
+_INTEGERS = (-(2**63), 2**64 - 1)
+_INTEGER_CHARACTERS = len(str(_INTEGERS[0]))
+_DEPTH = 100
+_KEY_BYTES = 65535
+#: Doubles that Python writes as MySQL does.
+_PLAIN = (1e-4, 1e15)
 
 
 def _number(text: str) -> str:
@@ -34,7 +47,11 @@ def _refuse_constant(text: str) -> None:
     raise ValueError(f"{text} is not JSON")
 
 
-class DoubledKeyError(ValueError):
+class NotKeptError(ValueError):
+    """The target would not keep all of a JSON document."""
+
+
+class DoubledKeyError(NotKeptError):
     """An object has a key twice: of the two values, one would be lost."""
 
     def __init__(self, key: str) -> None:
@@ -90,6 +107,141 @@ def _canonical(value: object) -> str:
 
 def _string(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
+
+
+class _UnusualError(Exception):
+    """A document has a number that Python writes in another way than MySQL."""
+
+
+def mysql(text: str) -> str:
+    """Return a JSON document as MySQL's own type prints it, and as it takes it back.
+
+    Keys are sorted by length in bytes, then by bytes; numbers with a point or an exponent are
+    doubles, printed as MySQL prints one, with ``.0`` behind a whole one; separators are ``", "``
+    and ``": "``. Read off 9.7: no difference over 110,000 numbers and 140,000 random documents.
+
+    Raises:
+        NotKeptError: the type would not keep all of it.
+        ValueError: `text` is not a JSON document.
+    """
+    try:
+        try:
+            found = _as_python_writes(text)
+        except _UnusualError:
+            found = _mysql(json.loads(text, **_exactly(_mysql_double)))
+    except RecursionError:
+        raise _too_deep() from None
+    if text.count("[") + text.count("{") > _DEPTH and _depth(found) > _DEPTH:
+        raise _too_deep()
+    if "\\u" in text:
+        try:
+            found.encode()
+        except UnicodeEncodeError:
+            reason = "it has one half of a surrogate pair, which is no character"
+            raise NotKeptError(reason) from None
+    return found
+
+
+def _too_deep() -> NotKeptError:
+    return NotKeptError(f"it is nested more than {_DEPTH} levels deep")
+
+
+def _depth(text: str) -> int:
+    """Return the levels of a document's text."""
+    deepest = depth = 0
+    for mark in _BRACKET.findall(text):
+        depth += (mark in "[{") - (mark in "]}")
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _as_python_writes(text: str) -> str:
+    """Return the document by `json` alone, which is done in C."""
+    return _WRITER.encode(_READER.decode(text))
+
+
+def _mysql(value: object) -> str:
+    if isinstance(value, _Number):
+        return value
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_string(k)}: {_mysql(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_mysql, value)) + "]"
+    return _string(value) if isinstance(value, str) else json.dumps(value)
+
+
+@functools.lru_cache(maxsize=4096)
+def _rank(key: str) -> tuple[int, str]:
+    # Characters are in the order of their bytes in UTF-8.
+    size = len(key.encode(errors="surrogatepass"))
+    if size > _KEY_BYTES:
+        raise NotKeptError(f"it has a key of more than {_KEY_BYTES} bytes")
+    return size, key
+
+
+def _ordered(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = _once(pairs)
+    return {key: found[key] for key in sorted(found, key=_rank)}
+
+
+def _double(text: str) -> float:
+    """Return the double that a number is kept as.
+
+    Raises:
+        NotKeptError: it would lose digits, or is beyond all doubles.
+    """
+    value = float(text)
+    shortest = repr(value)
+    if shortest != text and (math.isinf(value) or not _is_same(text, shortest)):
+        raise NotKeptError(f"its number {text[:40]} has more digits than a double keeps")
+    return value
+
+
+def _is_same(text: str, other: str) -> bool:
+    try:
+        return Decimal(text) == Decimal(other)
+    except ArithmeticError:  # an exponent of twenty digits
+        return False
+
+
+def _python_double(text: str) -> float:
+    value = _double(text)
+    if value and not _PLAIN[0] <= abs(value) < _PLAIN[1]:
+        raise _UnusualError
+    return value
+
+
+def _mysql_double(text: str) -> _Number:
+    value = _double(text)
+    if value == 0:
+        return _Number(repr(value))
+    plain = number.mysql(value)
+    return _Number(plain if "." in plain or "e" in plain else f"{plain}.0")
+
+
+def _integer(text: str, double: Callable[[str], float | _Number]) -> int | float | _Number:
+    # Python refuses a number of thousands of digits.
+    if len(text) <= _INTEGER_CHARACTERS:
+        value = int(text)
+        if _INTEGERS[0] <= value <= _INTEGERS[1]:
+            return value
+    return double(text)
+
+
+def _exactly(double: Callable[[str], float | _Number]) -> dict[str, Any]:
+    """Return how `json` reads a document of which nothing may be lost."""
+    return {
+        "parse_float": double,
+        "parse_int": lambda text: _integer(text, double),
+        "parse_constant": _refuse_constant,
+        "object_pairs_hook": _ordered,
+    }
+
+
+_READER = json.JSONDecoder(**_exactly(_python_double))
+_WRITER = json.JSONEncoder(ensure_ascii=False, check_circular=False)
+#: A string, whose brackets are none, or a bracket.
+_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')
 
 
 def render(value: object, kind: pa.DataType) -> str:

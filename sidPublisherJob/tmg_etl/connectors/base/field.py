@@ -5,6 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 
 _JSON = {b"tmg_etl": b"json"}
+_NORMAL = {b"tmg_etl_form": b"mysql"}
 _UNSEEN = {b"tmg_etl": b"unseen"}
 _HIDDEN = {b"tmg_etl": b"hidden"}
 _UUID = {b"tmg_etl": b"uuid"}
@@ -24,6 +25,16 @@ def json_field(name: str, nullable: bool = True) -> pa.Field:
 def is_json(field: pa.Field) -> bool:
     """Return whether a string field holds JSON documents."""
     return _has(field, _JSON)
+
+
+def rewritten_json(field: pa.Field) -> pa.Field:
+    """Return the field of a column of MySQL's own JSON, which writes documents in one way."""
+    return field.with_metadata(_JSON | _NORMAL)
+
+
+def is_rewritten_json(field: pa.Field) -> bool:
+    """Return whether a column keeps documents as MySQL's own JSON does, and not their text."""
+    return _has(field, _NORMAL)
 
 
 def uuid_field(name: str, nullable: bool = True) -> pa.Field:

@@ -376,6 +376,8 @@ def _column(row: tuple[object, ...], kind: type_module.Kind) -> base.Column:
 def _target_field(kind: type_module.Kind, column_type: str) -> pa.Field:
     """Return the field of a column to write."""
     field = kind.field
+    if kind.is_native_json:
+        return base.rewritten_json(field)
     if pa.types.is_string(field.type):
         if column_type == "uuid":
             return base.uuid_field(field.name, field.nullable)

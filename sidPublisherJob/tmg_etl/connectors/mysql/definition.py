@@ -130,7 +130,9 @@ def staging(
     for name in columns:
         assert entry is not None
         quoted = catalogue.quoted(name)
-        check = f" CHECK (json_valid({quoted}))" if base.is_json(entry.kinds[name].field) else ""
+        kind = entry.kinds[name]
+        is_checked = base.is_json(kind.field) and not kind.is_native_json
+        check = f" CHECK (json_valid({quoted}))" if is_checked else ""
         parts.append(f"{quoted} {entry.native[name]} NULL{check}")
     parts += [column(field, nullable=True) for field in extra]
     return f"CREATE TABLE {place} ({', '.join(parts)}) {_options(is_mariadb=is_mariadb)}"

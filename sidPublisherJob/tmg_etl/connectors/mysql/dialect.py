@@ -198,6 +198,21 @@ class MySQLDialect(merge.SqlTarget):
         """Return the column with its table: both sides of the join have one of that name."""
         return f"{self.quote(self.table)}.{self.quote(name)}"
 
+    def _update(self, source: str, columns: Sequence[str], key: Sequence[str], match: str) -> int:
+        """Update the rows that differ; those too of which MySQL finds that nothing changed.
+
+        It leaves ``1`` in a JSON column that is to be ``1.0``, where it has read the column.
+        """
+        kinds = self._entry_of(self.table).kinds
+        for name in [] if self.is_rehearsing else self._changing(columns, key):
+            if kinds[name].is_native_json:
+                held, staged = self.assigned(name), f"{sql.STAGED}.{self.quote(name)}"
+                unseen = f"{held} = {staged} AND {self._difference(name)}"
+                # What has no number is never such a value.
+                emptied = f"{held} = CAST('[]' AS JSON)"
+                self.run(self.update_from(source, emptied, match, unseen))
+        return super()._update(source, columns, key, match)
+
     def delete_keys(self, keys: str, key: Sequence[str]) -> str:
         """Return the DELETE by join, which looks each key up; a subquery would scan the target."""
         joined = self._lookups(f"({keys})", self._merged[0], key)

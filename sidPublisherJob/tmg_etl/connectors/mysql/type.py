@@ -25,8 +25,10 @@ JSON                   LONGTEXT CHECK (json_valid(c))         as string: the tex
 Columns that exist already may be of other types: ``BIT(1)`` is bool and ``BIT(n)`` uint64
 (``c + 0``), ``YEAR`` uint16 (``c + 0``), ``ZEROFILL`` numbers are numbers (``c + 0``), ``ENUM`` and
 ``SET`` are strings, ``TIMESTAMP`` is timestamp[us, UTC], and times with fewer than six digits of
-fraction are widened (``CAST(c AS DATETIME(6))``). A ``TINYINT(1)`` that holds another number than 0
-and 1 is not a bool: reading it is an error, and ``CAST(c AS SIGNED)`` in a query reads it.
+fraction are widened (``CAST(c AS DATETIME(6))``). MySQL's own ``JSON`` keeps no text: documents
+are sent as it writes them (`base.rewritten_json`), and compared as text. A ``TINYINT(1)`` that
+holds another number than 0 and 1 is not a bool: reading it is an error, and ``CAST(c AS SIGNED)``
+in a query reads it.
 
 No I/O here.
 """
