@@ -129,3 +129,10 @@ def test_what_is_no_json_is_refused_for_mysql(text: str) -> None:
     with pytest.raises(ValueError, match=r".+") as caught:
         document.mysql(text)
     assert not isinstance(caught.value, document.NotKeptError)
+
+
+@pytest.mark.parametrize("text", ["[" * 9000 + "]" * 9000, "1e999999999", "1e99999999999999999999"])
+def test_what_no_jsonb_holds_is_refused(text: str) -> None:
+    """Not with a traceback, and not after writing a gigabyte of zeros."""
+    with pytest.raises(document.NotKeptError, match="nested too deep|has too many digits"):
+        document.require_kept(text)

@@ -22,13 +22,20 @@ _INTEGERS = (-(2**63), 2**64 - 1)
 _INTEGER_CHARACTERS = len(str(_INTEGERS[0]))
 _DEPTH = 100
 _KEY_BYTES = 65535
+#: Of a number before its point, as PostgreSQL has them.
+_NUMERIC_DIGITS = 131072
 #: Doubles that Python writes as MySQL does.
 _PLAIN = (1e-4, 1e15)
 
 
 def _number(text: str) -> str:
     """Return a JSON number with every digit and no exponent, as ``jsonb`` prints it."""
-    value = Decimal(text)
+    try:
+        value = Decimal(text)
+    except ArithmeticError:  # an exponent of twenty digits
+        value = Decimal("Infinity")
+    if not value.is_finite() or abs(value.adjusted()) > _NUMERIC_DIGITS:
+        raise NotKeptError(f"its number {text[:40]} has too many digits")
     plain = f"{value:f}"
     return plain.lstrip("-") if value == 0 else plain
 
@@ -70,10 +77,13 @@ def require_kept(text: str) -> None:
     """Refuse a document of which ``jsonb`` would lose a value.
 
     Raises:
-        DoubledKeyError: an object has a key twice.
+        NotKeptError: an object has a key twice, or the document is too deep, or a number too long.
         ValueError: `text` is not a JSON document.
     """
-    _canonical(_parsed(text, object_pairs_hook=_once))
+    try:
+        _canonical(_parsed(text, object_pairs_hook=_once))
+    except RecursionError:
+        raise NotKeptError("it is nested too deep to be compared") from None
 
 
 def _parsed(text: str, **more: Any) -> object:
