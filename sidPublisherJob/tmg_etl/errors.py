@@ -307,6 +307,10 @@ class CommitUnknownError(ConnectionLostError):
     """A connection was lost at its COMMIT and is open again: look what became of the work."""
 
 
+class CrossedError(TemporaryError):
+    """Somebody else writes the rows that a merge writes; nothing of it was done."""
+
+
 class LockBusyError(TemporaryError):
     """Another run, or somebody else's transaction, holds the target."""
 

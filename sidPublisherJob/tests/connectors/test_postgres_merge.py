@@ -379,3 +379,36 @@ def test_rows_of_a_table_that_inherits_from_the_target_are_nobody_elses(postgres
     assert postgres_kit.run_sql(postgres_url, "SELECT * FROM heir ORDER BY id") == own
     found = "SELECT id, name FROM ONLY t ORDER BY id"
     assert postgres_kit.run_sql(postgres_url, found) == [(1, "newer"), (9, "other")]
+
+
+@pytest.mark.parametrize(
+    ("statement", "is_committed"),
+    [
+        ("UPDATE t SET name = 'theirs' WHERE id = 1", True),
+        ("UPDATE t SET name = 'theirs' WHERE id = 1", False),
+        ("INSERT INTO t VALUES (2, '2024-01-01', 'theirs', 1)", True),
+        ("INSERT INTO t VALUES (2, '2024-01-01', 'theirs', 1)", False),
+        ("DELETE FROM t WHERE id = 1", True),
+    ],
+)
+def test_a_merge_beside_writers_takes_no_row_from_them(postgres_url, statement, is_committed):
+    _table(postgres_url, (1, 1, "old", 1))
+    with postgres_kit.opened(postgres_url) as target, postgres_kit.raw(postgres_url) as writer:
+        staging = postgres_kit.stage(target, _rows((1, 1, "new", 1), (2, 1, "new", 1)))
+        target.keep_latest(staging, COLUMNS, ["id"], [])
+
+        def merge() -> None:
+            with target.transaction((), ["id"]):
+                writer.execute("BEGIN")
+                writer.execute(statement)
+                if is_committed:
+                    writer.execute("COMMIT")
+                target.upsert(staging, COLUMNS, ["id"], [], None)
+
+        with pytest.raises(errors.CrossedError):
+            merge()
+        if not is_committed:
+            writer.execute("COMMIT")
+        held = {row[0]: row[2] for row in _found(postgres_url)}
+        assert held == {"U": {1: "theirs"}, "I": {1: "old", 2: "theirs"}, "D": {}}[statement[0]]
+        target.drop(staging)

@@ -103,3 +103,11 @@ def test_who_writes_is_not_held_up_by_a_run_that_waits(
                 break
     running.join()
     assert longest < 2
+
+
+def test_who_writes_other_rows_is_not_waited_for(
+    shop: plan_kit.Shop, server: place_module.Server
+) -> None:
+    with server.transaction("INSERT INTO facts (id) VALUES (99)"):
+        shop.publish("delta")
+        assert [row[0] for row in shop.contents() or []] == [1, 2]

@@ -432,16 +432,32 @@ def _in_place(
     steps: list[Step], order: Sequence[tuple[int, base.Part]], blame: Blame
 ) -> list[Published]:
     """Change the targets' rows in one transaction, and prove them before its end."""
+    first, *others = [step.target for step in steps]
+    key = steps[0].run.transfer.key
+    if key and not others and not len(steps[0].columns.added):
+        with contextlib.suppress(errors.CrossedError):
+            return _written(steps, order, blame, first.transaction((), key))
+        steps[0].run.logger.info("somebody else writes the same rows: now writers have to wait")
+    return _written(steps, order, blame, first.transaction(others))
+
+
+def _written(
+    steps: list[Step],
+    order: Sequence[tuple[int, base.Part]],
+    blame: Blame,
+    transaction: contextlib.AbstractContextManager[None],
+) -> list[Published]:
+    """Change and prove rows inside a transaction, which is not begun yet."""
     changes = [base.Changes()] * len(steps)
     held: list[base.Fingerprint | None] = []
     done: list[tuple[int, base.Part]] = []
-    first, *others = [step.target for step in steps]
+    others = steps[1:]
     late = [step for step in steps if len(step.columns.added)]
     try:
         with (
             _evolved([step for step in late if not step.alters_together]),
             _looking(steps, held),
-            first.transaction(others),
+            transaction,
         ):
             for step in late:
                 if step.alters_together:

@@ -213,11 +213,18 @@ class Target(abc.ABC):
         return None
 
     @abc.abstractmethod
-    def transaction(self, others: Sequence[Target] = ()) -> contextlib.AbstractContextManager[None]:
+    def transaction(
+        self, others: Sequence[Target] = (), key: Sequence[str] = ()
+    ) -> contextlib.AbstractContextManager[None]:
         """Run a block in one transaction: committed at its end, rolled back when it raises.
 
         Args:
             others: tables `beside` this one that the block writes too.
+            key: by which it writes, where others may go on writing the target, if it can do that;
+                it must be ready to be done again without it.
+
+        Raises:
+            errors.CrossedError: with a `key`: somebody else writes the same rows. Nothing is done.
         """
 
     @abc.abstractmethod

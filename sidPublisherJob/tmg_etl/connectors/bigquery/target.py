@@ -363,7 +363,9 @@ class BigQueryTarget(merge.MergingTarget):
     # --- publish --------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def transaction(self, others: Sequence[base.Target] = ()) -> Iterator[None]:
+    def transaction(
+        self, others: Sequence[base.Target] = (), key: Sequence[str] = ()
+    ) -> Iterator[None]:
         """Run a block in one transaction of a session."""
         self._send_gathered()
         with self._session.transaction(self._note_session, self._lease.settle):

@@ -316,7 +316,9 @@ class DuckDBTarget(dialect.DuckDBDialect):
             yield
 
     @contextlib.contextmanager
-    def transaction(self, others: Sequence[base.Target] = ()) -> Iterator[None]:
+    def transaction(
+        self, others: Sequence[base.Target] = (), key: Sequence[str] = ()
+    ) -> Iterator[None]:
         """Run a block in one transaction."""
         with self._opened().transaction():
             yield

@@ -145,7 +145,7 @@ class WholeTarget(base.Target):
         self._refuse()
 
     def transaction(
-        self, others: Sequence[base.Target] = ()
+        self, others: Sequence[base.Target] = (), key: Sequence[str] = ()
     ) -> contextlib.AbstractContextManager[None]:
         """Refuse: see the module."""
         self._refuse()

@@ -319,7 +319,9 @@ class MySQLTarget(dialect.MySQLDialect):
     # --- publishing -----------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def transaction(self, others: Sequence[base.Target] = ()) -> Iterator[None]:
+    def transaction(
+        self, others: Sequence[base.Target] = (), key: Sequence[str] = ()
+    ) -> Iterator[None]:
         """Run a block in one transaction.
 
         Raises:

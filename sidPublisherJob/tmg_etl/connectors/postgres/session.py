@@ -332,6 +332,22 @@ def has_waited(found: errors.TemporaryError) -> bool:
     return isinstance(found.__cause__, psycopg.errors.LockNotAvailable)
 
 
+def is_crossed(found: errors.TmgEtlError) -> bool:
+    """Return whether somebody else wrote, or has locked, what a statement was to write."""
+    crossed = (
+        psycopg.errors.LockNotAvailable,
+        psycopg.errors.DeadlockDetected,
+        psycopg.errors.SerializationFailure,
+        psycopg.errors.UniqueViolation,
+    )
+    cause: BaseException | None = found
+    while cause is not None:
+        if isinstance(cause, crossed):
+            return True
+        cause = cause.__cause__
+    return False
+
+
 def quote(name: str) -> str:
     """Return an identifier, quoted whatever it contains."""
     return '"' + name.replace('"', '""') + '"'

@@ -231,12 +231,20 @@ class PostgresTarget(dialect.PostgresDialect):
     # --- publishing -----------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def transaction(self, others: Sequence[base.Target] = ()) -> Iterator[None]:
-        """Run a block in one transaction, in which nobody else writes the targets.
+    def transaction(
+        self, others: Sequence[base.Target] = (), key: Sequence[str] = ()
+    ) -> Iterator[None]:
+        """Run a block in one transaction; readers go on.
 
-        Readers go on; writers wait for its end. Without that, a row that somebody writes between
-        the merge and its proof would fail the proof.
+        Where a unique index over the key tells of rows that two insert, it sees one snapshot, and
+        writers go on as well. Else they wait for its end: a row that somebody writes between the
+        merge and its proof would fail the proof.
         """
+        table = self.describe() if key and not others else None
+        if table is not None and table.is_unique_over(key):
+            with self._beside_writers():
+                yield
+            return
         self._loader.finish()
         tables = sorted([self.table, *(other.table for other in others)])
         found = [catalog.find(self._session, self._schema, table) for table in tables]
@@ -251,6 +259,21 @@ class PostgresTarget(dialect.PostgresDialect):
                 raise
             holder = readiness.holder(self._session, relations)
             raise errors.LockBusyError(self.table, self._wait_s, holder) from busy
+
+    @contextlib.contextmanager
+    def _beside_writers(self) -> Iterator[None]:
+        self._loader.finish()
+        try:
+            # It waits for nobody: a writer who waits for it a second looks for a deadlock, and
+            # would be the one to give up.
+            with self._session.transaction(
+                "BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL lock_timeout = 1"
+            ):
+                yield
+        except (errors.TemporaryError, errors.ConstraintError, errors.DuplicateKeyError) as found:
+            if session_module.is_crossed(found):
+                raise errors.CrossedError(found.message) from found
+            raise
 
     def _lock_writers_out(self, relations: Sequence[catalog.Relation]) -> None:
         """Lock tables against writers, in short attempts: whoever comes meanwhile waits behind.

@@ -300,7 +300,9 @@ class SQLiteTarget(dialect.SQLiteDialect):
             session.rollback()
 
     @contextlib.contextmanager
-    def transaction(self, others: Sequence[base.Target] = ()) -> Iterator[None]:
+    def transaction(
+        self, others: Sequence[base.Target] = (), key: Sequence[str] = ()
+    ) -> Iterator[None]:
         """Run a block in one transaction."""
         with self._opened().transaction():
             yield
