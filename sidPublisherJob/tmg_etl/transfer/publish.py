@@ -437,7 +437,7 @@ def _in_place(
     if key and not others and not len(steps[0].columns.added):
         with contextlib.suppress(errors.CrossedError):
             return _written(steps, order, blame, first.transaction((), key))
-        steps[0].run.logger.info("somebody else writes the same rows: now writers have to wait")
+        steps[0].run.logger.info("begun again with writers kept out: two write the same row")
     return _written(steps, order, blame, first.transaction(others))
 
 
