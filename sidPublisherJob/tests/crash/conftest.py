@@ -50,8 +50,7 @@ def fork_server() -> Iterator[fork.ForkServer]:
 @pytest.fixture(scope="session")
 def people() -> Iterator[fork.ForkServer]:
     """Runs of the command `tmg-etl`."""
-    command = {"tmg_etl.testing.fork:_COMMAND": "tmg_etl.cli.people"}
-    with fork.ForkServer(patience(1.0) | command) as server:
+    with fork.ForkServer(patience(1.0), command="tmg_etl.cli.people") as server:
         yield server
 
 

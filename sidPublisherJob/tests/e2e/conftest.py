@@ -90,16 +90,12 @@ class Workshop:
         mode: str = "truncate",
         env: Mapping[str, str] | None = None,
         before: Sequence[str] = (),
-        **options: Any,
     ) -> process.Done:
-        """Run the command as a process."""
-        return process.call(
-            [*before, *process.PIPELINE],
-            *(date, transfer, mode, self.config, *arguments),
-            env=env,
-            cwd=self.folder,
-            **options,
-        )
+        """Run the command as a process, started by the command `before`."""
+        words = (date, transfer, mode, self.config, *arguments)
+        if not before:
+            return process.branch(process.PIPELINE, *words, env=env, cwd=self.folder)
+        return process.call([*before, *process.PIPELINE], *words, env=env, cwd=self.folder)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import resource
 import socket
 import urllib.parse
 from collections.abc import Callable
@@ -224,13 +223,7 @@ def test_a_full_disk(
     place = kind(tmp_path)
     workshop.declare(place.connection)
     workshop.fill([(row, row % 7, os.urandom(400).hex()) for row in range(10_000)])
-    limit = (2**21, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
-    refuse(
-        75,
-        place.path.name,
-        place=place,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit),
-    )
+    refuse(75, place.path.name, place=place, before=["prlimit", f"--fsize={2**21}"])
 
 
 # --- the rows -------------------------------------------------------------------------------------

@@ -7,6 +7,8 @@ because a process that has used Arrow or DuckDB must not fork: their threads wou
     with fork.ForkServer() as server:
         child = server.start(["20240310", "dim", "truncate", "etl.yaml"], folder)
         assert server.wait(child).code == 0
+
+What tests of the commands look at is `call`: nothing is injected, and what it writes is kept apart.
 """
 
 from __future__ import annotations
@@ -20,15 +22,17 @@ import itertools
 import json
 import os
 import pathlib
+import select
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Mapping, Sequence
 from typing import IO, Any, Self
 
-from tmg_etl.testing import fault
+from tmg_etl.testing import fault, process
 
 _POLL_S = 0.002
 #: What a run imports sooner or later; none of these starts a thread when it is imported.
@@ -58,7 +62,6 @@ _WARM = (
     "tmg_etl.transfer.plan",
     "tmg_etl.transfer.runner",
 )
-_COMMAND = "tmg_etl.cli.pipeline"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,14 +108,30 @@ class Ended:
             return line
 
 
+@dataclasses.dataclass(frozen=True)
+class Called:
+    """How a command ended.
+
+    Attributes:
+        code: as for `Ended`.
+        out: what it wrote to stdout.
+        err: what it wrote to stderr.
+    """
+
+    code: int
+    out: str
+    err: str
+
+
 class ForkServer:
-    """Starts runs of the command `pipeline`, each in a process of its own.
+    """Starts runs of a command, each in a process of its own.
 
     Args:
         constants: values to set before the runs, as ``module:NAME``: waits that tests cut short. A
             dictionary is merged into the one that is there.
         python_path: more folders to import pipelines from.
         warm: more modules to import before the runs.
+        command: the module whose `main` is run.
     """
 
     def __init__(
@@ -120,11 +139,14 @@ class ForkServer:
         constants: Mapping[str, object] | None = None,
         python_path: Sequence[str] = (),
         warm: Sequence[str] = (),
+        command: str = "tmg_etl.cli.pipeline",
     ) -> None:
         self._constants = dict(constants or {})
         self._python_path = list(python_path)
-        self._warm = list(warm)
+        self._warm = [*warm, command]
+        self._command = command
         self._process: subprocess.Popen[str] | None = None
+        self._lock = threading.Lock()
         self._numbers = itertools.count(1)
 
     def __enter__(self) -> Self:
@@ -142,9 +164,9 @@ class ForkServer:
 
     def __exit__(self, *exc: object) -> None:
         """End the server; runs that are under way end with it."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.communicate()
+        server, self._process = self._process, None
+        if server is not None:
+            server.communicate()
 
     def start(
         self,
@@ -153,7 +175,7 @@ class ForkServer:
         injected: fault.Fault | None = None,
         clock_s: float = 0.0,
     ) -> Child:
-        """Start ``pipeline ARGUMENTS`` and return at once.
+        """Start the command and return at once.
 
         Args:
             arguments: of the command.
@@ -165,8 +187,10 @@ class ForkServer:
         log, points = folder / f"run{number}.log", folder / f"run{number}.points"
         answer = self._ask(
             {
+                "command": self._command,
                 "arguments": list(arguments),
-                "log": str(log),
+                "out": str(log),
+                "err": str(log),
                 "points": str(points),
                 "fault": None if injected is None else [injected.point, injected.action.value],
                 "clock_s": clock_s,
@@ -180,11 +204,11 @@ class ForkServer:
         Raises:
             TimeoutError: it has not ended in time.
         """
-        answer = self._ask({"wait": child.pid, "timeout_s": timeout_s, "stopped": False})
-        log = child.log.read_text(encoding="utf-8", errors="replace")
-        if answer["status"] is None:
+        status = self._end_of(child.pid, timeout_s)
+        log = _read(child.log)
+        if status is None:
             raise TimeoutError(f"a run did not end in {timeout_s:g} s; {child.points[-1]}; {log}")
-        return Ended(os.waitstatus_to_exitcode(answer["status"]), log, child.points)
+        return Ended(os.waitstatus_to_exitcode(status), log, child.points)
 
     def wait_suspended(self, child: Child, timeout_s: float = 60.0) -> bool:
         """Wait until a run is suspended; return False if it ended instead."""
@@ -196,16 +220,59 @@ class ForkServer:
     def run(
         self, arguments: Sequence[str], folder: pathlib.Path, injected: fault.Fault | None = None
     ) -> Ended:
-        """Run ``pipeline ARGUMENTS`` to its end; arguments as for `start`."""
+        """Run the command to its end; arguments as for `start`."""
         return self.wait(self.start(arguments, folder, injected))
+
+    def call(
+        self,
+        command: str,
+        arguments: Sequence[str],
+        folder: pathlib.Path,
+        environ: Mapping[str, str],
+        timeout_s: float = 60.0,
+    ) -> Called:
+        """Run a command to its end; several threads may.
+
+        Args:
+            command: the module with its `main`.
+            arguments: of the command.
+            folder: where it runs.
+            environ: all its variables.
+            timeout_s: how long it may take.
+
+        Raises:
+            TimeoutError: it has not ended in time.
+        """
+        with tempfile.TemporaryDirectory(prefix="tmg-call-", dir=process.memory()) as place:
+            out, err = pathlib.Path(place, "out"), pathlib.Path(place, "err")
+            request: dict[str, object] = {"command": command, "arguments": list(arguments)}
+            request |= {"out": str(out), "err": str(err), "cwd": str(folder)}
+            request["environ"] = dict(environ)
+            status = self._end_of(self._ask(request)["pid"], timeout_s)
+            if status is None:
+                raise TimeoutError(f"{command} did not end in {timeout_s:g} s: {_read(err)}")
+            return Called(os.waitstatus_to_exitcode(status), _read(out), _read(err))
+
+    def _end_of(self, pid: int, timeout_s: float) -> int | None:
+        """Return the status of a process that has ended, or None; others may ask the server."""
+        end = os.pidfd_open(pid)
+        try:
+            poll = select.poll()
+            poll.register(end, select.POLLIN)
+            poll.poll(timeout_s * 1000)
+        finally:
+            os.close(end)
+        status: int | None = self._ask({"wait": pid, "timeout_s": 0.0, "stopped": False})["status"]
+        return status
 
     def _ask(self, request: Mapping[str, object]) -> dict[str, Any]:
         assert self._process is not None
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
+        with self._lock:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
         if not line:
             raise RuntimeError("the fork server has ended")
         answer: dict[str, Any] = json.loads(line)
@@ -270,14 +337,14 @@ class _Server:
         pid = int(request["wait"])
         flags = os.WNOHANG | (os.WUNTRACED if request["stopped"] else 0)
         deadline = time.monotonic() + float(request["timeout_s"])
-        while time.monotonic() < deadline:
-            found, status = os.waitpid(pid, flags)
-            if found:
-                if not os.WIFSTOPPED(status):
-                    self._running.discard(pid)
-                return status
+        while not (found := os.waitpid(pid, flags))[0]:
+            if time.monotonic() >= deadline:
+                return None
             time.sleep(_POLL_S)
-        return None
+        _, status = found
+        if not os.WIFSTOPPED(status):
+            self._running.discard(pid)
+        return status
 
 
 def _practise() -> None:
@@ -308,14 +375,26 @@ def _practise() -> None:
 
 
 def _child(request: Mapping[str, Any]) -> int:
-    descriptor = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    for number in (1, 2):
-        os.dup2(descriptor, number)
+    files = (request["out"], request["err"])
+    for number, path in enumerate(files, start=1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
-    # The server's own streams still name what they were made for; these write into the log.
+    # The server's own streams still name what they were made for; these write into the files.
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", 1, "utf-8", "backslashreplace", closefd=False)  # noqa: SIM115
+    if "environ" in request:
+        os.chdir(request["cwd"])
+        os.environ.clear()
+        os.environ.update(request["environ"])
+        time.tzset()
+    else:
+        _inject(request)
+    code: int = importlib.import_module(request["command"]).main(request["arguments"])
+    return code
+
+
+def _inject(request: Mapping[str, Any]) -> None:
     injected = None
     if request["fault"] is not None:
         point, action = request["fault"]
@@ -323,8 +402,10 @@ def _child(request: Mapping[str, Any]) -> int:
     if request["clock_s"]:
         fault.move_clock(float(request["clock_s"]))
     fault.install(fault.Tap(pathlib.Path(request["points"]), injected))
-    code: int = importlib.import_module(_COMMAND).main(request["arguments"])
-    return code
+
+
+def _read(path: pathlib.Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")
 
 
 def serve() -> None:
