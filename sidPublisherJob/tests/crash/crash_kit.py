@@ -244,18 +244,20 @@ class Bench:
         else:
             self.place.reset(rows)
 
-    def some(self, mode: Mode, points: list[fault.Point]) -> list[fault.Point]:
+    def some(
+        self, mode: Mode, points: list[fault.Point], stride: int = _STRIDE
+    ) -> list[fault.Point]:
         """Return every eighth point, the ends and what publishes; with `--full` all of them.
 
         Places and modes, whose statements are much the same, begin with another one each.
         """
         if self.memory.is_full:
             return points
-        offset = zlib.crc32(f"{type(self.place).__name__} {mode.transfer}".encode()) % _STRIDE
+        offset = zlib.crc32(f"{type(self.place).__name__} {mode.transfer}".encode()) % stride
         return [
             point
             for number, point in enumerate(points)
-            if number % _STRIDE == offset
+            if number % stride == offset
             or number in (0, len(points) - 1)
             or any(word in point.statement for word in PUBLISHING)
         ]
@@ -271,6 +273,14 @@ class Bench:
             return before
         changed = [True, *map(_changes, before)]
         return [point for point, is_other in zip(before, changed, strict=False) if is_other]
+
+    def half_of_moments(self, mode: Mode, points: list[fault.Point]) -> list[fault.Point]:
+        """Return every other moment, as `some` does: of what repeats the statements of a publish.
+
+        A group does for each table what a run does for one; a first run, and a rollback, do what
+        a swap does.
+        """
+        return self.some(mode, self.moments(points), 2)
 
     def count_points(self, mode: Mode, old: list[Row] | None = OLD) -> list[fault.Point]:
         """Return the points of a run without a fault."""

@@ -49,7 +49,7 @@ def statements(points: list[fault.Point]) -> list[fault.Point]:
 def test_killed_group_leaves_all_tables_old_or_all_new(
     bench: group_kit.Bench, mode: crash_kit.Mode, part: crash_kit.Part
 ) -> None:
-    points = bench.moments(bench.count_points(mode))
+    points = bench.half_of_moments(mode, bench.count_points(mode))
     part.require_both(
         [bench.require_whole_after_kill(mode, point, group_kit.OLD) for point in part.of(points)]
     )

@@ -34,7 +34,7 @@ def test_killed_run_creates_a_target_that_is_whole(
     mode = crash_kit.MODES[mode_name]
     if mode_name == "upsert":
         mode = dataclasses.replace(mode, new=crash_kit.CREATED)
-    points = bench.moments(bench.count_points(mode, None))
+    points = bench.half_of_moments(mode, bench.count_points(mode, None))
     states = []
     for point in part.of(points):
         ended = bench.break_at(mode, point, fault.Action.KILL, None)

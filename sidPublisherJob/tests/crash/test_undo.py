@@ -47,7 +47,7 @@ def test_killed_run_that_keeps_loses_nothing(bench: crash_kit.Bench, part: crash
     begin(bench)
     whole = bench.run(MODE)
     assert whole.code == 0, whole.log
-    for point in part.of(bench.moments(undo_kit.points_of(whole.points))):
+    for point in part.of(bench.half_of_moments(MODE, undo_kit.points_of(whole.points))):
         begin(bench)
         assert bench.run(MODE, fault.Fault(point.number, fault.Action.KILL)).code == -9
         bench.place.settle()
@@ -93,7 +93,7 @@ def test_killed_rollback_loses_nothing(
     assert whole.code == 0, whole.log
     assert states(bench) == [crash_kit.OLD, MODE.new]
     seen = []
-    for point in part.of(bench.moments(undo_kit.points_of(whole.points))):
+    for point in part.of(bench.half_of_moments(MODE, undo_kit.points_of(whole.points))):
         prepare()
         bench.faults.append(fault.Fault(point.number, fault.Action.KILL))
         ended = people.run(arguments, apart, bench.faults[-1])
