@@ -25,8 +25,16 @@ if TYPE_CHECKING:
 ON_REQUEST = ("cluster", "gcp")
 """Marks of what runs only when `-m` names it: it needs something that no test can start."""
 
-NOT_IN_CHECK = ("postgres", "mariadb", "mysql", "bigquery", "image", "slow")
+NOT_IN_CHECK = ("postgres", "mariadb", "mysql", "bigquery", "bucket", "image", "slow")
 """Marks of what `script/check` has no time for: it needs a server, or is long."""
+
+_SERVERS = {
+    "bigquery_server": "bigquery",
+    **dict.fromkeys(
+        ("fake", "google_api", "google_place", "moto_url", "bucket", "amazon_endpoint"), "bucket"
+    ),
+}
+"""Marks of what asks for a fixture with a server; those with one for a parameter say so there."""
 
 _THINNED = (
     "tests/conformance/test_bigquery_",
@@ -125,10 +133,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what needs the emulator, leave out what was not asked for, and put the rest in order."""
+    """Mark what needs an emulator, leave out what was not asked for, and put the rest in order."""
     for item in items:
-        if "bigquery_server" in getattr(item, "fixturenames", ()):
-            item.add_marker("bigquery")
+        for fixture, mark in _SERVERS.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(mark)
     asked = str(config.getoption("markexpr"))
     unasked = [mark for mark in ON_REQUEST if mark not in asked]
     gone = {item for item in items if any(item.get_closest_marker(mark) for mark in unasked)}

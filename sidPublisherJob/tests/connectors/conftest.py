@@ -50,7 +50,9 @@ def either_url(either_server: servers.MySQLFamilyServer) -> Iterator[str]:
     yield from plugin.fresh_database(either_server)
 
 
-@pytest.fixture(params=["google", "amazon"])
+@pytest.fixture(
+    params=[pytest.param(kind, marks=pytest.mark.bucket) for kind in ("google", "amazon")]
+)
 def place(request: pytest.FixtureRequest) -> bucket_kit.Place:
     """An empty place in each kind of bucket."""
     found: bucket_kit.Place = request.getfixturevalue(f"{request.param}_place")

@@ -94,11 +94,16 @@ def s3(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     store.close()
 
 
-REAL = pytest.param("google", marks=pytest.mark.gcp)
+REAL = pytest.param("google", marks=[pytest.mark.gcp, pytest.mark.bucket])
 """A folder of the bucket in `TMG_ETL_TEST_BUCKET`: see docs/bigquery.md."""
 
 
-@pytest.fixture(params=["fake", "emulator", "s3", REAL])
+@pytest.fixture(
+    params=[
+        *(pytest.param(kind, marks=pytest.mark.bucket) for kind in ("fake", "emulator", "s3")),
+        REAL,
+    ]
+)
 def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """Each store and server in turn."""
     if request.param == "s3":
