@@ -5,6 +5,8 @@
   BigQuery gives those of that instant, or of the session's creation.
 * A message holds up to a million rows; BigQuery's some thousand.
 * Each request asks ten times what is where, and DuckDB goes through every table of all for it.
+  Here an answer is remembered until a statement may have changed it. What the emulator notes for
+  itself is in memory: it ends with the process.
 """
 
 from __future__ import annotations
@@ -14,16 +16,16 @@ import datetime
 import functools
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import duckdb
 from google.cloud.bigquery_storage_v1 import types
-from local_bigquery import cli
-from local_bigquery.catalog import tables
+from local_bigquery import cli, models
+from local_bigquery.catalog import metadata, row_access, tabledata, tables
 from local_bigquery.engine import database
 from local_bigquery.grpc import read
-from local_bigquery.jobs import load, query, store
+from local_bigquery.jobs import load, store
 
 MESSAGE_ROWS = 10_000
 
@@ -123,98 +125,214 @@ LOOKUPS = {
 """What answers as DuckDB's function does, from the tables in which DuckLake keeps one project."""
 
 
-class _Fresh:
-    """A connection without a temporary table, for which it need not go through all the others."""
+_READS = re.compile(
+    r"\s*((SELECT|USE|SET|EXPLAIN|BEGIN)\b|WITH\b(?!.*\b(INSERT|UPDATE|DELETE|MERGE)\b))[^;]*;?\s*$",
+    re.IGNORECASE | re.DOTALL,
+)
+_ROWS = re.compile(r"\s*(INSERT|UPDATE|DELETE|TRUNCATE|MERGE)\b", re.IGNORECASE)
+_RESULT = re.compile(r"CREATE OR REPLACE TABLE \"emulator\".\"_results\".[^;]*;?$", re.DOTALL)
+_TEMPORARY = re.compile(r"\s*CREATE\b.*?\bTEMP", re.IGNORECASE | re.DOTALL)
 
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._connection, name)
+class _Changes:
+    """Counts what was changed by statements, of whatever connection.
 
-    def sql(self, statement: str, **options: Any) -> Any:
-        if statement.endswith("FROM duckdb_tables() WHERE temporary"):
-            statement = "SELECT '' LIMIT 0"
-        return self._connection.sql(statement, **options)
+    Attributes:
+        names: tables, columns, and all else that is no row.
+        rows: those of tables, and `names`.
+        results: of queries.
+        has_temporary: some session may have a temporary table.
+    """
+
+    def __init__(self) -> None:
+        self.names = self.rows = self.results = 0
+        self.has_temporary = False
+
+    def note(self, statement: str) -> None:
+        if _READS.match(statement):
+            return
+        if _RESULT.match(statement):
+            self.results += 1
+            return
+        self.rows += 1
+        if not _ROWS.match(statement):
+            self.names += 1
+            self.results += 1
+            self.has_temporary |= bool(_TEMPORARY.match(statement))
+
+
+changes = _Changes()
+
+
+def mend_changes() -> None:
+    """Note each statement once it is done; until there is a temporary table, nobody need look."""
+    kind = duckdb.DuckDBPyConnection
+
+    def noted(call: Any) -> Any:
+        def of(connection: Any, statement: Any, *arguments: Any, **options: Any) -> Any:
+            if not changes.has_temporary and statement.endswith("duckdb_tables() WHERE temporary"):
+                statement = "SELECT '' LIMIT 0"
+            try:
+                return call(connection, statement, *arguments, **options)
+            finally:
+                changes.note(statement)
+
+        return of
+
+    kind.execute, kind.sql = noted(kind.execute), noted(kind.sql)
+
+
+class _Remembered:
+    """Answers that hold until the count that they came with has changed."""
+
+    def __init__(self) -> None:
+        self._answers: dict[Any, tuple[int, Any]] = {}
+
+    def get(self, key: Any, count: int, ask: Callable[[], Any]) -> Any:
+        found = self._answers.get(key)
+        if found is None or found[0] != count:
+            # Counted before it is asked: a change meanwhile has it asked again.
+            found = self._answers[key] = count, ask()
+        return found[1]
 
 
 def mend_lookups() -> None:
-    """Look into the one project that is meant; a result's table is there if it can be read."""
+    """Look into the one project that is meant, and once until something has changed."""
     sys.modules["pandas"] = None  # type: ignore[assignment] # else sought for each statement
-    fetch, objects, execute = database.fetch, database.objects, query.execute
+    fetch, objects, columns = database.fetch, database.objects, tables.columns
+    remembered = _Remembered()
 
     def of_project(sql: str, params: Any = None) -> Any:
         place = params[0] if params else None
         if place == "emulator" and "NOT is_nullable" in sql:
             return []  # results are made from queries
+        asked = sql
         if place in database._attached:
             catalog = database.quote(f"__ducklake_metadata_{place}", "main")
             for function, rows in LOOKUPS.items():
                 named = f"(SELECT '{place}' AS database_name, * FROM {rows})"
                 sql = sql.replace(function, named.format(catalog=catalog))
-        return fetch(sql, params)
+        if "duckdb_" not in asked:
+            return fetch(sql, params)
+        count = changes.rows if "estimated_size" in asked else changes.names
+        return list(remembered.get((asked, *(params or ())), count, lambda: fetch(sql, params)))
 
     def of_result(place: str, dataset: str, table: str | None = None) -> Any:
         if dataset != tables.RESULTS or table is None:
             return objects(place, dataset, table)
-        try:
-            ((count,),) = fetch(f"SELECT count(*) FROM {database.quote(place, dataset, table)}")
-        except duckdb.CatalogException:
-            return []
-        return [(table, "TABLE", count)]
 
-    def executed(connection: Any, *arguments: Any, session: Any = None, **options: Any) -> Any:
-        place = connection if session else _Fresh(connection)
-        return execute(place, *arguments, session=session, **options)
+        def counted() -> Any:
+            try:
+                return fetch(f"SELECT count(*) FROM {database.quote(place, dataset, table)}")
+            except duckdb.CatalogException:
+                return []
 
-    database.fetch, database.objects, query.execute = of_project, of_result, executed
+        found = remembered.get(("count", table), changes.results, counted)
+        return [(table, "TABLE", count) for (count,) in found]
+
+    def of_table(*place: str) -> Any:
+        is_result = place[1] == tables.RESULTS
+        count = changes.results if is_result else changes.names
+        return list(remembered.get(("columns", *place), count, lambda: columns(*place)))
+
+    database.fetch, database.objects = of_project, of_result
+    tables.columns = tabledata.columns = of_table
 
 
-def mend_threads() -> None:
-    """Have one: what is asked is small, and several emulators share the cores."""
+def mend_metadata() -> None:
+    """Remember what is written down of tables, datasets and the like."""
+    save, delete = metadata.save, metadata.delete
+    kept: dict[Any, dict[tuple[str, ...], Any]] = {kind: {} for kind in metadata.KINDS}
+
+    def listed(kind: Any, *place: str) -> list[Any]:
+        return [found for key, found in tuple(kept[kind].items()) if key[: len(place)] == place]
+
+    def loaded(kind: Any, *place: str) -> Any:
+        return kept[kind].get(place)
+
+    def saved(resource: Any, *place: str) -> Any:
+        kept[type(resource)][place] = done = save(resource, *place)
+        return done
+
+    def deleted(kind: Any, *place: str) -> None:
+        delete(kind, *place)
+        for key in tuple(kept[kind]):
+            if key[: len(place)] == place:
+                del kept[kind][key]
+
+    def secured() -> frozenset[tuple[str, ...]]:
+        return frozenset(key[:3] for key in tuple(kept[models.RowAccessPolicy]))
+
+    metadata.list_, metadata.load = listed, loaded
+    metadata.save, metadata.delete, row_access.secured = saved, deleted, secured
+
+
+def mend_connection() -> None:
+    """Have one thread, for what is asked is small, and several emulators share the cores.
+
+    The emulator's own tables, those of results too, live in memory: they end with its process.
+    """
     connect = database._connect
 
     @functools.cache
     def connected() -> Any:
         connection = connect()
         connection.execute("SET threads = 1")
+        connection.execute("DETACH emulator; ATTACH ':memory:' AS emulator")
+        connection.execute(database.EMULATOR_SCHEMA)
         return connection
 
     database._connect = connected
 
 
 def mend_jobs() -> None:
-    """Write down a job when it is done; until then it is in memory."""
-    save, load_one, list_all = store.save, store.load, store.list_
-    under_way: dict[tuple[str, str], Any] = {}
+    """Write down a job when it is done, and remember it."""
+    save, delete = store.save, store.delete
+    kept: dict[tuple[str, str], Any] = {}
 
     def saved(job: Any) -> Any:
-        key = job.jobReference.projectId, job.jobReference.jobId
-        if job.status.state != "DONE":
-            under_way[key] = job
-            return job
-        save(job)
-        under_way.pop(key, None)
+        if job.status.state == "DONE":
+            save(job)
+            job = models.Job.model_validate(job.dump())
+        kept[job.jobReference.projectId, job.jobReference.jobId] = job
         return job
 
     def loaded(project: str, job_id: str) -> Any:
-        return under_way.get((project, job_id)) or load_one(project, job_id)
+        return kept.get((project, job_id))
 
-    def listed(project: str, states: Any = None, parent: Any = None, *times: Any) -> Any:
-        running = [
-            job
-            for (place, _), job in tuple(under_way.items())
-            if place == project and not parent and (not states or job.status.state in states)
-        ]
-        return running + list_all(project, states, parent, *times)
+    def listed(
+        project: str, states: Any = None, parent: Any = None, first: Any = None, last: Any = None
+    ) -> list[Any]:
+        def is_meant(job: Any) -> bool:
+            made = int(job.statistics.creationTime)
+            return (
+                job.jobReference.projectId == project
+                and job.statistics.parentJobId == parent
+                and (states is None or job.status.state in states)
+                and (first is None or made >= first)
+                and (last is None or made <= last)
+            )
 
-    store.save, store.load, store.list_ = saved, loaded, listed
+        found = [job for job in tuple(kept.values()) if is_meant(job)]
+        return sorted(
+            found, key=lambda job: (-int(job.statistics.creationTime), job.jobReference.jobId)
+        )
+
+    def deleted(project: str, job_id: str) -> None:
+        delete(project, job_id)
+        for place, job in tuple(kept.items()):
+            if place[0] == project and job_id in (place[1], job.statistics.parentJobId):
+                del kept[place]
+
+    store.save, store.load, store.list_, store.delete = saved, loaded, listed, deleted
 
 
 if __name__ == "__main__":
+    mend_changes()
+    mend_connection()
     mend_jobs()
+    mend_metadata()
     mend_lookups()
-    mend_threads()
     mend_bytes()
     mend_snapshots()
     mend_messages()

@@ -104,6 +104,80 @@ def test_finds_what_is_there(
     assert len(list(client.list_jobs(state_filter="done", max_results=4))) == 4
 
 
+def test_forgets_what_has_changed(
+    bigquery_server: emulator.BigQueryServer, bigquery_dataset: str
+) -> None:
+    client = bigquery_server.client()
+    table = f"{emulator.PROJECT}.{bigquery_dataset}.t"
+
+    def seen() -> tuple[int, list[tuple[str, str]]]:
+        found = client.get_table(table)
+        names = {item.table_id for item in client.list_tables(bigquery_dataset)}
+        assert names == {"t"}
+        rows = [tuple(row) for row in client.query_and_wait(f"SELECT COUNT(*) FROM `{table}`")]
+        assert rows == [(found.num_rows,)]
+        return found.num_rows, [(field.name, field.mode) for field in found.schema]
+
+    client.query_and_wait(f"CREATE TABLE `{table}` (id INT64 NOT NULL)")
+    assert seen() == (0, [("id", "REQUIRED")])
+    client.query_and_wait(f"INSERT INTO `{table}` VALUES (1), (2), (3)")
+    assert seen() == (3, [("id", "REQUIRED")])
+    client.query_and_wait(f"ALTER TABLE `{table}` ADD COLUMN note STRING")
+    columns = [("id", "REQUIRED"), ("note", "NULLABLE")]
+    assert seen() == (3, columns)
+    added = f"INSERT INTO `{table}` VALUES (4, 'n');"
+    client.query_and_wait(f"BEGIN TRANSACTION; {added} ROLLBACK TRANSACTION;")
+    assert seen() == (3, columns)
+    client.query_and_wait(f"BEGIN TRANSACTION; {added} COMMIT TRANSACTION;")
+    assert seen() == (4, columns)
+    changed = client.get_table(table)
+    changed.description = "changed"
+    client.update_table(changed, ["description"])
+    assert client.get_table(table).description == "changed"
+    client.delete_table(table)
+    with pytest.raises(exceptions.NotFound):
+        client.get_table(table)
+    load(client, table)
+    assert seen() == (1000, [("id", "NULLABLE"), ("name", "NULLABLE")])
+    assert client.get_table(table).description is None
+    client.delete_dataset(bigquery_dataset, delete_contents=True)
+    client.create_dataset(bigquery_dataset)
+    assert list(client.list_tables(bigquery_dataset)) == []
+    with pytest.raises(exceptions.NotFound):
+        client.query_and_wait(f"SELECT * FROM `{table}`")
+
+
+def test_session_keeps_a_temporary_table(
+    bigquery_server: emulator.BigQueryServer, bigquery_dataset: str
+) -> None:
+    client = bigquery_server.client()
+    first = client.query("SELECT 1", bigquery.QueryJobConfig(create_session=True))
+    first.result()
+    properties = [bigquery.ConnectionProperty("session_id", first.session_info.session_id)]
+    config = bigquery.QueryJobConfig(
+        connection_properties=properties, default_dataset=f"{emulator.PROJECT}.{bigquery_dataset}"
+    )
+    client.query_and_wait("CREATE TEMP TABLE mine AS SELECT 7 AS n", job_config=config)
+    (row,) = client.query_and_wait("SELECT n FROM mine", job_config=config)
+    assert tuple(row) == (7,)
+
+
+def test_streams_the_result_of_a_query_and_knows_its_job(
+    bigquery_server: emulator.BigQueryServer, bigquery_dataset: str
+) -> None:
+    client = bigquery_server.client()
+    job = client.query("SELECT 1 AS id UNION ALL SELECT 2")
+    job.result()
+    read = types.ReadSession(table=job.destination.to_bqstorage(), data_format="ARROW")
+    reader = bigquery_server.read_client()
+    session = reader.create_read_session(parent=f"projects/{emulator.PROJECT}", read_session=read)
+    messages = [*reader.read_rows(session.streams[0].name)]
+    assert sum(message.row_count for message in messages) == 2
+    jobs = f"`{emulator.PROJECT}`.`region-us`.INFORMATION_SCHEMA.JOBS"
+    (row,) = client.query_and_wait(f"SELECT state FROM {jobs} WHERE job_id = '{job.job_id}'")
+    assert tuple(row) == ("DONE",)
+
+
 def test_extracts_to_and_loads_from_buckets_that_are_folders(
     bigquery_server: emulator.BigQueryServer, bigquery_dataset: str
 ) -> None:
