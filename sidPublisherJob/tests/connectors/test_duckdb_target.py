@@ -3,7 +3,9 @@
 import datetime
 import pathlib
 from decimal import Decimal
+from typing import Any, cast
 
+import duckdb
 import pyarrow as pa
 import pytest
 
@@ -287,6 +289,34 @@ def test_failed_transaction_changes_nothing(path: pathlib.Path) -> None:
                 target.run("DELETE FROM t WHERE id = 1")
                 target.run(statement)
         assert target.rows("SELECT count(*) FROM t") == [(2,)]
+
+
+class _Interrupted:
+    """A connection whose BEGIN is done when it is told of the interrupt that came meanwhile."""
+
+    def __init__(self, raw: duckdb.DuckDBPyConnection) -> None:
+        self._raw = raw
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._raw, name)
+
+    def execute(self, statement: str, *arguments: Any) -> Any:
+        done = self._raw.execute(statement, *arguments)
+        if statement.startswith("BEGIN"):
+            raise duckdb.InterruptException("INTERRUPT Error: Interrupted!")
+        return done
+
+
+def test_interrupted_begin_does_not_keep_what_is_dropped(path: pathlib.Path) -> None:
+    kit.sql(path, *_RICH)
+    with kit.opened(path) as target:
+        target.create_shadow(kit.SHADOW, [])
+        session = target._session
+        session._cursor = cast("duckdb.DuckDBPyConnection", _Interrupted(session.cursor))
+        with pytest.raises(errors.TemporaryError), target.transaction():
+            pass
+        target.drop(kit.SHADOW)
+    assert kit.SHADOW not in [name for (name,) in kit.sql(path, "SHOW TABLES")]
 
 
 def test_swap_that_fails_leaves_the_old_table(path: pathlib.Path) -> None:

@@ -202,7 +202,18 @@ def test_rows_hidden_by_a_policy_are_an_error_and_not_a_gap(postgres_url):
         postgres_kit.run_sql(postgres_url, f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
-def test_stop_cancels_a_statement_and_cleaning_up_still_works(postgres_url):
+def _sleep(target):
+    target.run("SELECT pg_sleep(60)")
+
+
+def _begin_slowly(target):
+    # One round trip begins a transaction and does more.
+    with target._session.transaction("BEGIN; SELECT pg_sleep(60)"):
+        pass
+
+
+@pytest.mark.parametrize("call", [_sleep, _begin_slowly])
+def test_stop_cancels_a_statement_and_cleaning_up_still_works(postgres_url, call):
     postgres_kit.run_sql(postgres_url, "CREATE TABLE t (id bigint)")
     connection = postgres_kit.connect(postgres_url)
     with connection.open_target("t") as target:
@@ -211,7 +222,7 @@ def test_stop_cancels_a_statement_and_cleaning_up_still_works(postgres_url):
         timer = threading.Timer(0.3, connection.stop.set, [15])
         timer.start()
         with pytest.raises(errors.Stopped):
-            target.run("SELECT pg_sleep(60)")
+            call(target)
         timer.join()
         target.drop("_tmg_shadow_x")
     assert (

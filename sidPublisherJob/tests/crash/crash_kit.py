@@ -348,7 +348,8 @@ class Bench:
     def require_clean(self, what: object) -> None:
         """Fail if anything temporary is left, or an open row in the ledger."""
         self.place.settle()
-        assert self.place.leftovers() == [], what
+        left = self.place.leftovers()
+        assert left == [], f"{what}; left: {left}"
         assert self.open_rows() == [], what
 
     def open_rows(self) -> list[str]:

@@ -356,8 +356,9 @@ class Session:
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """Run a block in one transaction: committed at its end, rolled back when it raises."""
-        self.begin()
         try:
+            # One that is interrupted as it ends has begun a transaction all the same.
+            self.begin()
             yield
             self.run("COMMIT")
         except BaseException:

@@ -203,8 +203,9 @@ class Session:
             errors.TemporaryError: the connection was lost at the COMMIT, and the server did not
                 come back in `COMMIT_PATIENCE_S` to say what became of it.
         """
-        number = self._begin(begin)
         try:
+            # What is cancelled in it may have begun a transaction already.
+            number = self._begin(begin)
             yield
             try:
                 self.execute("COMMIT", can_stop=False)

@@ -351,8 +351,8 @@ class Session:
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """Run a block in one writing transaction: committed at its end, else rolled back."""
-        self.run("BEGIN IMMEDIATE")
         try:
+            self.run("BEGIN IMMEDIATE")
             yield
             self.run("COMMIT")
         except BaseException:
