@@ -19,28 +19,29 @@ def url(request: pytest.FixtureRequest, tmp_path) -> str:
     return found
 
 
+def make_record(run_id: str = "20130704123015aaaaaaaaaaaa", **changes: object) -> record.Record:
+    """Make a record of a run that just began, with some fields replaced."""
+    values: dict[str, object] = {
+        "id": run_id,
+        "transfer": "fact_flight",
+        "target": "serving:fact_flight",
+        "execution_date": datetime.date(2013, 7, 4),
+        "window_start": datetime.date(2013, 7, 1),
+        "window_end": datetime.date(2013, 7, 4),
+        "write_mode": "delta",
+        "env": "local",
+        "config_location": "config.yaml",
+        "config_digest": "d" * 64,
+        "pipeline": "tmg_etl.transfer.pipeline:TransferPipeline",
+        "version": "0.1.0",
+        "host": "host-a",
+        "pid": 1,
+        "started_at": STARTED,
+    }
+    return record.Record(**{**values, **changes})  # type: ignore[arg-type]
+
+
 @pytest.fixture
 def make() -> Callable[..., record.Record]:
-    """Make a record of a run that just began, with some fields replaced."""
-
-    def make_record(run_id: str = "20130704123015aaaaaaaaaaaa", **changes: object) -> record.Record:
-        values: dict[str, object] = {
-            "id": run_id,
-            "transfer": "fact_flight",
-            "target": "serving:fact_flight",
-            "execution_date": datetime.date(2013, 7, 4),
-            "window_start": datetime.date(2013, 7, 1),
-            "window_end": datetime.date(2013, 7, 4),
-            "write_mode": "delta",
-            "env": "local",
-            "config_location": "config.yaml",
-            "config_digest": "d" * 64,
-            "pipeline": "tmg_etl.transfer.pipeline:TransferPipeline",
-            "version": "0.1.0",
-            "host": "host-a",
-            "pid": 1,
-            "started_at": STARTED,
-        }
-        return record.Record(**{**values, **changes})  # type: ignore[arg-type]
-
+    """Return `make_record`."""
     return make_record

@@ -1,6 +1,7 @@
 """The tables: one head, down and up again, equal to the models, made once by many."""
 
 import dataclasses
+import pickle
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 
 from tmg_etl import errors
-from tmg_etl.ledger import database, migration, model, store
+from tmg_etl.ledger import database, migration, model, store, table
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,7 +43,7 @@ def move(url: str, revision: str) -> None:
 
 def test_one_head_and_the_code_knows_it():
     script = alembic.script.ScriptDirectory.from_config(configuration())
-    assert script.get_heads() == [model.HEAD]
+    assert script.get_heads() == [table.HEAD]
     revisions = [revision.revision for revision in script.walk_revisions()]
     assert revisions == sorted(revisions, reverse=True)
     assert all(len(revision) == 4 and revision.isdigit() for revision in revisions)
@@ -61,7 +62,7 @@ def test_models_equal_the_migrated_schema(url):
     store.open(url).close()
     with database.engine(url).connect() as connection:
         context = alembic.migration.MigrationContext.configure(
-            connection, opts={"compare_type": True, "version_table": model.VERSION_TABLE}
+            connection, opts={"compare_type": True, "version_table": table.VERSION}
         )
         assert compare_metadata(context, model.METADATA) == []
 
@@ -120,6 +121,21 @@ def test_second_open_needs_no_alembic(url):
     assert finish(run_python(code)) == (0, "")
 
 
+def test_a_run_writes_its_row_without_sqlalchemy(url, make):
+    store.open(url).close()
+    code = (
+        "import pickle, sys; from tmg_etl.ledger import writer\n"
+        f"run = pickle.loads({pickle.dumps(make())!r})\n"
+        f"ledger = writer.Writer({url!r})\n"
+        "ledger.begin(run)\n"
+        "ledger.finish(run)\n"
+        "sys.exit('sqlalchemy' in sys.modules)"
+    )
+    assert finish(run_python(code)) == (0, "")
+    with store.open(url) as ledger:
+        assert ledger.list() == [make()]
+
+
 def test_a_table_left_half_made_is_completed(url):
     store.open(url).close()
     engine = database.engine(url)
@@ -132,7 +148,7 @@ def test_a_table_left_half_made_is_completed(url):
     store.open(url).close()
     with engine.connect() as connection:
         names = {index["name"] for index in sa.inspect(connection).get_indexes("tmg_etl_run")}
-        assert migration.version(connection) == model.HEAD
+        assert migration.version(connection) == table.HEAD
     assert names >= {"tmg_etl_run_started", "tmg_etl_run_transfer_started"}
 
 
@@ -143,7 +159,7 @@ def test_a_ledger_of_a_newer_release_is_refused(url):
         connection.exec_driver_sql("UPDATE tmg_etl_version SET version_num = '9999'")
         connection.commit()
     with pytest.raises(
-        errors.ConfigError, match=rf"is at version 9999, .* up to {model.HEAD}; use the newer"
+        errors.ConfigError, match=rf"is at version 9999, .* up to {table.HEAD}; use the newer"
     ):
         store.open(url)
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tmg_etl import errors
-from tmg_etl.ledger import record, store
+from tmg_etl.ledger import record, store, writer
 
 
 @pytest.fixture
@@ -48,6 +48,18 @@ def test_a_run_comes_back_as_it_was_written(ledger, make):
     done = ended(row)
     ledger.finish(done)
     assert ledger.get(row.id) == done
+
+
+def test_a_url_that_says_more_is_written_by_sqlalchemy(tmp_path, make):
+    url = f"sqlite:///{tmp_path}/folder/ledger.db?timeout=5"
+    row = make()
+    ledger = writer.Writer(url)
+    assert ledger.begin(make("dead", host="gone")) == []
+    assert ledger.begin(row) == ["dead"]
+    ledger.finish(ended(row))
+    with store.open(url) as opened:
+        assert opened.get(row.id) == ended(row)
+        assert opened.get("dead").status == "abandoned"
 
 
 def test_instants_are_aware_utc_to_the_microsecond(ledger, make):

@@ -4,17 +4,23 @@ import sqlite3
 
 import pytest
 
+from tests.ledger import conftest
 from tmg_etl import errors
-from tmg_etl.ledger import store
+from tmg_etl.ledger import store, writer
 
 
 def fail(url: str, kind: type[errors.TmgEtlError]) -> str:
+    """Return what reading and writing say alike."""
     with pytest.raises(kind) as caught:
         store.open(url).list()
+    with pytest.raises(kind) as written:
+        writer.Writer(url).begin(conftest.make_record())
     message = str(caught.value)
-    assert "\n" not in message
-    assert "geheim" not in message
-    assert caught.value.__cause__ is None
+    for error in (caught.value, written.value):
+        assert "\n" not in str(error)
+        assert "geheim" not in str(error)
+        assert error.__cause__ is None
+    assert str(written.value).replace("cannot be written", "cannot be opened") == message
     return message
 
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import contextlib
 import pathlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import exc, pool
 
 from tmg_etl import errors
-
-WAIT_S = 10
-"""Seconds to wait for a connection or for SQLite's lock: a run must not hang on its ledger."""
+from tmg_etl.ledger import model, session
 
 _DRIVERS = {
     "postgresql": "postgresql+psycopg",
@@ -22,12 +20,13 @@ _DRIVERS = {
     "mysql": "mysql+pymysql",
     "mariadb": "mysql+pymysql",
 }
-_CONNECT_ARGUMENTS: dict[str, dict[str, Any]] = {
-    "sqlite": {"timeout": WAIT_S},
-    "postgresql": {"connect_timeout": WAIT_S},
-    "mysql": {"connect_timeout": WAIT_S, "read_timeout": 60, "write_timeout": 60},
+#: The option of an engine that keeps its URL as the config has it, for messages.
+_URL = "tmg_etl_url"
+_CONNECT_ARGUMENTS = {
+    "sqlite": session.SQLITE_ARGUMENTS,
+    "postgresql": session.POSTGRES_ARGUMENTS,
+    "mysql": session.MYSQL_ARGUMENTS,
 }
-_HINT = "check `ledger:` in the config; the run itself is not affected"
 
 
 def engine(url: str) -> sa.Engine:
@@ -55,6 +54,7 @@ def engine(url: str) -> sa.Engine:
             connect_args=arguments,
             poolclass=pool.NullPool,
             pool_reset_on_return=None,
+            execution_options={_URL: url},
         )
     except exc.NoSuchModuleError:
         message = f"no dialect is installed for the ledger {shown}"
@@ -64,7 +64,7 @@ def engine(url: str) -> sa.Engine:
         raise errors.ConfigError(message, hint="install it, or name no driver") from None
     except (exc.ArgumentError, ValueError):
         # The text is not shown: what is no URL cannot be masked.
-        raise errors.ConfigError("the ledger is not a URL", hint=_HINT) from None
+        raise errors.ConfigError("the ledger is not a URL", hint=session.HINT) from None
     if made.dialect.name == "sqlite":
         _prepare_sqlite(made)
     return made
@@ -90,17 +90,33 @@ def translated(made: sa.Engine, action: str) -> Iterator[None]:
         made: the engine in use.
         action: what was tried, as in "the ledger … cannot be <action>".
     """
-    try:
+    with session.translated(made.get_execution_options()[_URL], action, (exc.SQLAlchemyError,)):
         yield
-    except (exc.SQLAlchemyError, OSError) as error:
-        cause = getattr(error, "orig", None) or error
-        reason = errors.one_line(_reason(cause))
-        password = made.url.password
-        if password:
-            reason = reason.replace(str(password), "***")
-        name = made.url.render_as_string(hide_password=True)
-        message = f"the ledger {name} cannot be {action}: {reason}"
-        raise errors.LedgerError(message, hint=_HINT) from None
+
+
+@contextlib.contextmanager
+def writing_session(url: str) -> Iterator[session.Session]:
+    """Yield what `session.writing` does, for any database that SQLAlchemy speaks."""
+    made = engine(url)
+    with translated(made, "opened"):
+        connection = made.connect()
+    with translated(made, "written"), connection:
+        yield _EngineSession(writing(connection))
+        connection.commit()
+
+
+class _EngineSession:
+    failures: tuple[type[Exception], ...] = (exc.DBAPIError,)
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    def execute(self, text: str, values: Mapping[str, object]) -> Any:
+        typed = [sa.bindparam(name, type_=model.RUN.c[name].type) for name in values]
+        return self._connection.execute(sa.text(text).bindparams(*typed), values)
+
+    def rollback(self) -> None:
+        self._connection.rollback()
 
 
 def writing(connection: sa.Connection) -> sa.Connection:
@@ -112,13 +128,6 @@ def writing(connection: sa.Connection) -> sa.Connection:
     return connection.execution_options(tmg_etl_writes=True)
 
 
-def _reason(error: BaseException) -> str:
-    arguments: tuple[Any, ...] = error.args
-    if len(arguments) == 2 and isinstance(arguments[0], int):  # PyMySQL: number and text
-        return f"{arguments[1]} ({arguments[0]})"
-    return str(error) or type(error).__name__
-
-
 def _prepare_sqlite(made: sa.Engine) -> None:
     """Make the file's folder, and let this module decide when transactions begin."""
     name = made.url.database
@@ -128,7 +137,7 @@ def _prepare_sqlite(made: sa.Engine) -> None:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             message = f"the folder {folder} of the ledger cannot be made: {error.strerror}"
-            raise errors.LedgerError(message, hint=_HINT) from None
+            raise errors.LedgerError(message, hint=session.HINT) from None
 
     def take_over(connection: sqlite3.Connection, _record: object) -> None:
         # Python's module begins transactions late and commits before some statements.

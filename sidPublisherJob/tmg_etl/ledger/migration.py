@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from tmg_etl import errors
-from tmg_etl.ledger import database, model
+from tmg_etl.ledger import database, table
 
 LOCK_WAIT_S = 60
 LOCK_NAME = "tmg_etl_ledger"
@@ -19,22 +19,22 @@ LOCK_NUMBER = 0x746D675F65746C  # "tmg_etl" as a number, for PostgreSQL
 
 def version(connection: sa.Connection) -> str | None:
     """Return the migration that the tables are at; None when there are none."""
-    table = sa.table(model.VERSION_TABLE, sa.column("version_num", sa.String))
+    versions = sa.table(table.VERSION, sa.column("version_num", sa.String))
     try:
-        found: str | None = connection.scalar(sa.select(table.c.version_num))
+        found: str | None = connection.scalar(sa.select(versions.c.version_num))
     except exc.DBAPIError:
         # A missing table has another error in each driver. Asking first would cost a second query
         # in every run, asking afterwards only in the first one.
         connection.rollback()
-        is_there = sa.inspect(connection).has_table(model.VERSION_TABLE)
+        is_there = sa.inspect(connection).has_table(table.VERSION)
         connection.rollback()
         # Somebody has made it since, or it cannot be read: to ask again tells.
-        found = connection.scalar(sa.select(table.c.version_num)) if is_there else None
+        found = connection.scalar(sa.select(versions.c.version_num)) if is_there else None
     return found
 
 
 def ensure(engine: sa.Engine) -> None:
-    """Create or migrate the tables if they are not at `model.HEAD`.
+    """Create or migrate the tables if they are not at `table.HEAD`.
 
     Raises:
         errors.ConfigError: the tables were made by a newer version of this software.
@@ -42,7 +42,7 @@ def ensure(engine: sa.Engine) -> None:
     """
     with database.translated(engine, "opened"), engine.connect() as connection:
         found = version(connection)
-    if found == model.HEAD:
+    if found == table.HEAD:
         return
     _refuse_newer(engine, found)
     with database.translated(engine, "set up"), engine.connect() as connection:
@@ -51,10 +51,10 @@ def ensure(engine: sa.Engine) -> None:
 
 def _refuse_newer(engine: sa.Engine, found: str | None) -> None:
     """Raise for tables of a later release: revisions are numbers of four digits, in order."""
-    if found is not None and found > model.HEAD:
+    if found is not None and found > table.HEAD:
         name = engine.url.render_as_string(hide_password=True)
         raise errors.ConfigError(
-            f"the ledger {name} is at version {found}, this software knows up to {model.HEAD}",
+            f"the ledger {name} is at version {found}, this software knows up to {table.HEAD}",
             hint="use the newer release that wrote it, or another `ledger:`",
         )
 

@@ -1,4 +1,4 @@
-"""The table of runs as SQLAlchemy sees it. A change here needs a migration and a new `HEAD`."""
+"""The table of runs as SQLAlchemy has it; a change needs a migration and a new `table.HEAD`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
-HEAD = "0004"
-"""The newest migration. Written here so that opening an up-to-date ledger needs no Alembic."""
-
-VERSION_TABLE = "tmg_etl_version"
-"""Not Alembic's default name: the ledger may share a database with another application."""
-
-ERROR_LENGTH = 2000
+from tmg_etl.ledger import table
 
 
 class UtcDateTime(sa.types.TypeDecorator[datetime.datetime]):
@@ -33,19 +27,9 @@ class UtcDateTime(sa.types.TypeDecorator[datetime.datetime]):
             return dialect.type_descriptor(mysql.DATETIME(fsp=6))
         return dialect.type_descriptor(sa.DateTime(timezone=False))
 
-    def process_bind_param(
-        self, value: datetime.datetime | None, dialect: sa.Dialect
-    ) -> datetime.datetime | None:
-        """Return the naive UTC instant to store.
-
-        Raises:
-            ValueError: the instant has no time zone.
-        """
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError(f"an instant without time zone: {value}")
-        return value.astimezone(datetime.UTC).replace(tzinfo=None)
+    def process_bind_param(self, value: datetime.datetime | None, dialect: sa.Dialect) -> Any:
+        """Return the naive UTC instant to store."""
+        return table.stored(value)
 
     def process_result_value(
         self, value: datetime.datetime | None, dialect: sa.Dialect
@@ -60,9 +44,9 @@ class JsonText(sa.types.TypeDecorator[dict[str, float]]):
     impl = sa.Text
     cache_ok = True
 
-    def process_bind_param(self, value: dict[str, float] | None, dialect: sa.Dialect) -> str | None:
+    def process_bind_param(self, value: dict[str, float] | None, dialect: sa.Dialect) -> Any:
         """Return the JSON text to store."""
-        return None if value is None else json.dumps(value)
+        return table.stored(value)
 
     def process_result_value(
         self, value: str | None, dialect: sa.Dialect
@@ -77,13 +61,17 @@ class JsonList(sa.types.TypeDecorator[tuple[str, ...]]):
     impl = sa.Text
     cache_ok = True
 
-    def process_bind_param(self, value: tuple[str, ...] | None, dialect: sa.Dialect) -> str | None:
+    def process_bind_param(self, value: tuple[str, ...] | None, dialect: sa.Dialect) -> Any:
         """Return the JSON text to store."""
-        return json.dumps(list(value)) if value else None
+        return table.stored(value)
 
     def process_result_value(self, value: str | None, dialect: sa.Dialect) -> tuple[str, ...]:
         """Return the texts."""
         return () if value is None else tuple(json.loads(value))
+
+
+def _text(name: str, **options: Any) -> sa.Column[str]:
+    return sa.Column(name, sa.String(table.LENGTHS[name]), **options)
 
 
 METADATA = sa.MetaData()
@@ -91,43 +79,43 @@ METADATA = sa.MetaData()
 
 # Core and not the ORM: importing that would cost every run a twentieth of a second.
 RUN = sa.Table(
-    "tmg_etl_run",
+    table.RUN,
     METADATA,
-    sa.Column("id", sa.String(32), primary_key=True),
-    sa.Column("transfer", sa.String(200), nullable=False),
-    sa.Column("target", sa.String(500), nullable=False),
+    _text("id", primary_key=True),
+    _text("transfer", nullable=False),
+    _text("target", nullable=False),
     sa.Column("execution_date", sa.Date, nullable=False),
     sa.Column("window_start", sa.Date, nullable=False),
     sa.Column("window_end", sa.Date, nullable=False),
-    sa.Column("write_mode", sa.String(20), nullable=False),
-    sa.Column("env", sa.String(200), nullable=False),
-    sa.Column("config_location", sa.String(1000), nullable=False),
-    sa.Column("config_digest", sa.String(64), nullable=False),
-    sa.Column("pipeline", sa.String(500), nullable=False),
-    sa.Column("version", sa.String(50), nullable=False),
-    sa.Column("host", sa.String(255), nullable=False),
+    _text("write_mode", nullable=False),
+    _text("env", nullable=False),
+    _text("config_location", nullable=False),
+    _text("config_digest", nullable=False),
+    _text("pipeline", nullable=False),
+    _text("version", nullable=False),
+    _text("host", nullable=False),
     sa.Column("pid", sa.Integer, nullable=False),
     sa.Column("started_at", UtcDateTime, nullable=False),
     # From here on columns change when the run ends.
-    sa.Column("status", sa.String(20), nullable=False),
+    _text("status", nullable=False),
     sa.Column("finished_at", UtcDateTime),
     sa.Column("exit_code", sa.Integer),
-    sa.Column("publish", sa.String(40)),
-    sa.Column("publish_reason", sa.String(500)),
+    _text("publish"),
+    _text("publish_reason"),
     sa.Column("rows_read", sa.BigInteger),
     sa.Column("rows_inserted", sa.BigInteger),
     sa.Column("rows_updated", sa.BigInteger),
     sa.Column("rows_deleted", sa.BigInteger),
     sa.Column("rows_unchanged", sa.BigInteger),
     sa.Column("bytes_read", sa.BigInteger),
-    sa.Column("fingerprint_source", sa.String(200)),
-    sa.Column("fingerprint_target", sa.String(200)),
+    _text("fingerprint_source"),
+    _text("fingerprint_target"),
     sa.Column("snapshot", sa.Text),
     sa.Column("phase_seconds", JsonText),
     sa.Column("error", sa.Text),
     sa.Column("cleanup_error", sa.Text),
-    sa.Column("previous_table", sa.String(64)),
-    sa.Column("previous_fingerprint", sa.String(200)),
+    _text("previous_table"),
+    _text("previous_fingerprint"),
     sa.Column("previous_expires_at", UtcDateTime),
     sa.Column("job_ids", JsonList),
     sa.Column("warnings", JsonList),

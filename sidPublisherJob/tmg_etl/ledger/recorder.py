@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tmg_etl import __version__, errors
 from tmg_etl import run as run_module
-from tmg_etl.ledger import record
+from tmg_etl.ledger import record, writer
 
 if TYPE_CHECKING:
     from tmg_etl.ledger import store
@@ -27,6 +27,7 @@ class LedgerRecorder:
 
     def __init__(self, url: str, redact: Callable[[str], str] | None = None) -> None:
         self._url = url
+        self._writer = writer.Writer(url)
         self._redact = redact or errors.redact
         self._ledger: store.Ledger | None = None
         self._started: dict[str, record.Record] = {}
@@ -38,15 +39,8 @@ class LedgerRecorder:
             errors.ConfigError: the ledger's URL or version is wrong.
             errors.LedgerError: the ledger cannot be written.
         """
-        # SQLAlchemy is imported now: a plan or a usage error needs no ledger.
-        from tmg_etl.ledger import store
-
         row = _begin(run, started_at)
-        if self._ledger is None:
-            self._ledger, abandoned = store.begin(self._url, row)
-        else:
-            abandoned = self._ledger.begin(row)
-        for dead in abandoned:
+        for dead in self._writer.begin(row):
             run.logger.warning("the run %s ended without a word; marked as abandoned", dead)
         self._started[run.id] = row
 
@@ -84,7 +78,7 @@ class LedgerRecorder:
             previous_expires_at=result.previous_expires_at,
         )
         try:
-            self._open().finish(ended)
+            self._writer.finish(ended)
         finally:
             if not self._started:
                 self.close()
@@ -118,6 +112,7 @@ class LedgerRecorder:
 
     def _open(self) -> store.Ledger:
         if self._ledger is None:
+            # To read takes SQLAlchemy, which a run that only writes does not import.
             from tmg_etl.ledger import store
 
             self._ledger = store.open(self._url)

@@ -352,7 +352,7 @@ def _practise() -> None:
     import duckdb
     import pyarrow as pa
 
-    from tmg_etl.ledger import record, store
+    from tmg_etl.ledger import record, writer
 
     day, now = datetime.date(2024, 3, 10), datetime.datetime.now(datetime.UTC)
     words = ("transfer", "target", "write_mode", "env", "config_location", "config_digest")
@@ -363,9 +363,9 @@ def _practise() -> None:
         # A ledger that is there already is only looked at.
         for number in ("practice", "practice2"):
             run = record.Record(**facts | {"id": number})
-            ledger, _ = store.begin(f"sqlite:///{folder}/ledger.db", run)
-            with ledger:
-                ledger.finish(dataclasses.replace(run, status="succeeded", finished_at=now))
+            ledger = writer.Writer(f"sqlite:///{folder}/ledger.db")
+            ledger.begin(run)
+            ledger.finish(dataclasses.replace(run, status="succeeded", finished_at=now))
     # Its threads end with it; what it has learnt of its own SQL is a fifth of a small run.
     with duckdb.connect() as raw:
         raw.register("rows", pa.table({"id": [1]}))

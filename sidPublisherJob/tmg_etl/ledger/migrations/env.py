@@ -2,13 +2,13 @@
 
 from alembic import context
 
-from tmg_etl.ledger import model
+from tmg_etl.ledger import model, table
 
 connection = context.config.attributes["connection"]
 context.configure(
     connection=connection,
     target_metadata=model.METADATA,
-    version_table=model.VERSION_TABLE,
+    version_table=table.VERSION,
     compare_type=True,
 )
 with context.begin_transaction():
