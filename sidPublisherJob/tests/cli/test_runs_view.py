@@ -133,6 +133,8 @@ def test_proof_tells_counts_and_differences_apart() -> None:
     assert runs_view.table([counted], width=None).endswith("  equal count")
     differs = dataclasses.replace(FLIGHTS, fingerprint_target="2 rows 0x0000000000000001")
     assert runs_view.table([differs], width=None).endswith("  DIFFERENT 00c0ffee")
+    failed = dataclasses.replace(FLIGHTS, status="failed")
+    assert runs_view.table([failed], width=None).endswith("  unpublished")
 
 
 def test_a_run_under_way_has_no_duration() -> None:
