@@ -23,7 +23,7 @@ def connect(url: str, **more: object) -> mysql.MySQLConnection:
     return mysql.MySQLConnection(spec, pathlib.Path())
 
 
-def raw(url: str) -> pymysql.connections.Connection:
+def raw(url: str, *, autocommit: bool = True) -> pymysql.connections.Connection:
     """A connection of the plain driver, in UTC."""
     parts = urllib.parse.urlsplit(url)
     return pymysql.connect(
@@ -33,7 +33,7 @@ def raw(url: str) -> pymysql.connections.Connection:
         password=urllib.parse.unquote(parts.password or ""),
         database=parts.path[1:],
         charset="utf8mb4",
-        autocommit=True,
+        autocommit=autocommit,
         init_command="SET time_zone = '+00:00'",
     )
 

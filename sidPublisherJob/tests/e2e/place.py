@@ -13,7 +13,8 @@ from typing import Any
 
 import duckdb
 import psycopg
-import pymysql
+
+from tests.connectors import mysql_kit
 
 #: Would be recognised in any output.
 SECRET = "s3cr3t/W@rd:" + secrets.token_hex(4)
@@ -157,17 +158,7 @@ class MySQL(Server):
 
     @contextlib.contextmanager
     def _connected(self, *, autocommit: bool) -> Iterator[Any]:
-        parts = urllib.parse.urlsplit(self.url)
-        raw = pymysql.connect(
-            host=parts.hostname,
-            port=parts.port,
-            user=parts.username,
-            password=urllib.parse.unquote(parts.password or ""),
-            database=parts.path[1:],
-            charset="utf8mb4",
-            autocommit=autocommit,
-        )
-        with contextlib.closing(raw):
+        with contextlib.closing(mysql_kit.raw(self.url, autocommit=autocommit)) as raw:
             yield raw
 
     def sql(self, *statements: str) -> Rows:

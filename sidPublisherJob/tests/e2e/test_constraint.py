@@ -152,6 +152,18 @@ def test_a_check_names_the_row(shop: plan_kit.Shop, more: str, mode: str) -> Non
     assert "(id='17') was refused, a check constraint" in said
 
 
+def test_a_plan_that_loses_its_connection_does_not_call_it_a_constraint(
+    tmp_path: pathlib.Path, empty_ledger: pathlib.Path
+) -> None:
+    shop = plan_kit.Shop(tmp_path / "shop", place_module.SQLite(tmp_path), empty_ledger)
+    shop.place.sql(f"CREATE TABLE facts ({COLUMNS}, CHECK (version > 0))")
+    shop.fill([row(1)])
+    flaky = "{type: flaky, of: behind, faults: {breaking: cut}}"
+    shop.declare(DIFF, f"{flaky}\n  behind: {shop.place.connection}")
+    with pytest.raises(errors.ConnectionLostError):
+        shop.plan()
+
+
 _TRIGGERS = {
     "postgres": (
         "CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.version = 0"

@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e import place as place_module
 from tests.e2e import plan_kit
-from tmg_etl.testing import process
+from tmg_etl.testing import servers
 from tmg_etl.transfer import undo
 
 PUBLISHES = {
@@ -64,7 +64,7 @@ MYSQL = (
 def dump(place: place_module.Place) -> str:
     """Return the schema of the table as the server's own tools write it."""
     if place.kind == "postgres":
-        command = [process.find("pg_dump", "postgresql"), "--schema-only", "--table=facts"]
+        command = [servers.PostgresServer.program("pg_dump"), "--schema-only", "--table=facts"]
         done = subprocess.run([*command, place.url], capture_output=True, text=True, check=True)
         # A word that is another one each time, since 15.14.
         return re.sub(r"(?m)^\\(un)?restrict .*$", "", done.stdout)

@@ -2,8 +2,8 @@
 
 Belongs here: reading a system as Arrow record batches, writing them beside a table, publishing
 them, and the SQL of each dialect. Does not belong here: when and why (that is `tmg_etl.transfer`).
-Connectors never import each other; what several share is in `base`, `sql` and `merge`. A
-third-party client is imported by its own connector only, and only when that connector opens.
+Connectors never import each other; what several share is in `base`, `sql`, `version` and
+`merge`. A third-party client is imported by its own connector only, and only when that one opens.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What SQL connectors share: identifiers, windows, and the clauses in which dialects differ.
 
-The statements that are made of them are in `merge`. No driver is imported here.
+The statements that are made of them are in `merge` and `version`. No driver is imported here.
 """
 
 from __future__ import annotations
@@ -230,6 +230,10 @@ class SqlDialect(base.Target):
     def delete_keys(self, keys: str, key: Sequence[str]) -> str:
         """Return the statement that deletes target rows whose key is among `keys`, a SELECT."""
         return f"DELETE FROM {self.own_rows(self.table)} WHERE ({self.names(key)}) IN ({keys})"
+
+    def create_verb(self, name: str, otherwise: str = "CREATE TABLE") -> str:
+        """Return how the statement begins that creates a staging table."""
+        return "CREATE TEMPORARY TABLE" if name in self.own_tables else otherwise
 
     def prepare_keys(self, staging: str, key: Sequence[str]) -> None:
         """Make lookups by key fast in a loaded table; harmless when called again."""

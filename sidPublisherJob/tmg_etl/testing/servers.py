@@ -54,7 +54,7 @@ class PostgresServer(process.Server):
         password_file = self.folder / "password"
         password_file.write_text(self.password)
         self._run(
-            self._program("initdb"),
+            self.program("initdb"),
             f"--pgdata={self.folder / 'data'}",
             f"--username={self.user}",
             f"--pwfile={password_file}",
@@ -75,10 +75,12 @@ class PostgresServer(process.Server):
         if not self._durable:
             settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        return [self._program("postgres"), "-D", self.folder / "data", *options]
+        return [self.program("postgres"), "-D", self.folder / "data", *options]
 
-    def _program(self, name: str) -> pathlib.Path:
-        return self.programs / name if self.programs else process.find(name, "postgresql")
+    @classmethod
+    def program(cls, name: str) -> pathlib.Path:
+        """Return one of its programs, of the server's version."""
+        return cls.programs / name if cls.programs else process.find(name, "postgresql")
 
 
 class MySQLFamilyServer(process.Server):

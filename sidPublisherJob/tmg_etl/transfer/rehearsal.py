@@ -356,9 +356,10 @@ class Rehearsal:
             if obstacle is None:
                 try:
                     self._refuse_breaking(rule)
-                except errors.ConstraintError:
+                except (errors.ConstraintError, errors.TemporaryError):
                     raise
                 except errors.TmgEtlError as failed:
+                    # A right is missing, or its own expression fails.
                     obstacle = failed.message
             if obstacle is not None:
                 unseen.append(f"{rule.words} ({obstacle})")

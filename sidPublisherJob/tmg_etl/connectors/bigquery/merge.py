@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 from google.cloud import bigquery
 
-from tmg_etl.connectors import base, merge, sql
+from tmg_etl.connectors import base, merge, sql, version
 from tmg_etl.connectors.bigquery import datatype, fingerprint
 from tmg_etl.connectors.bigquery import session as session_module
 
@@ -123,7 +123,7 @@ class MergingTarget(merge.SqlTarget):
         source, match = self.qualified(staging), self.key_match(key)
         staged = self._rows_of(staging)
         pruned = match + self._pruning(staging, key)
-        held = merge.comparable(order_by, columns)
+        held = version.comparable(order_by, columns)
         if held:
             self._delete_superseded(staging, key, held)
         removed = gone = 0
