@@ -26,7 +26,7 @@ from tmg_etl.launch import command, image, key, registry, release, session  # no
 HELP = {
     "env": "environment in gke_deploy/environments.yaml",
     "dry_run": "print what would be run, and change nothing",
-    "engine": "docker, podman or buildah; the first one that is installed by default",
+    "engine": "docker, podman or buildah; the first one that works by default",
     "version": "as in tmg_etl/__version__.py, for instance 1.4.0",
     "sql_proxy": "run the Cloud SQL Auth Proxy beside the job",
     "transfer": "name of a transfer or publish group in the config",

@@ -174,6 +174,7 @@ class Builder:
         if CERTIFICATES.is_dir():
             options.append(f"--volume={CERTIFICATES}:{CERTIFICATES}:ro")
         made = image.build_command("buildah", context, tag, facts, options)
+        (context / image.ID_FILE).parent.mkdir(exist_ok=True)
         persistently(lambda: self.buildah(*made[1:]))
 
     def mount(self, tag: str) -> tuple[str, pathlib.Path]:

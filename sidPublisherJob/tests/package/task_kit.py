@@ -71,12 +71,21 @@ class Checkout:
         made.root.mkdir()
         made.programs.mkdir()
         image_kit.copy_of_checkout(made.root)
-        git = ["git", "-C", str(made.root), "-c", "user.name=t", "-c", "user.email=t@example.com"]
-        image_kit.call([*git, "init", "--quiet"])
-        image_kit.call([*git, "add", "--all"])
-        image_kit.call([*git, "commit", "--quiet", "--message=copy"])
+        made.git("init", "--quiet")
+        made.commit()
         made.keep("git")
         return made
+
+    def git(self, *arguments: str) -> str:
+        """Run git in the copy and return what it prints."""
+        who = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
+        return image_kit.call(["git", "-C", str(self.root), *who, *arguments]).strip()
+
+    def commit(self) -> str:
+        """Commit all changes and return the commit."""
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--allow-empty", "--message=change")
+        return self.git("rev-parse", "HEAD")
 
     def keep(self, *names: str) -> None:
         """Put real programs on the PATH."""

@@ -130,6 +130,16 @@ def test_promotion_is_checked_then_approved_then_done() -> None:
     assert "submitter" in parts
 
 
+def test_an_approval_for_one_environment_ends_no_build_for_another() -> None:
+    """A milestone aborts the older builds of its job: so each environment has a job."""
+    parts = [part for _, part in tokens("Jenkinsfile.promote")]
+    assert "milestone" in parts
+    parameters = parts[parts.index("parameters") : parts.index("options")]
+    assert "'ENVIRONMENT'" not in parameters
+    place = parts.index("ENVIRONMENT")
+    assert "JOB_BASE_NAME" in parts[place + 2]
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_a_parameter_never_becomes_part_of_a_command(name: str) -> None:
     """Groovy would put `${…}` of a string in double quotes into the command itself."""

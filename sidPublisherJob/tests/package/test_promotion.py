@@ -21,6 +21,19 @@ from tmg_etl.launch import bucket, image, registry, wheel
 
 BUCKETS = {env: f"acme-sid-{env}-wheels" for env in ("dev", "val", "prod")}
 OLD = [f"0.0.{number}" for number in range(1, 8)]
+DOCKER = """
+os.environ["PATH"] = {path!r}
+asked = sys.argv[1:]
+if asked[0] == "push":
+    asked.insert(1, "--tls-verify=false")
+if asked[:2] == ["image", "inspect"]:
+    import subprocess
+    inspect = {buildah!r} + ["inspect", "--type=image", asked[2]]
+    found = json.loads(subprocess.check_output(inspect))
+    print(json.dumps([{{"Config": found["OCIv1"]["config"]}}]))
+    sys.exit()
+os.execv({buildah!r}[0], {buildah!r} + asked)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -38,18 +51,25 @@ def checkout(
     folder = tmp_path_factory.mktemp("registry")
     with registry_kit.registry(folder) as host, registry_kit.storage(patch, *BUCKETS.values()):
         made.change_environments({"registry": f"{host}/sid"})
-        command = builder.command("push", "--tls-verify=false")
-        path = f"os.environ['PATH'] = {os.environ['PATH']!r}"
-        made.fake("docker", answer=f"{path}; os.execv({command[0]!r}, {command!r} + sys.argv[2:])")
+        made.fake(
+            "docker", answer=DOCKER.format(path=os.environ["PATH"], buildah=builder.command())
+        )
         made.fake("helm")
+        (made.root / image.ID_FILE).parent.mkdir()
+        labels = {"version": __version__, "revision": made.commit()}
+        options = [f"--label=org.opencontainers.image.{key}={labels[key]}" for key in labels]
+        options.append(f"--iidfile={made.root / image.ID_FILE}")
         for number in (*OLD, __version__):
             (folder / "content").write_text(number)
             (folder / "Dockerfile").write_text("FROM scratch\nCOPY content /\n")
             name = f"{host}/sid/sidpublisherjob:{number}"
             with builder.locked():
-                builder.buildah("build", "--layers=false", "--tag", name, folder)
+                builder.buildah("build", "--layers=false", *options, "--tag", name, folder)
                 if number in OLD:
                     builder.buildah("push", "--tls-verify=false", name)
+        # The name goes to another build: what is pushed is the one that was made here.
+        with builder.locked():
+            builder.buildah("tag", f"{host}/sid/sidpublisherjob:{OLD[0]}", name)
         yield made
         for number in (*OLD, __version__):
             builder.buildah("rmi", f"{host}/sid/sidpublisherjob:{number}")
@@ -78,6 +98,14 @@ def test_a_version_is_pushed_once_with_its_wheel(
 
 
 @pytest.mark.usefixtures("pushed")
+def test_the_image_that_was_built_here_is_pushed_whatever_has_its_name(
+    checkout: task_kit.Checkout,
+) -> None:
+    known = repository(checkout)
+    assert known.digest(__version__) != known.digest(OLD[0])
+
+
+@pytest.mark.usefixtures("pushed")
 def test_a_version_is_never_overwritten(checkout: task_kit.Checkout) -> None:
     before = repository(checkout).digest(__version__)
     checkout.calls()
@@ -85,8 +113,45 @@ def test_a_version_is_never_overwritten(checkout: task_kit.Checkout) -> None:
     assert done.returncode == errors.EXIT_USAGE
     assert f":{__version__} is already in the registry as {before}" in done.stderr
     assert "raise the one in tmg_etl/__version__.py" in done.stderr
-    assert checkout.calls() == []
+    assert "push" not in {call[1] for call in checkout.calls()}
     assert repository(checkout).digest(__version__) == before
+
+
+@pytest.mark.parametrize(
+    ("files", "is_committed", "message"),
+    [
+        (["README.md"], False, "the checkout has changes that are not committed; commit or undo"),
+        (["sidPublisherJob/tmg_etl/new.py"], False, "changes that are not committed"),
+        (["README.md"], True, "is of revision {built}, the checkout of {head}; build it again"),
+        (
+            ["sidPublisherJob/tmg_etl/__version__.py"],
+            True,
+            f"is of version {__version__}, the checkout of 9.9.9; build it again",
+        ),
+        (["dist/image.id"], True, "docker has no image that was built here; build it again"),
+    ],
+)
+@pytest.mark.usefixtures("pushed")
+def test_what_is_not_this_commit_is_not_pushed(
+    checkout: task_kit.Checkout, files: list[str], is_committed: bool, message: str
+) -> None:
+    built = checkout.git("rev-parse", "HEAD")
+    kept = {name: (checkout.root / name).read_text() for name in files if "new" not in name}
+    try:
+        for name in files:
+            (checkout.root / name).write_text('__version__ = "9.9.9"\n')
+        head = checkout.commit() if is_committed else ""
+        checkout.calls()
+        done = checkout.invoke("deploy-docker-image")
+    finally:
+        checkout.git("reset", "--quiet", "--hard", built)
+        checkout.git("clean", "--quiet", "--force")
+        for name, text in kept.items():
+            (checkout.root / name).write_text(text)
+    assert done.returncode == errors.EXIT_USAGE
+    assert message.format(built=built, head=head) in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "push" not in {call[1] for call in checkout.calls()}
 
 
 @pytest.mark.usefixtures("pushed")

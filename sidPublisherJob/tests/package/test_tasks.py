@@ -75,6 +75,30 @@ def test_engine_base_and_own_options_can_be_chosen(checkout: task_kit.Checkout) 
     assert {"BASE=python:3.13-slim", "--pull", "--squash"} <= set(made)
 
 
+def test_the_first_engine_that_works_is_used(checkout: task_kit.Checkout) -> None:
+    """A client without a daemon is installed, and builds nothing."""
+    checkout.fake("docker", answer="sys.exit('Cannot connect to the Docker daemon')")
+    checkout.fake("podman")
+    assert checkout.invoke("make-docker-image").returncode == 0
+    assert [call[:2] for call in checkout.calls()] == [
+        ["docker", "info"], ["podman", "info"], ["podman", "build"],
+    ]  # fmt: skip
+    checkout.fake("podman", answer="sys.exit('cannot set up namespace')")
+    done = checkout.invoke("make-docker-image")
+    assert done.returncode == errors.EXIT_CONFIG
+    assert done.stderr == (
+        "error: no container engine works here: "
+        "`docker info` ended with exit code 1: Cannot connect to the Docker daemon; "
+        "`podman info` ended with exit code 1: cannot set up namespace; start one of them\n"
+    )
+
+
+def test_a_dry_run_shows_docker_where_there_is_no_engine(checkout: task_kit.Checkout) -> None:
+    done = checkout.invoke("make-docker-image", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("docker build ")
+
+
 def test_a_dry_run_prints_the_command_and_runs_nothing(checkout: task_kit.Checkout) -> None:
     checkout.fake("docker", "helm", "gcloud", "kubectl")
     for task in ("make-docker-image", "test-docker-local", "local-deploy-gke", "lint", "check",

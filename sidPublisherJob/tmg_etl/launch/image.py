@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import pathlib
 import re
@@ -17,6 +18,9 @@ from tmg_etl.launch import command, environment, key, registry
 ENGINES = ("docker", "podman", "buildah")
 """What can build the image, in the order in which they are looked for."""
 
+ID_FILE = pathlib.Path("dist") / "image.id"
+"""Where the engine writes which image it built: that one is pushed, whatever has its name since."""
+
 TITLE = "sidPublisherJob"
 USER = 65532
 """User and group of the image and of the pod."""
@@ -26,6 +30,9 @@ DIGEST_FILE = pathlib.Path("dist") / "image.txt"
 
 CONFIG_FOLDER = "/srv"
 """Where the folder of a config is mounted; every base image has it."""
+
+_PACKAGES = ("sidPublisherJob/tmg_etl", "sidPublisherJob/sid_dim_agent")
+"""Folders that get into image and wheel with all that lies in them, known to git or not."""
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)")
 
@@ -41,24 +48,45 @@ def reference(root: pathlib.Path, env: str | None = None) -> str:
     return f"{name(root, env)}:{__version__}"
 
 
-def engine(wanted: str | None = None, among: Sequence[str] = ENGINES) -> str:
+def engine(
+    wanted: str | None = None, among: Sequence[str] = ENGINES, *, dry_run: bool = False
+) -> str:
     """Return the container engine to use.
 
     Args:
-        wanted: None means the first one that is installed.
+        wanted: None means the first one that works.
         among: those that can do what is asked for.
+        dry_run: the command is only shown: none is tried, and none need be there.
 
     Raises:
         errors.UsageError: `wanted` cannot do it.
+        errors.ConfigError: several are installed, and none works.
         command.MissingProgramError: none is installed.
     """
     if wanted is not None and wanted not in among:
         raise errors.UsageError(f"found the engine {wanted!r}", hint=f"one of {', '.join(among)}")
+    if wanted and dry_run:
+        return wanted
     candidates = (wanted,) if wanted else among
-    for candidate in candidates:
-        if command.is_installed(candidate):
+    installed = [candidate for candidate in candidates if command.is_installed(candidate)]
+    if dry_run:
+        return (installed or among)[0]
+    if not installed:
+        raise command.MissingProgramError(candidates[0])
+    if len(installed) == 1:
+        # There is nothing to choose, and its own words say best what is wrong with it.
+        return installed[0]
+    reasons = []
+    for candidate in installed:
+        try:
+            command.read([candidate, "info"])
+        except command.CommandError as error:
+            reasons.append(str(error))
+        else:
             return candidate
-    raise command.MissingProgramError(candidates[0])
+    raise errors.ConfigError(
+        f"no container engine works here: {'; '.join(reasons)}", hint="start one of them"
+    )
 
 
 def committed_at(root: pathlib.Path) -> datetime.datetime:
@@ -72,6 +100,10 @@ def build_facts(root: pathlib.Path) -> dict[str, str]:
     git = ["git", "-C", str(root)]
     revision = command.read([*git, "rev-parse", "HEAD"]).strip()
     changed = command.read([*git, "status", "--porcelain", "--untracked-files=no"]).strip()
+    # A new file of a package is in the image before git knows it.
+    changed += command.read(
+        [*git, "ls-files", "--others", "--exclude-standard", *_PACKAGES]
+    ).strip()
     facts = {
         "VERSION": __version__,
         "REVISION": f"{revision}-dirty" if changed else revision,
@@ -104,7 +136,8 @@ def build_command(
     arguments = [part for key, value in facts.items() for part in ("--build-arg", f"{key}={value}")]
     # What the others do by themselves: one layer for each step, so that a push sends only the new.
     layers = ["--layers"] if using == "buildah" else []
-    return [using, "build", "--tag", tag, *layers, *arguments, *options, str(root)]
+    noted = ["--iidfile", str(root / ID_FILE)]
+    return [using, "build", "--tag", tag, *noted, *layers, *arguments, *options, str(root)]
 
 
 def make(
@@ -121,17 +154,19 @@ def make(
     Args:
         root: folder of the repository.
         env: the environment whose registry gives the image its name, and whose keys are fetched.
-        using: container engine; None means the first one that is installed.
+        using: container engine; None means the first one that works.
         base: base image; None means the Dockerfile's, which is pinned by its digest.
         options: more options of the engine's own.
         dry_run: print the command only.
     """
-    chosen = using if dry_run and using else engine(using)
+    chosen = engine(using, dry_run=dry_run)
     key.download(root, env, dry_run=dry_run)
     facts = build_facts(root)
     if base is not None:
         facts["BASE"] = base
     made = build_command(chosen, root, reference(root, env), facts, options)
+    if not dry_run:
+        (root / ID_FILE).parent.mkdir(exist_ok=True)
     # BuildKit is what knows RUN --mount; the default of Docker 23 and newer.
     command.run(made, dry_run=dry_run, env={"DOCKER_BUILDKIT": "1"})
 
@@ -198,10 +233,10 @@ def try_locally(
         execution_date: None means yesterday, as a nightly run would have it.
         transfer: None means the environment's `smoke`.
         write_mode: None means the environment's `smoke`.
-        using: docker or podman; None means the first one that is installed.
+        using: docker or podman; None means the first one that works.
         dry_run: print the command only.
     """
-    chosen = using if dry_run and using else engine(using, ENGINES[:2])
+    chosen = engine(using, ENGINES[:2], dry_run=dry_run)
     day = execution_date or datetime.datetime.now(datetime.UTC).date() - datetime.timedelta(days=1)
     env = env or config_environment.DEFAULT
     made = try_command(chosen, root, env, day, transfer=transfer, write_mode=write_mode)
@@ -226,6 +261,42 @@ def refuse_known(root: pathlib.Path, env: str | None = None) -> None:
         )
 
 
+def built(root: pathlib.Path, using: str) -> str:
+    """Return the id of the image that was built here of the commit that is checked out.
+
+    Another checkout on this machine may have given its image the same name since.
+
+    Args:
+        root: folder of the repository.
+        using: the container engine that built it.
+
+    Raises:
+        errors.UsageError: it is of another commit or version, or the checkout has changes that are
+            not committed, which the wheel would have.
+    """
+    again = "build it again: invoke make-docker-image"
+    facts = build_facts(root)
+    if facts["REVISION"].endswith("-dirty"):
+        raise errors.UsageError(
+            "the checkout has changes that are not committed",
+            hint="commit or undo them, and " + again,
+        )
+    try:
+        # Without its prefix: buildah takes that for a name and a version.
+        wanted = (root / ID_FILE).read_text(encoding="utf-8").strip().removeprefix("sha256:")
+        labels = _labels(using, wanted)
+    except (OSError, command.CommandError):
+        raise errors.UsageError(f"{using} has no image that was built here", hint=again) from None
+    for label in ("version", "revision"):
+        found, expected = labels.get(f"org.opencontainers.image.{label}"), facts[label.upper()]
+        if found != expected:
+            raise errors.UsageError(
+                f"the image that was built here is of {label} {found}, the checkout of {expected}",
+                hint=again,
+            )
+    return wanted
+
+
 def deploy(
     root: pathlib.Path,
     *,
@@ -238,22 +309,25 @@ def deploy(
     Args:
         root: folder of the repository.
         env: the environment whose registry it goes to.
-        using: container engine; None means the first one that is installed.
+        using: container engine; None means the first one that works.
         dry_run: print the command only, and ask no registry.
 
     Returns:
         ``registry/image@sha256:…``, which is also written to `DIGEST_FILE`; None in a dry run.
 
     Raises:
-        errors.UsageError: the registry has this version already.
+        errors.UsageError: the registry has this version already, or what was built is not this
+            commit: see `built`.
     """
-    chosen = using if dry_run and using else engine(using)
+    chosen = engine(using, dry_run=dry_run)
     tag = reference(root, env)
     if dry_run:
         command.run([chosen, "push", tag], dry_run=True)
         return None
+    wanted = built(root, chosen)
     refuse_known(root, env)
     repository = registry.Repository.parse(name(root, env))
+    command.run([chosen, "tag", wanted, tag])
     command.run([chosen, "push", tag])
     digest = repository.digest(__version__)
     if digest is None:
@@ -267,10 +341,22 @@ def deploy(
 
 def delete_failed(*, using: str | None = None, dry_run: bool = False) -> None:
     """Remove stopped containers of this image and the nameless images that failed builds left."""
-    chosen = using if dry_run and using else engine(using, ENGINES[:2])
+    chosen = engine(using, ENGINES[:2], dry_run=dry_run)
     label = f"label=org.opencontainers.image.title={TITLE}"
     for kind in ("container", "image"):
         command.run([chosen, kind, "prune", "--force", "--filter", label], dry_run=dry_run)
+
+
+def _labels(using: str, wanted: str) -> dict[str, str]:
+    """Return an image's labels, by its id."""
+    if using == "buildah":
+        described = json.loads(command.read([using, "inspect", "--type", "image", wanted]))
+        found = described["OCIv1"]["config"]
+    else:
+        [described] = json.loads(command.read([using, "image", "inspect", wanted]))
+        found = described["Config"]
+    labels: dict[str, str] | None = found.get("Labels")
+    return labels or {}
 
 
 def _user(using: str) -> list[str]:

@@ -71,17 +71,18 @@ def push(
     Args:
         root: folder of the repository.
         env: the environment whose registry and bucket they go to.
-        using: container engine; None means the first one that is installed.
+        using: container engine; None means the first one that works.
         dry_run: print the commands only.
 
     Returns:
         What was pushed: the image by its digest, and the wheel's URL if it has a bucket.
 
     Raises:
-        errors.UsageError: the registry has this version.
+        errors.UsageError: the registry has this version, or what was built is not this commit.
     """
-    chosen = using if dry_run and using else image.engine(using)
+    chosen = image.engine(using, dry_run=dry_run)
     if not dry_run:
+        image.built(root, chosen)
         image.refuse_known(root, env)
     url = wheel.upload(root, env, dry_run=dry_run)
     pinned = image.deploy(root, env=env, using=chosen, dry_run=dry_run)
