@@ -84,24 +84,30 @@ def run(
         raise CommandError(argv, done.returncode)
 
 
-def read(argv: Sequence[str], *, cwd: pathlib.Path | None = None) -> str:
+def read(argv: Sequence[str], *, cwd: pathlib.Path | None = None, text: str = "") -> str:
     """Return what a program that changes nothing prints, also in a dry run.
+
+    Args:
+        argv: the program and its arguments.
+        cwd: where it runs; None means here.
+        text: what it reads from stdin.
 
     Raises:
         MissingProgramError: it is not installed.
-        CommandError: it failed; says what it printed last on stderr.
+        CommandError: it failed; says what it printed last, on stderr if it did.
     """
     done = subprocess.run(
         [_find(argv[0]), *argv[1:]],
         cwd=cwd,
-        stdin=subprocess.DEVNULL,
+        input=text,
         capture_output=True,
         encoding="utf-8",
         errors="replace",
         check=False,
     )
     if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["it printed nothing"]
+        said = done.stderr.strip() or done.stdout.strip()
+        lines = said.splitlines() or ["it printed nothing"]
         raise CommandError(argv, done.returncode, lines[-1])
     return done.stdout
 

@@ -1,11 +1,10 @@
-"""Which versions a container registry has: its HTTP interface, the same for every registry.
+"""What a container registry has, and gets beside images: its HTTP interface, the same everywhere.
 
 Source: https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md
 """
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import http.client
 import json
@@ -17,7 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tmg_etl import errors
-from tmg_etl.launch import command, version
+from tmg_etl.launch import command, login, version
 
 _ACCEPTED = ", ".join(
     (
@@ -27,7 +26,6 @@ _ACCEPTED = ", ".join(
         "application/vnd.docker.distribution.manifest.v2+json",
     )
 )
-_GOOGLE = (".pkg.dev", "gcr.io")
 _TIMEOUT_S = 30
 _NEXT = re.compile(r"<([^>]+)>;\s*rel=\"?next")
 
@@ -54,6 +52,9 @@ class Repository:
 
     host: str
     path: str
+    _authorization: dict[str, str] = dataclasses.field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @classmethod
     def parse(cls, name: str) -> Repository:
@@ -64,11 +65,6 @@ class Repository:
     def __str__(self) -> str:
         """Return the image's name without version."""
         return f"{self.host}/{self.path}"
-
-    @property
-    def is_google(self) -> bool:
-        """Tell whether this is Google's Artifact Registry."""
-        return self.host.endswith(_GOOGLE)
 
     @property
     def url(self) -> str:
@@ -116,7 +112,7 @@ class Repository:
         digest = self.digest(wanted)
         if digest is None:
             return
-        if self.is_google:
+        if login.is_google(self.host):
             # Artifact Registry removes no manifest that is tagged, but by this command.
             program = ["gcloud", "artifacts", "docker", "images", "delete"]
             options = ["--delete-tags", "--quiet"]
@@ -137,46 +133,68 @@ class Repository:
             place = following[1] if following else None
 
     def _url(self, place: str) -> str:
-        # As docker does: a registry on this machine speaks plain HTTP.
-        is_local = self.host.split(":")[0] in ("localhost", "127.0.0.1")
-        start = f"{'http' if is_local else 'https'}://{self.host}"
+        host = "registry-1.docker.io" if self.host == login.HUB else self.host
+        start = f"{'http' if login.is_local(host) else 'https'}://{host}"
         return urllib.parse.urljoin(f"{start}/v2/{self.path}/", place)
 
     def _ask(self, method: str, place: str, *, may_miss: bool = False) -> _Answer | None:
-        headers = {"Accept": _ACCEPTED, **self._authorization()}
-        # The scheme is ours: `_url` begins with it.
-        request = urllib.request.Request(  # noqa: S310
-            self._url(place), method=method, headers=headers
-        )
+        if login.is_google(self.host) and (known := login.find(self.host)):
+            # It takes the login itself: one request less, and who has none is told at once.
+            self._authorization.setdefault("Authorization", known.basic)
         try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
-                return _Answer(answer.headers, answer.read())
+            try:
+                return self._send(method, place)
+            except urllib.error.HTTPError as refusal:
+                refusal.close()
+                if not self._is_let_in(refusal, method):
+                    raise
+            return self._send(method, place)
         except urllib.error.HTTPError as refusal:
-            with refusal:
-                if refusal.code == http.HTTPStatus.NOT_FOUND and may_miss:
-                    return None
-                raise self._refused(refusal) from None
+            refusal.close()
+            if refusal.code == http.HTTPStatus.NOT_FOUND and may_miss:
+                return None
+            raise self._refused(refusal) from None
         except (OSError, http.client.HTTPException) as trouble:
             reason = getattr(trouble, "reason", trouble)
             raise errors.ConnectionLostError(
                 f"the registry {self.host} cannot be reached: {reason}"
             ) from None
 
+    def _send(self, method: str, place: str) -> _Answer:
+        # The scheme is ours: `_url` begins with it.
+        request = urllib.request.Request(  # noqa: S310
+            self._url(place), method=method, headers={"Accept": _ACCEPTED}
+        )
+        for name, value in self._authorization.items():
+            # A registry may send on to where its files are, which is somebody else.
+            request.add_unredirected_header(name, value)
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
+            return _Answer(answer.headers, answer.read())
+
+    def _is_let_in(self, refusal: urllib.error.HTTPError, method: str) -> bool:
+        """Log in as a refusal asks for; tell whether that is new."""
+        challenge = refusal.headers.get("WWW-Authenticate", "")
+        if refusal.code != http.HTTPStatus.UNAUTHORIZED or not challenge:
+            return False
+        actions = {"GET": "pull", "HEAD": "pull", "DELETE": "delete"}.get(method, "pull,push")
+        found = login.answer(challenge, self.host, f"repository:{self.path}:{actions}")
+        if found is None or found == self._authorization.get("Authorization"):
+            return False
+        self._authorization.update(Authorization=found)
+        return True
+
     def _refused(self, refusal: urllib.error.HTTPError) -> errors.TmgEtlError:
         message = (
             f"the registry {self.host} answers {refusal.code} {refusal.reason} for {self.path}"
         )
         if refusal.code in (http.HTTPStatus.UNAUTHORIZED, http.HTTPStatus.FORBIDDEN):
-            hint = "log in with `gcloud auth login`, and have the right to read the registry"
+            is_google = login.is_google(self.host)
+            how = "gcloud auth login" if is_google else f"docker login {self.host}"
+            hint = f"log in with `{how}`, and have the right to use {self.path}"
             return errors.AccessError(message, hint=hint)
+        if refusal.code == http.HTTPStatus.METHOD_NOT_ALLOWED:
+            return errors.ConfigError(message, hint="use the registry's own commands or web page")
         return errors.TemporaryError(message, hint="try again later")
-
-    def _authorization(self) -> dict[str, str]:
-        if not self.is_google:
-            return {}
-        token = command.read(["gcloud", "auth", "print-access-token"]).strip()
-        pair = base64.b64encode(f"oauth2accesstoken:{token}".encode()).decode()
-        return {"Authorization": f"Basic {pair}"}
 
 
 @dataclasses.dataclass(frozen=True)
