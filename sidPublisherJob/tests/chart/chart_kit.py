@@ -74,23 +74,27 @@ class Helm(abc.ABC):
 class Helm3(Helm):
     """The command of Helm 3."""
 
-    def _run(self, *arguments: str, values: Values) -> subprocess.CompletedProcess[str]:
+    def command(
+        self, *arguments: str, values: Values | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run Helm 3 to its end."""
+        if values is None:
+            return self._call(*arguments)
         with tempfile.TemporaryDirectory() as folder:
             file = pathlib.Path(folder) / "values.json"
             file.write_text(json.dumps(values))
-            return subprocess.run(
-                [str(HELM3), *arguments, "--values", str(file)],
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
+            return self._call(*arguments, "--values", str(file))
+
+    def _call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(HELM3), *arguments], capture_output=True, text=True, timeout=60, check=False
+        )
 
     def render(
         self, values: Values, release: str = "sid", files: tuple[str, ...] = ()
     ) -> dict[str, str]:
         more = [word for file in files for word in ("--values", str(CHART / file))]
-        done = self._run(
+        done = self.command(
             *("template", release, str(CHART), "--namespace", "etl", "--kube-version", OLDEST),
             *more,
             values=values,
@@ -104,7 +108,7 @@ class Helm3(Helm):
         return found
 
     def lint(self, values: Values) -> list[str]:
-        done = self._run("lint", str(CHART), "--strict", values=values)
+        done = self.command("lint", str(CHART), "--strict", values=values)
         return re.findall(r"^(?:\[(?:ERROR|WARNING)\] |- ).*$", done.stdout + done.stderr, re.M)
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from tests.chart import chart_kit
 from tmg_etl import __version__, errors
-from tmg_etl.launch import name
+from tmg_etl.launch import chart, name
 
 FILES = ["values-local.yaml", "values-dev.yaml", "values-val.yaml", "values-prod.yaml"]
 DIGEST = "sha256:" + "a" * 64
@@ -382,3 +382,16 @@ def test_the_values_are_few_and_each_is_documented() -> None:
         if inner:
             assert inner.keys() == value.keys(), section
         assert section in templates
+
+
+def test_the_chart_that_travels_with_an_image_is_one_to_helm(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "sidpublisherjob.tgz"
+    file.write_bytes(chart.package(chart_kit.ROOT).data)
+    helm = chart_kit.Helm3()
+    shown = helm.command("show", "chart", str(file))
+    about = yaml.safe_load(shown.stdout)
+    assert (about["name"], about["version"]) == ("sidpublisherjob", __version__.__version__)
+    values = chart_kit.values()
+    made = helm.command("template", "sid", str(file), "--kube-version", "1.29", values=values)
+    assert made.returncode == 0, made.stderr
+    assert "kind: CronJob" in made.stdout

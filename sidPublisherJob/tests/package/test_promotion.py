@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import subprocess
+import tarfile
 from collections.abc import Iterator
 
 import pytest
@@ -17,7 +18,7 @@ import pytest
 from tests.package import image_kit, registry_kit, task_kit
 from tmg_etl import errors
 from tmg_etl.__version__ import __version__
-from tmg_etl.launch import bucket, image, registry, wheel
+from tmg_etl.launch import bucket, chart, image, registry, wheel
 
 BUCKETS = {env: f"acme-sid-{env}-wheels" for env in ("dev", "val", "prod")}
 OLD = [f"0.0.{number}" for number in range(1, 8)]
@@ -33,6 +34,16 @@ if asked[:2] == ["image", "inspect"]:
     print(json.dumps([{{"Config": found["OCIv1"]["config"]}}]))
     sys.exit()
 os.execv({buildah!r}[0], {buildah!r} + asked)
+"""
+HELM = """
+if sys.argv[1] == "history":
+    if "gke_acme-sid-dev_europe-west1_sid-dev" not in sys.argv:
+        sys.exit("Error: release: not found")
+    print('[{{"revision": 6}}, {{"revision": 7}}]')
+else:
+    image = {{"repository": {repository!r}}}
+    image |= {{"digest": {digest!r}}} if sys.argv[5] == "6" else {{"tag": "0.0.7"}}
+    print(json.dumps({{"image": image}}))
 """
 
 
@@ -81,6 +92,10 @@ def pushed(checkout: task_kit.Checkout) -> subprocess.CompletedProcess[str]:
     return checkout.invoke("deploy-docker-image")
 
 
+def wheel_url(env: str, number: str) -> str:
+    return f"gs://{BUCKETS[env]}/sidpublisherjob/{wheel.file_name(number)}"
+
+
 def repository(checkout: task_kit.Checkout) -> registry.Repository:
     return registry.Repository.parse(image.name(checkout.root, "dev"))
 
@@ -92,7 +107,8 @@ def test_a_version_is_pushed_once_with_its_wheel(
     pinned = repository(checkout).resolve(__version__)
     file = wheel.file_name(__version__)
     url = f"gs://{BUCKETS['dev']}/sidpublisherjob/{file}"
-    assert pushed.stdout.split()[-2:] == [pinned, url]
+    charted = f"oci://{chart.repository(checkout.root, 'dev')}:{__version__}"
+    assert pushed.stdout.split()[-3:] == [pinned, charted, url]
     assert (checkout.root / "dist" / "image.txt").read_text() == f"{pinned}\n"
     assert bucket.read(url) == (checkout.root / "dist" / file).read_bytes()
 
@@ -197,6 +213,8 @@ def test_promotion_takes_the_same_image_and_wheel(checkout: task_kit.Checkout) -
     [made] = checkout.calls()
     assert f"image.digest={repository(checkout).digest(__version__)}" in " ".join(made)
     assert str(checkout.root / "gke_deploy" / "values-val.yaml") in made
+    # Not the checkout's chart, which has moved on since: the one that was pushed with the image.
+    assert made[4].endswith(f"/sidpublisherjob-{__version__}.tgz")
     place = f"sidpublisherjob/{wheel.file_name(__version__)}"
     promoted = bucket.read(f"gs://{BUCKETS['val']}/{place}")
     assert promoted == bucket.read(f"gs://{BUCKETS['dev']}/{place}")
@@ -215,9 +233,66 @@ def test_a_version_that_is_not_there_fails_and_changes_nothing(
 
 
 @pytest.mark.usefixtures("pushed")
+def test_a_version_is_promoted_with_its_own_chart(
+    checkout: task_kit.Checkout, tmp_path: pathlib.Path
+) -> None:
+    """Whatever the chart of the checkout has become since."""
+    kept = tmp_path / "kept.tgz"
+    checkout.fake("helm", answer=f"import shutil; shutil.copy(sys.argv[4], {str(kept)!r})")
+    cronjob = checkout.root / "gke_deploy" / "templates" / "cronjob.yaml"
+    before = cronjob.read_text()
+    cronjob.write_text("{{ fail `the chart of a later version` }}")
+    try:
+        done = checkout.invoke("promote", "--version", __version__, "--env", "val")
+        again = checkout.invoke("promote", "--version", __version__, "--env", "val", "--dry-run")
+    finally:
+        cronjob.write_text(before)
+        checkout.fake("helm")
+    assert done.returncode == 0, done.stderr
+    with tarfile.open(kept) as packed:
+        about = packed.extractfile("sidpublisherjob/Chart.yaml")
+        template = packed.extractfile("sidpublisherjob/templates/cronjob.yaml")
+        assert about is not None
+        assert template is not None
+        assert f'version: "{__version__}"\nappVersion: "{__version__}"\n' in about.read().decode()
+        assert template.read().decode() == before
+        assert not [name for name in packed.getnames() if "environments" in name or "prod" in name]
+    place = chart.repository(checkout.root, "val")
+    assert f" oci://{place}@{place.digest(__version__)} " in again.stdout
+
+
+@pytest.mark.usefixtures("pushed")
+def test_a_version_without_a_chart_is_not_promoted(checkout: task_kit.Checkout) -> None:
+    checkout.calls()
+    done = checkout.invoke("promote", "--version", OLD[1], "--env", "prod")
+    assert done.returncode == errors.EXIT_USAGE
+    assert f"version {OLD[1]} has no chart in " in done.stderr
+    assert "deploy it from its own checkout" in done.stderr
+    assert checkout.calls() == []
+
+
+def test_a_chart_is_never_overwritten(
+    checkout: task_kit.Checkout, pushed: subprocess.CompletedProcess[str]
+) -> None:
+    assert pushed.returncode == 0
+    assert chart.push(checkout.root, "dev").endswith(f":{__version__}")
+    values = checkout.root / "gke_deploy" / "values.yaml"
+    before = values.read_text()
+    values.write_text(f"{before}# changed\n")
+    try:
+        with pytest.raises(errors.UsageError, match="already in the registry, with another"):
+            chart.push(checkout.root, "dev")
+    finally:
+        values.write_text(before)
+
+
+@pytest.mark.usefixtures("pushed")
 def test_a_wheel_that_is_not_there_fails_before_the_deployment(
     checkout: task_kit.Checkout,
 ) -> None:
+    layer = chart.package(checkout.root)
+    made = registry.manifest(layer, layer)
+    chart.repository(checkout.root, "prod").write(OLD[0], made, layer)
     done = checkout.invoke("promote", "--version", OLD[0], "--env", "prod")
     assert done.returncode == errors.EXIT_USAGE
     assert f"version {OLD[0]} is not in gs://{BUCKETS['dev']}/sidpublisherjob" in done.stderr
@@ -234,30 +309,49 @@ def test_nothing_is_removed_while_a_cluster_cannot_be_asked(checkout: task_kit.C
 
 
 @pytest.mark.usefixtures("pushed")
-def test_the_newest_and_what_runs_stay(checkout: task_kit.Checkout, tmp_path: pathlib.Path) -> None:
-    used = repository(checkout).resolve(OLD[0])
-    pod = {"spec": {"containers": [{"name": "etl", "image": used}]}}
+def test_the_newest_and_what_runs_and_what_helm_may_put_back_stay(
+    checkout: task_kit.Checkout,
+) -> None:
+    known = repository(checkout)
+    # A CronJob runs the first; Helm may go back to the second; a third was pushed with a chart.
+    pod = {"spec": {"containers": [{"name": "etl", "image": known.resolve(OLD[0])}]}}
     answer = json.dumps({"items": [{"kind": "CronJob", "spec": {"template": pod}}]})
     checkout.fake("kubectl", answer=f"print({answer!r})")
+    checkout.fake("helm", answer=HELM.format(digest=known.digest(OLD[1]), repository=str(known)))
+    for env in BUCKETS:
+        for number in ("0.0.0", *OLD):
+            assert bucket.write_new(wheel_url(env, number), b"wheel")
+    layer = chart.package(checkout.root)
+    charts = chart.repository(checkout.root, "dev")
+    charts.write(OLD[2], registry.manifest(layer, layer), layer)
     checkout.calls()
-    planned = checkout.invoke("prune-images", "--keep", "5", "--dry-run")
+    planned = checkout.invoke("prune-images", "--keep", "4", "--dry-run")
     assert [line for line in planned.stdout.splitlines() if line.startswith("would")] == [
+        "would remove 0.0.4",
         "would remove 0.0.3",
-        "would remove 0.0.2",
     ]
-    assert len(repository(checkout).versions()) == 8
-    asked = {call[2] for call in checkout.calls()}
+    assert len(known.versions()) == 8
+    assert charts.digest(OLD[2])
+    calls = checkout.calls()
+    asked = {call[2] for call in calls if call[0] == "kubectl"}
     assert asked == {f"gke_acme-sid-{env}_europe-west1_sid-{env}" for env in BUCKETS}
-    done = checkout.invoke("prune-images", "--keep", "5")
-    assert done.stdout.splitlines() == ["removed 0.0.3", "removed 0.0.2"], done.stderr
-    left = repository(checkout).versions()
-    assert left == [__version__, "0.0.7", "0.0.6", "0.0.5", "0.0.4", OLD[0]]
+    assert {call[2] for call in calls if call[1] == "history"} == {"sidpublisherjob"}
+    done = checkout.invoke("prune-images", "--keep", "4")
+    assert done.stdout.splitlines() == ["removed 0.0.4", "removed 0.0.3"], done.stderr
+    left = [__version__, "0.0.7", "0.0.6", "0.0.5", OLD[1], OLD[0]]
+    assert known.versions() == left
+    assert charts.digest(OLD[2]) is None
+    assert charts.digest(__version__)
+    # Each environment's, also those whose image went before.
+    for env, there in (("dev", left), ("val", left), ("prod", left[1:])):
+        assert wheel.versions(f"gs://{BUCKETS[env]}/sidpublisherjob") == there
 
 
 @pytest.mark.usefixtures("pushed")
 def test_wheels_go_like_images(checkout: task_kit.Checkout) -> None:
-    folder = f"gs://{BUCKETS['dev']}/sidpublisherjob"
-    assert bucket.write_new(f"{folder}/{wheel.file_name('0.0.1')}", b"old")
+    folder = f"gs://{BUCKETS['dev']}/another"
+    for number in ("0.0.1", __version__):
+        assert bucket.write_new(f"{folder}/{wheel.file_name(number)}", b"old")
     assert wheel.versions(folder) == [__version__, "0.0.1"]
     wheel.prune(folder, ["0.0.1"], dry_run=False)
     assert wheel.versions(folder) == [__version__]

@@ -6,6 +6,7 @@ Source: https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import http.client
 import json
 import re
@@ -26,6 +27,7 @@ _ACCEPTED = ", ".join(
         "application/vnd.docker.distribution.manifest.v2+json",
     )
 )
+_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _TIMEOUT_S = 30
 _NEXT = re.compile(r"<([^>]+)>;\s*rel=\"?next")
 
@@ -39,6 +41,47 @@ class VersionNotFoundError(errors.UsageError):
         super().__init__(
             f"version {wanted} is not in {place}", hint=f"versions there: {listed or 'none'}"
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class Blob:
+    """Bytes in a registry, which are called by their digest.
+
+    Attributes:
+        kind: media type.
+        data: the bytes.
+    """
+
+    kind: str
+    data: bytes
+
+    @property
+    def digest(self) -> str:
+        """``sha256:…``."""
+        return f"sha256:{hashlib.sha256(self.data).hexdigest()}"
+
+    @property
+    def descriptor(self) -> dict[str, Any]:
+        """How a manifest refers to it."""
+        return {"mediaType": self.kind, "digest": self.digest, "size": len(self.data)}
+
+
+def manifest(config: Blob, layer: Blob, **others: Any) -> Blob:
+    """Return what a registry is told of something that is no image.
+
+    Args:
+        config: what describes it.
+        layer: what it is.
+        others: keys of the manifest beside these, as the specification names them.
+    """
+    content = {
+        "schemaVersion": 2,
+        "mediaType": _MANIFEST,
+        **others,
+        "config": config.descriptor,
+        "layers": [layer.descriptor],
+    }
+    return Blob(_MANIFEST, json.dumps(content, indent=1).encode())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +145,55 @@ class Repository:
             raise VersionNotFoundError(wanted, str(self), self.versions())
         return f"{self}@{digest}"
 
+    def read(self, wanted: str) -> tuple[Blob, dict[str, Any]]:
+        """Return the manifest of a version, and what it says.
+
+        Args:
+            wanted: a version or digest.
+
+        Raises:
+            VersionNotFoundError: it is not there.
+        """
+        answer = self._ask("GET", f"manifests/{wanted}", may_miss=True)
+        if answer is None:
+            raise VersionNotFoundError(wanted, str(self), self.versions())
+        return Blob(answer.headers["Content-Type"], answer.body), json.loads(answer.body)
+
+    def fetch(self, descriptor: dict[str, Any]) -> Blob:
+        """Return the bytes that a manifest refers to.
+
+        Raises:
+            errors.DataError: the registry sends others.
+        """
+        answer = self._ask("GET", f"blobs/{descriptor['digest']}")
+        assert answer is not None
+        found = Blob(descriptor["mediaType"], answer.body)
+        if found.digest != descriptor["digest"]:
+            raise errors.DataError(
+                f"the registry {self.host} sends other bytes for {self.path} than it promised: "
+                f"found {found.digest}, expected {descriptor['digest']}"
+            )
+        return found
+
+    def write(self, tag: str, made: Blob, *parts: Blob) -> None:
+        """Put a manifest, and what it refers to, under a name.
+
+        Args:
+            tag: a version, or a digest.
+            made: the manifest; see `manifest`.
+            parts: its config and layers.
+        """
+        for part in parts:
+            if self._ask("HEAD", f"blobs/{part.digest}", may_miss=True) is None:
+                begun = self._ask("POST", "blobs/uploads/", content=Blob("", b""))
+                assert begun is not None
+                place = urllib.parse.urljoin(self._url("blobs/uploads/"), begun.headers["Location"])
+                mark = "&" if "?" in place else "?"
+                digest = urllib.parse.quote(part.digest)
+                binary = Blob("application/octet-stream", part.data)
+                self._ask("PUT", f"{place}{mark}digest={digest}", content=binary)
+        self._ask("PUT", f"manifests/{tag}", content=made)
+
     def delete(self, wanted: str, *, dry_run: bool = False) -> None:
         """Remove a version and its tags.
 
@@ -137,18 +229,20 @@ class Repository:
         start = f"{'http' if login.is_local(host) else 'https'}://{host}"
         return urllib.parse.urljoin(f"{start}/v2/{self.path}/", place)
 
-    def _ask(self, method: str, place: str, *, may_miss: bool = False) -> _Answer | None:
+    def _ask(
+        self, method: str, place: str, *, content: Blob | None = None, may_miss: bool = False
+    ) -> _Answer | None:
         if login.is_google(self.host) and (known := login.find(self.host)):
             # It takes the login itself: one request less, and who has none is told at once.
             self._authorization.setdefault("Authorization", known.basic)
         try:
             try:
-                return self._send(method, place)
+                return self._send(method, place, content)
             except urllib.error.HTTPError as refusal:
                 refusal.close()
                 if not self._is_let_in(refusal, method):
                     raise
-            return self._send(method, place)
+            return self._send(method, place, content)
         except urllib.error.HTTPError as refusal:
             refusal.close()
             if refusal.code == http.HTTPStatus.NOT_FOUND and may_miss:
@@ -160,10 +254,13 @@ class Repository:
                 f"the registry {self.host} cannot be reached: {reason}"
             ) from None
 
-    def _send(self, method: str, place: str) -> _Answer:
+    def _send(self, method: str, place: str, content: Blob | None) -> _Answer:
+        headers = {"Accept": _ACCEPTED}
+        if content and content.kind:
+            headers["Content-Type"] = content.kind
         # The scheme is ours: `_url` begins with it.
         request = urllib.request.Request(  # noqa: S310
-            self._url(place), method=method, headers={"Accept": _ACCEPTED}
+            self._url(place), content.data if content else None, headers, method=method
         )
         for name, value in self._authorization.items():
             # A registry may send on to where its files are, which is somebody else.

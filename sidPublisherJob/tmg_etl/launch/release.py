@@ -9,9 +9,8 @@ from typing import Any
 from tmg_etl import errors
 from tmg_etl.__version__ import __version__
 from tmg_etl.config import environment as config_environment
-from tmg_etl.launch import chart, command, environment, image, registry, wheel
+from tmg_etl.launch import chart, command, environment, image, registry, version, wheel
 
-CHART = pathlib.Path("gke_deploy")
 BUILT_FOR = "dev"
 """The environment that new versions go to first, and are promoted from."""
 
@@ -33,7 +32,13 @@ def kubectl(root: pathlib.Path, env: str, *arguments: str) -> list[str]:
 
 
 def helm_command(
-    root: pathlib.Path, env: str, pinned: str, *, action: str = "upgrade", sql_proxy: bool = False
+    root: pathlib.Path,
+    env: str,
+    pinned: str,
+    *,
+    action: str = "upgrade",
+    sql_proxy: bool = False,
+    package: str | None = None,
 ) -> list[str]:
     """Return the Helm command that installs or renders the chart for an environment.
 
@@ -43,16 +48,18 @@ def helm_command(
         pinned: the image, as ``registry/name@sha256:…`` or ``registry/name:version``.
         action: ``upgrade`` or ``template``.
         sql_proxy: run the Cloud SQL Auth Proxy beside the job.
+        package: the chart; None means the one of the repository.
 
     Raises:
         errors.ConfigError: the environment has no values file, or no proxy where one is asked for.
     """
     places = environment.select(root, env)
-    values = root / CHART / f"values-{env}.yaml"
+    values = root / chart.FOLDER / f"values-{env}.yaml"
     if not values.is_file():
         raise errors.ConfigError("there is no such file of Helm values", where=str(values))
     verb = ["upgrade", "--install"] if action == "upgrade" else [action]
-    helm = ["helm", *verb, name(root), str(root / CHART), "--namespace", places.namespace]
+    source = package or str(root / chart.FOLDER)
+    helm = ["helm", *verb, name(root), source, "--namespace", places.namespace]
     if action == "upgrade":
         context = places.kubectl_context
         helm += ["--kube-context", context] if context else []
@@ -64,7 +71,7 @@ def helm_command(
 def push(
     root: pathlib.Path, env: str, *, using: str | None = None, dry_run: bool = False
 ) -> list[str]:
-    """Push this version: first the wheel, then the image, whose presence says that all is there.
+    """Push this version: wheel and chart, then the image, whose presence says that all is there.
 
     Where the image's push fails, the same call again is welcome.
 
@@ -75,7 +82,7 @@ def push(
         dry_run: print the commands only.
 
     Returns:
-        What was pushed: the image by its digest, and the wheel's URL if it has a bucket.
+        What was pushed: the image by its digest, the chart, and the wheel's URL if it has a bucket.
 
     Raises:
         errors.UsageError: the registry has this version, or what was built is not this commit.
@@ -85,8 +92,9 @@ def push(
         image.built(root, chosen)
         image.refuse_known(root, env)
     url = wheel.upload(root, env, dry_run=dry_run)
+    charted = chart.push(root, env, dry_run=dry_run)
     pinned = image.deploy(root, env=env, using=chosen, dry_run=dry_run)
-    return [] if pinned is None else [pinned, *([url] if url else [])]
+    return [] if pinned is None else [pinned, charted, *([url] if url else [])]
 
 
 def deploy(
@@ -95,6 +103,7 @@ def deploy(
     *,
     wanted: str | None = None,
     sql_proxy: bool = False,
+    package: str | None = None,
     dry_run: bool = False,
 ) -> None:
     """Have an environment run a version.
@@ -104,6 +113,7 @@ def deploy(
         env: name of the environment; None means ``local``, whose cluster was given the image.
         wanted: the version; None means this one.
         sql_proxy: run the Cloud SQL Auth Proxy beside the job.
+        package: the version's chart; None means the one of the repository.
         dry_run: print the command only. The registry is asked for the digest all the same, but for
             ``local``.
 
@@ -117,7 +127,8 @@ def deploy(
         pinned = f"{repository}:{wanted}"
     else:
         pinned = registry.Repository.parse(repository).resolve(wanted)
-    command.run(helm_command(root, env, pinned, sql_proxy=sql_proxy), dry_run=dry_run)
+    made = helm_command(root, env, pinned, sql_proxy=sql_proxy, package=package)
+    command.run(made, dry_run=dry_run)
 
 
 def render(
@@ -146,10 +157,11 @@ def render(
 def promote(
     root: pathlib.Path, wanted: str, env: str, *, sql_proxy: bool = False, dry_run: bool = False
 ) -> None:
-    """Have an environment run a version that another one has been running.
+    """Have an environment run a version that another one has been running, by that version's chart.
 
     Raises:
-        errors.UsageError: `env` is where versions start, not where they are promoted to.
+        errors.UsageError: `env` is where versions start, not where they are promoted to; or the
+            version has no chart.
         registry.VersionNotFoundError: the registry or the bucket of wheels has no such version.
     """
     if env in (config_environment.DEFAULT, BUILT_FOR):
@@ -159,8 +171,9 @@ def promote(
     environment.select(root, env)
     # The version must be there before the first thing is changed.
     registry.Repository.parse(image.name(root, env)).resolve(wanted)
-    wheel.promote(root, wanted, BUILT_FOR, env, dry_run=dry_run)
-    deploy(root, env, wanted=wanted, sql_proxy=sql_proxy, dry_run=dry_run)
+    with chart.fetched(root, wanted, env, dry_run=dry_run) as package:
+        wheel.promote(root, wanted, BUILT_FOR, env, dry_run=dry_run)
+        deploy(root, env, wanted=wanted, package=package, sql_proxy=sql_proxy, dry_run=dry_run)
 
 
 def versions(root: pathlib.Path, env: str | None = None) -> list[str]:
@@ -169,7 +182,9 @@ def versions(root: pathlib.Path, env: str | None = None) -> list[str]:
 
 
 def running(root: pathlib.Path) -> dict[str, set[str]]:
-    """Return, for each environment with a cluster, the images that its jobs and schedules name.
+    """Return, for each environment with a cluster, the images that it runs or may be put back to.
+
+    They are what its jobs and schedules name, and what a rollback of Helm's would bring back.
 
     Raises:
         command.CommandError: a cluster cannot be asked: then nobody knows what it runs.
@@ -180,7 +195,7 @@ def running(root: pathlib.Path) -> dict[str, set[str]]:
             continue
         everything = ("get", "cronjobs,jobs,pods", "--output", "json")
         listed = command.read(kubectl(root, env, *everything))
-        found[env] = set(_images(json.loads(listed)))
+        found[env] = set(_images(json.loads(listed))) | _revisions(root, places)
     return found
 
 
@@ -193,19 +208,19 @@ def doomed(known: dict[str, str], used: set[str], keep: int) -> list[str]:
         keep: how many of the newest stay.
     """
     return [
-        version
-        for place, (version, digest) in enumerate(known.items())
-        if place >= keep and not any(name.endswith((f"@{digest}", f":{version}")) for name in used)
+        there
+        for place, (there, digest) in enumerate(known.items())
+        if place >= keep and not any(name.endswith((f"@{digest}", f":{there}")) for name in used)
     ]
 
 
 def prune(root: pathlib.Path, env: str, keep: int, *, dry_run: bool = False) -> list[str]:
-    """Remove old versions from an environment's registry, and its bucket of wheels.
+    """Remove old versions from a registry, with their charts, and from the buckets of wheels.
 
     Args:
         root: folder of the repository.
-        env: name of the environment whose registry and bucket are meant.
-        keep: how many of the newest stay, beside what any environment runs.
+        env: name of an environment; its registry is meant, and the buckets of all that share it.
+        keep: how many of the newest stay, beside what any environment runs or may be put back to.
         dry_run: print what would be done only.
 
     Returns:
@@ -217,18 +232,55 @@ def prune(root: pathlib.Path, env: str, keep: int, *, dry_run: bool = False) -> 
     if keep < 1:
         raise errors.UsageError(f"found --keep {keep}", hint="keep one version or more")
     repository = registry.Repository.parse(image.name(root, env))
-    known = {version: repository.digest(version) or "" for version in repository.versions()}
+    known = {there: repository.digest(there) or "" for there in repository.versions()}
     gone = doomed(known, set().union(*running(root).values()), keep) if len(known) > keep else []
-    kept_digests = {digest for version, digest in known.items() if version not in gone}
-    for version in gone:
+    kept_digests = {digest for there, digest in known.items() if there not in gone}
+    for wanted in gone:
         # Two versions may be one image: removing it would take the other's name away.
-        if known[version] not in kept_digests:
-            repository.delete(version, dry_run=dry_run)
-    folder = environment.select(root, env).buckets.wheels
-    if folder is not None and gone:
-        wheel.prune(folder, [version for version in wheel.versions(folder) if version in gone],
-                    dry_run=dry_run)  # fmt: skip
+        if known[wanted] not in kept_digests:
+            repository.delete(wanted, dry_run=dry_run)
+        chart.repository(root, env).delete(wanted, dry_run=dry_run)
+    shared = environment.select(root, env).registry
+    everywhere = environment.load(root).environments.values()
+    folders = {one.buckets.wheels for one in everywhere if one.registry == shared}
+    for folder in sorted(filter(None, folders)):
+        wheel.prune(folder, _orphans(wheel.versions(folder), known, gone, keep), dry_run=dry_run)
     return gone
+
+
+def _orphans(there: list[str], known: dict[str, str], gone: list[str], keep: int) -> list[str]:
+    """Return the versions whose wheel has no image any more.
+
+    A wheel is pushed before its image: what is newer than the oldest of the newest `keep` may be on
+    its way.
+    """
+    if not known:
+        return []
+    oldest = version.order(list(known)[:keep][-1])
+    return [
+        wanted
+        for wanted in there
+        if wanted in gone or (wanted not in known and version.order(wanted) < oldest)
+    ]
+
+
+def _revisions(root: pathlib.Path, places: environment.Environment) -> set[str]:
+    """Return the images of the revisions that Helm can roll back to."""
+    where = ["--kube-context", str(places.kubectl_context), "--namespace", places.namespace]
+    where += ["--output", "json"]
+    try:
+        listed = command.read(["helm", "history", name(root), "--max", str(_HISTORY), *where])
+    except command.CommandError as error:
+        if "release: not found" in str(error):
+            return set()
+        raise
+    found = set()
+    for one in json.loads(listed):
+        asked = ["helm", "get", "values", name(root), "--revision", str(one["revision"]), *where]
+        made = json.loads(command.read(asked)).get("image") or {}
+        end = f"@{made['digest']}" if made.get("digest") else f":{made.get('tag')}"
+        found.add(f"{made.get('repository')}{end}")
+    return found
 
 
 def _image_values(pinned: str) -> list[str]:

@@ -12,6 +12,15 @@ def is_version(text: str) -> bool:
     return _VERSION.fullmatch(text) is not None
 
 
+def semantic(text: str) -> str:
+    """Return a version as Helm wants it: 1.2.0-rc1 for 1.2.0rc1."""
+    match = _VERSION.fullmatch(text)
+    if match is None:
+        raise ValueError(f"not a version: {text!r}")
+    *numbers, suffix = match.groups()
+    return ".".join(numbers) + (f"-{suffix}" if suffix else "")
+
+
 def order(text: str) -> tuple[int, int, int, int, tuple[tuple[int, str], ...]]:
     """Return what to sort versions by, the oldest first; 1.2.0rc1 comes before 1.2.0.
 
