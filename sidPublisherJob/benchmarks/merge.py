@@ -278,8 +278,13 @@ class MariaDB(Place):
     reasons: ClassVar[dict[str, str]] = dict.fromkeys(
         ("changed", "half"), "an UPDATE by join writes its rows to a temporary table first"
     )
+    #: Asks how many versions of rows wait to be removed.
+    _history = (
+        "SELECT variable_value FROM information_schema.global_status"
+        " WHERE variable_name = 'Innodb_history_list_length'"
+    )
 
-    def __init__(self, server: servers.MariaDBServer, folder: pathlib.Path) -> None:
+    def __init__(self, server: servers.MySQLFamilyServer, folder: pathlib.Path) -> None:
         url = server.create_database("merges")
         self._raw = server.connect("merges").cursor()
         spec = model.SqlConnection(type="mysql", name="serving", url=url)
@@ -312,8 +317,8 @@ class MariaDB(Place):
     def rest(self) -> None:
         """Wait until versions of rows that nobody reads any more are removed."""
         for _ in range(300):
-            self.run("SHOW GLOBAL STATUS LIKE 'Innodb_history_list_length'")
-            if int(self._raw.fetchall()[0][1]) < 100:
+            self.run(self._history)
+            if int(self._raw.fetchall()[0][0]) < 100:
                 return
             time.sleep(0.1)
 
@@ -334,6 +339,32 @@ class MariaDB(Place):
             f"DELETE {HAND} FROM {HAND} LEFT JOIN {STAGED} USING ({', '.join(shape.key)})"
             f" WHERE {STAGED}.day IS NULL"
         )
+
+
+class MySQL(MariaDB):
+    """MySQL, which has no sequence engine."""
+
+    title = "MySQL"
+    _history = (
+        "SELECT count FROM information_schema.innodb_metrics WHERE name = 'trx_rseg_history_len'"
+    )
+    _numbers = 0
+
+    def __init__(self, server: servers.MySQLFamilyServer, folder: pathlib.Path) -> None:
+        super().__init__(server, folder)
+        # Else what is removed counts as waiting until there is much of it.
+        self.run("SET GLOBAL innodb_purge_rseg_truncate_frequency = 1")
+
+    def series(self, rows: int) -> str:
+        """Return numbers of a table that has at least so many, outside InnoDB's memory."""
+        if not self._numbers:
+            self.run("CREATE TABLE numbers (n BIGINT NOT NULL) ENGINE = MyISAM")
+            self.run("INSERT INTO numbers VALUES (1)")
+            self._numbers = 1
+        while self._numbers < rows:
+            self.run(f"INSERT INTO numbers SELECT n + {self._numbers} FROM numbers")
+            self._numbers *= 2
+        return f"(SELECT n FROM numbers LIMIT {rows}) AS s"
 
 
 class DuckDB(_OnConflict):
@@ -401,13 +432,13 @@ def places(kind: str, folder: pathlib.Path) -> Iterator[Place]:
     """Start a server, as `database` does, or make a file."""
     if kind in database.STARTS:
         with database.STARTS[kind](folder) as server:
-            wanted = {"postgres": Postgres, "mysql": MariaDB}[kind]
+            wanted = {"postgres": Postgres, "mariadb": MariaDB, "mysql": MySQL}[kind]
             yield wanted(server.server, folder)
     else:
         yield {"duckdb": DuckDB, "sqlite": SQLite}[kind](folder)
 
 
-KINDS = ("postgres", "mysql", "duckdb", "sqlite")
+KINDS = ("postgres", "mariadb", "mysql", "duckdb", "sqlite")
 
 
 # --- measuring ----------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ _CONFIG = """
 connections:
   lake: {{type: files, url: {folder}}}
   postgres: {{type: postgres, url: "{postgres}"}}
+  mariadb: {{type: mysql, url: "{mariadb}"}}
   mysql: {{type: mysql, url: "{mysql}"}}
   embedded: {{type: duckdb, url: "duckdb:///{folder}/target.duckdb"}}
 ledger: "sqlite:///{folder}/ledger.db"
@@ -35,7 +36,8 @@ def config(
     more: str = "    publish: swap\n",
 ) -> pathlib.Path:
     """Write the config of one transfer, called `work`, and return its path."""
-    names = {"postgres": "postgresql://nobody@127.0.0.1/x", "mysql": "mysql://nobody@127.0.0.1/x"}
+    names = {"postgres": "postgresql://nobody@127.0.0.1/x"}
+    names |= dict.fromkeys(("mariadb", "mysql"), "mysql://nobody@127.0.0.1/x")
     text = _CONFIG.format(
         folder=folder, source=source, what="path" if source == "lake" else "table", where=where,
         target=target, table=table, key=key, **(names | (urls or {})),

@@ -12,8 +12,10 @@ HERE = pathlib.Path(__file__).parent / "peer"
 CACHE = pathlib.Path(__file__).parents[2] / ".cache" / "benchmark"
 #: What each server's peers are, and their environments. Those that were tried and do not finish,
 #: or that need something fetched while they run, are left out.
+_MYSQL = {"dlt": "dlt", "sling": "sling", "pandas to_sql": "frames", "polars": "frames"}
 TOOLS = {
-    "mysql": {"dlt": "dlt", "sling": "sling", "pandas to_sql": "frames", "polars": "frames"},
+    "mariadb": _MYSQL,
+    "mysql": _MYSQL,
     "postgres": {
         "dlt": "dlt",
         "sling": "sling",
@@ -73,7 +75,7 @@ def call(tool: str, target: database.Database, parquet: pathlib.Path) -> measure
         return _run(
             [str(program), "run", "--src-stream", f"file://{rows}",
              "--tgt-conn", "TARGET", "--tgt-object",
-             f"{'bench' if target.kind == 'mysql' else 'public'}.peer_orders",
+             f"{'public' if target.kind == 'postgres' else 'bench'}.peer_orders",
              "--primary-key", "o_orderkey", "--mode", "full-refresh"],
             environment={"TARGET": target.url + query, "SLING_DISABLE_TELEMETRY": "true"},
         )  # fmt: skip

@@ -8,7 +8,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from benchmarks import data, database, measure, merge, ours, peers
@@ -29,6 +29,7 @@ class Scope:
         repeat: repetitions of each piece of work.
         with_peers: whether other tools are measured, once each.
         is_quick: whether of merges the small part of the grid is enough.
+        databases: kinds to measure deltas and merges on; empty: all.
     """
 
     folder: pathlib.Path
@@ -36,6 +37,11 @@ class Scope:
     repeat: int
     with_peers: bool
     is_quick: bool = False
+    databases: tuple[str, ...] = ()
+
+    def kinds(self, known: Iterable[str]) -> list[str]:
+        """Return those of some kinds of databases that are measured."""
+        return [kind for kind in known if not self.databases or kind in self.databases]
 
 
 def _section(title: str, series: list[measure.Series], note: str = "") -> dict[str, Any]:
@@ -104,41 +110,49 @@ def _peers(server: database.Database, parquet: pathlib.Path) -> list[measure.Ser
 
 
 def transfer(scope: Scope) -> list[dict[str, Any]]:
-    """Publish orders from PostgreSQL to Parquet and to MariaDB."""
+    """Publish orders from PostgreSQL to Parquet, to MariaDB and to MySQL."""
     parquet = data.tpch(scope.folder, "orders", scope.scale)
     text = data.text(parquet)
-    with database.postgres(scope.folder) as source, database.mysql(scope.folder) as target:
+    out = str(scope.folder / "out.tsv")
+    note = "The limit is the slower of a raw COPY out and the target's own raw load."
+    found = []
+    with database.postgres(scope.folder) as source:
         source.create("orders")
         source.load("orders", text)
-        target.create("orders")
-        urls = {"postgres": source.url, "mysql": target.url}
-        to_mysql = ours.config(
-            scope.folder, source="postgres", where="orders", target="mysql", table="orders",
-            key="o_orderkey", urls=urls,
-        )  # fmt: skip
-        to_files = ours.config(
-            scope.folder, source="postgres", where="orders", target="lake", table="copied",
-            key="o_orderkey", urls=urls,
-        )  # fmt: skip
-        out = str(scope.folder / "out.tsv")
+        between = functools.partial(
+            ours.config, scope.folder, source="postgres", where="orders", key="o_orderkey"
+        )
+        urls = {"postgres": source.url}
+        to_files = between(target="lake", table="copied", urls=urls)
         series = measure.interleaved(
             [
                 ("raw COPY out of PostgreSQL", "limit",
                  lambda: source.client("COPY orders TO STDOUT", stdout=out)),
-                ("raw load into MariaDB", "limit", lambda: target.load_new("orders", text)),
                 ("PostgreSQL to Parquet, fingerprint", "ours", lambda: ours.run(to_files)),
-                ("PostgreSQL to MariaDB, off", "ours", lambda: ours.run(to_mysql, verify="off")),
-                ("PostgreSQL to MariaDB, fingerprint", "ours", lambda: ours.run(to_mysql)),
             ],
             scope.repeat,
         )  # fmt: skip
+        found.append(_section("orders, PostgreSQL to Parquet", series, note))
+        for kind in ("mariadb", "mysql"):
+            with database.STARTS[kind](scope.folder) as target:
+                target.create("orders")
+                config = between(target=kind, table="orders", urls=urls | {kind: target.url})
+                work: list[measure.Work] = [
+                    (f"raw load into {target.title}", "limit",
+                     functools.partial(target.load_new, "orders", text)),
+                ]  # fmt: skip
+                work += [
+                    (
+                        f"PostgreSQL to {target.title}, {level}",
+                        "ours",
+                        functools.partial(ours.run, config, verify=level),
+                    )
+                    for level in ("off", "fingerprint")
+                ]
+                series = measure.interleaved(work, scope.repeat)
+                found.append(_section(f"orders, PostgreSQL to {target.title}", series, note))
     text.unlink()
-    copy_out, load_in, to_parquet, *into = series
-    note = "The limit is the slower of a raw COPY out and the target's own raw load."
-    return [
-        _section("orders, PostgreSQL to Parquet", [copy_out, to_parquet], note),
-        _section("orders, PostgreSQL to MariaDB", [load_in, *into], note),
-    ]
+    return found
 
 
 def embedded(scope: Scope) -> list[dict[str, Any]]:
@@ -216,9 +230,9 @@ def delta(scope: Scope) -> list[dict[str, Any]]:
     orders = data.tpch(scope.folder, "orders", scope.scale)
     more = "    delta: {cursor: o_orderdate, order_by: [o_orderdate]}\n"
     found = []
-    for kind, start in database.STARTS.items():
+    for kind in scope.kinds(database.STARTS):
         series: list[measure.Series] = []
-        with start(scope.folder) as server:
+        with database.STARTS[kind](scope.folder) as server:
             for rows in (int(rows * scope.scale) for rows in DELTA_TARGETS):
                 series += _delta(scope, server, data.many_orders(scope.folder, orders, rows), more)
         note = (
@@ -227,13 +241,12 @@ def delta(scope: Scope) -> list[dict[str, Any]]:
             " the part on a dictionary for that), and with the lock, the ledger, and the search for"
             " several versions of a key."
         )
-        title = {"mysql": "MariaDB", "postgres": "PostgreSQL"}[kind]
         rows_found = [one.row() for one in series]
         for position, row in enumerate(rows_found):
             limit = rows_found[position - position % 3]["median_s"]
             row["ratio"] = round(row["median_s"] / limit, 3)
-        heading = f"A delta of {data.DELTA_ROWS:,} rows, Parquet to {title}"
-        found.append({"title": heading, "note": note, "rows": rows_found})
+        heading = f"A delta of {data.DELTA_ROWS:,} rows, Parquet to {server.title}"
+        found.append({"title": heading, "note": note, "rows": rows_found, "database": kind})
     return found
 
 
@@ -295,7 +308,7 @@ def parallel(scope: Scope) -> list[dict[str, Any]]:
     """Compare one and two raw clients with the two sessions of the command."""
     parquet = data.tpch(scope.folder, "orders", scope.scale)
     text = data.text(parquet)
-    with database.mysql(scope.folder) as server:
+    with database.mariadb(scope.folder) as server:
         server.create("orders")
         config = ours.into(server, "orders", parquet)
         texts = data.halves(text)
@@ -316,8 +329,8 @@ def parallel(scope: Scope) -> list[dict[str, Any]]:
 def merges(scope: Scope) -> list[dict[str, Any]]:
     """Measure merges of every size and mix beside the statement by hand."""
     return [
-        merge.grid(scope.folder, kind, scope.repeat, is_quick=scope.is_quick)
-        for kind in merge.KINDS
+        merge.grid(scope.folder, kind, scope.repeat, is_quick=scope.is_quick) | {"database": kind}
+        for kind in scope.kinds(merge.KINDS)
     ]
 
 
@@ -334,6 +347,7 @@ def free(scope: Scope) -> None:
 
 
 PARTS: dict[str, Callable[[Scope], list[dict[str, Any]]]] = {
+    "mariadb": lambda scope: load(scope, "mariadb"),
     "mysql": lambda scope: load(scope, "mysql"),
     "postgres": lambda scope: load(scope, "postgres"),
     "transfer": transfer,

@@ -19,7 +19,7 @@ def rows():
         yield rows.cast(pa.schema([(f.name, TEXT.get(f.type, f.type)) for f in rows.schema]))
 
 
-if kind == "mysql":
+if kind != "postgres":
     destination = dlt.destinations.sqlalchemy(url.replace("mysql://", "mysql+pymysql://"))
     name = urllib.parse.urlsplit(url).path.strip("/")
     options = {}

@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 from typing import Any
 
 from benchmarks import measure, merge, publish, report, section
+from tmg_etl.testing import servers
 
 
 def results(ratio: float) -> dict[str, Any]:
@@ -21,8 +22,11 @@ def results(ratio: float) -> dict[str, Any]:
     ]
     for row in rows:
         row["ratio"] = row["median_s"] / 2.0
-    part = {"title": "orders & more", "note": "", "rows": rows}
-    return {"parts": {"mysql": {"command": "c", "machine": "m", "sections": [part]}}}
+    return {"parts": {"mysql": {"sections": [_section("orders & more", rows)]}}}
+
+
+def _section(title: str, rows: list[dict[str, Any]], **more: str) -> dict[str, Any]:
+    return {"title": title, "note": "", "rows": rows, "command": "c", "machine": "m", **more}
 
 
 def test_only_a_ratio_of_ours_that_is_a_fifth_worse_is_slower() -> None:
@@ -58,25 +62,44 @@ def test_a_bar_that_would_hide_the_others_is_cut() -> None:
     assert "60 x" in ET.tostring(picture, encoding="unicode")
 
 
+def _measured(place: merge.Place, cells: list[merge.Cell]) -> list[dict[str, Any]]:
+    """Measure cells; both tables must hold the same rows then."""
+    rows = []
+    for cell in cells:
+        place.build(cell)
+        rows.append(merge.measured(place, cell, 2))
+        names = [name for name in merge.SHAPES[cell.shape].columns if name != "t0"]
+        held = [f"SELECT {', '.join(names)} FROM {name}" for name in (merge.OURS, merge.HAND)]
+        with place.target() as target:
+            (((differing,),), ((found,),)) = (
+                target.rows(f"SELECT COUNT(*) FROM ({query}) x")
+                for query in (f"{held[0]} EXCEPT {held[1]}", held[0])
+            )
+        assert (differing, found > 0) == (0, True), cell.name
+    return rows
+
+
 def test_a_grid_of_merges_is_a_table_and_a_picture_of_its_own(tmp_path: pathlib.Path) -> None:
     cells = [merge.Cell("merge", 20, 40, mix) for mix in ("unchanged", "changed", "half", "new")]
     cells += [merge.Cell("diff", 40, 40, "half"), merge.Cell("replace_window", 20, 40, "changed")]
     with merge.places("duckdb", tmp_path) as place:
-        rows = []
-        for cell in cells:
-            place.build(cell)
-            rows.append(merge.measured(place, cell, 2))
-            held = [f"SELECT * EXCLUDE (t0) FROM {name}" for name in (merge.OURS, merge.HAND)]
-            differing = f"SELECT COUNT(*) FROM ({held[0]} EXCEPT {held[1]}) x"
-            with place.target() as target:
-                assert target.rows(differing) == [(0,)], cell.name
-    part = {"command": "c", "machine": "m", "sections": [{"title": "t", "note": "", "rows": rows}]}
-    found = {"parts": {"merge": part}}
+        rows = _measured(place, cells)
+    found = {"parts": {"merge": {"sections": [_section("t", rows)]}}}
     page, picture = report.page(found), ET.fromstring(report.merge_picture(found))
     assert "RESULTS-merge.svg" in page
     assert [cell.name for cell in cells if f"| {cell.name}" not in page] == []
     bars = [item for item in picture.iter() if item.tag.endswith("rect") and item.get("x")]
     assert len(bars) == len(cells)
+
+
+def test_the_grid_runs_on_mysql(mysql_server: servers.MySQLServer, tmp_path: pathlib.Path) -> None:
+    place = merge.MySQL(mysql_server, tmp_path)
+    try:
+        shapes = zip(("half", "changed", "new"), merge.SHAPES, strict=False)
+        _measured(place, [merge.Cell("merge", 20, 40, *each) for each in shapes])
+        _measured(place, [merge.Cell("diff", 40, 40, "half")])
+    finally:
+        mysql_server.drop_database("merges")
 
 
 def test_readme_shows_the_ratios_that_were_measured() -> None:
@@ -92,6 +115,33 @@ def test_readme_shows_the_ratios_that_were_measured() -> None:
 def test_every_part_can_be_chosen() -> None:
     assert publish.parse(["--only", "small", "--only", "delta"]).only == ["small", "delta"]
     assert publish.parse([]).only is None
-    wanted = {"mysql", "postgres", "duckdb", "small", "delta", "merge"}
+    wanted = {"mariadb", "mysql", "postgres", "duckdb", "small", "delta", "merge"}
     wanted |= {"memory", "parallel", "transfer"}
     assert set(section.PARTS) == wanted
+
+
+def test_one_database_measured_again_leaves_the_others_as_they_are() -> None:
+    known = {"delta": {"sections": [_section("old", [], database=kind) for kind in merge.KINDS]}}
+    known["small"] = {"sections": [_section("small", [])]}
+    found = {"delta": {"sections": [_section("new", [], database="mysql")]}}
+    parts = publish.merged({"parts": known}, {"parts": found})["parts"]
+    assert {one["database"]: one["title"] for one in parts["delta"]["sections"]} == {
+        kind: "new" if kind == "mysql" else "old" for kind in merge.KINDS
+    }
+    assert parts["small"] == known["small"]
+    everything = {"small": {"sections": [_section("again", [])]}}
+    assert (
+        publish.merged({"parts": known}, {"parts": everything})["parts"]["small"]
+        == (everything["small"])
+    )
+    assert publish.parse(["--database", "mysql"]).database == ["mysql"]
+
+
+def test_a_page_says_once_how_sections_that_follow_each_other_were_measured() -> None:
+    sections = [_section(title, []) for title in ("a", "b")] + [
+        _section("c", []) | {"command": "d"}
+    ]
+    page = report.page({"parts": {"delta": {"sections": sections}}})
+    assert page.count("Measured by `c` on m.") == 1
+    assert page.index("## b") < page.index("Measured by `c`") < page.index("## c")
+    assert page.rstrip().endswith("Measured by `d` on m.")
