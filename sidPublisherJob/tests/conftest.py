@@ -56,6 +56,7 @@ _ON_MYSQL = (
     "tests/e2e/test_mysql_table.py",
     "tests/e2e/test_plan_readiness.py::test_missing_rights_are_named",
     "tests/e2e/test_schema_dump.py",
+    "tests/e2e/test_value.py",
     "tests/examples/",
     "tests/ledger/",
     "tests/security/test_identifier.py::test_odd_name_of_a_column_alone",

@@ -47,9 +47,11 @@ def doubles(count: int) -> list[float]:
     exact += [2.225073858507201e-308, sys.float_info.max, math.nextafter(1e15, 0), 0.1, 1.17e-5]
     found = [*exact, *(math.nextafter(one, 0) for one in exact), 0.0]
     while len(found) < count:
-        kind = rng.randrange(4)
+        kind = rng.randrange(5)
         if kind == 0:  # any bits
             found.append(struct.unpack("<d", rng.randbytes(8))[0])
+        elif kind == 4:  # below the least normal one
+            found.append(math.ldexp(rng.getrandbits(rng.randint(1, 52)), -1074))
         elif kind == 1:
             found.append(rng.uniform(0, 1) * 10 ** rng.randint(-25, 25))
         elif kind == 2:  # what people have
