@@ -28,6 +28,7 @@ HELP = {
     "dry_run": "print what would be run, and change nothing",
     "engine": "docker, podman or buildah; the first one that works by default",
     "version": "as in tmg_etl/__version__.py, for instance 1.4.0",
+    "config": "a copy of the environment's config; by default it is read where it is",
     "sql_proxy": "run the Cloud SQL Auth Proxy beside the job",
     "transfer": "name of a transfer or publish group in the config",
     "base": "base image instead of the Dockerfile's",
@@ -258,10 +259,15 @@ def local_deploy_gke(
 
 @task
 def render(
-    c: invoke.Context, env: str = "local", sql_proxy: bool = False, dry_run: bool = False
+    c: invoke.Context,
+    env: str = "local",
+    config: str | None = None,
+    sql_proxy: bool = False,
+    dry_run: bool = False,
 ) -> None:
     """Print what Helm would deploy."""
-    release.render(ROOT, env, sql_proxy=sql_proxy, dry_run=dry_run)
+    copy = pathlib.Path(config) if config else None
+    release.render(ROOT, env, config=copy, sql_proxy=sql_proxy, dry_run=dry_run)
 
 
 @task

@@ -85,8 +85,10 @@
 {{- end -}}
 {{- end -}}
 {{- $names := dict (include "sid.cronName" (dict "release" .Release.Name "suffix" "run")) "the template of runs" (include "sid.cronName" (dict "release" .Release.Name "suffix" "backfill")) "the template of back-fills" -}}
+{{- $scheduled := 0 -}}
 {{- range $transfer, $settings := $transfers -}}
 {{- if $settings.schedule -}}
+{{- $scheduled = add1 $scheduled -}}
 {{- if not (regexMatch "^\\S+( \\S+){4}$" $settings.schedule) -}}
 {{- fail (printf "the schedule of %s is %q, expected five fields" $transfer $settings.schedule) -}}
 {{- end -}}
@@ -96,5 +98,8 @@
 {{- end -}}
 {{- $_ := set $names $name $transfer -}}
 {{- end -}}
+{{- end -}}
+{{- if not (or $scheduled $values.cron.suspend) -}}
+{{- fail (printf "no transfer has a schedule, so the environment %s would never run: write `schedule` into the config, or cron.suspend: true where runs are started by hand" $values.config.env) -}}
 {{- end -}}
 {{- end -}}

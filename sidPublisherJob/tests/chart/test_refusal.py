@@ -23,6 +23,14 @@ CASES = {
         'no transfer "x", it has: dim_airline, dim_plane, fact_flight',
     ),
     "a run without a day": (chart_kit.values(run={"transfer": "dim_plane"}), "expected YYYYMMDD"),
+    "nothing scheduled where nothing is suspended": (
+        {"config": {"content": "transfers: {a: {}}\nenvironments: {prod: {}}", "env": "prod"}},
+        "no transfer has a schedule, so the environment prod would never run",
+    ),
+    "a config that only pods can read": (
+        {"config": {"location": "gs://b/c.yaml"}},
+        "no transfer has a schedule",
+    ),
     "a schedule that is none": (
         chart_kit.values(transfers={"dim_plane": {"schedule": "daily"}}),
         "the schedule of dim_plane",

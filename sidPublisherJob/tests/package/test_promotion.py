@@ -20,6 +20,9 @@ from tmg_etl import errors
 from tmg_etl.__version__ import __version__
 from tmg_etl.launch import bucket, chart, image, registry, wheel
 
+CONFIG = (
+    "transfers: {planet: {schedule: '17 4 * * *'}}\nenvironments: {dev: {}, val: {}, prod: {}}\n"
+)
 BUCKETS = {env: f"acme-sid-{env}-wheels" for env in ("dev", "val", "prod")}
 OLD = [f"0.0.{number}" for number in range(1, 8)]
 DOCKER = """
@@ -60,7 +63,13 @@ def checkout(
     """A copy of the checkout whose registry and buckets are on this machine."""
     made = task_kit.Checkout.make(tmp_path_factory.mktemp("promotion"))
     folder = tmp_path_factory.mktemp("registry")
-    with registry_kit.registry(folder) as host, registry_kit.storage(patch, *BUCKETS.values()):
+    configs = [f"acme-sid-{env}-config" for env in BUCKETS]
+    with (
+        registry_kit.registry(folder) as host,
+        registry_kit.storage(patch, *BUCKETS.values(), *configs),
+    ):
+        for name in configs[:2]:
+            assert bucket.write_new(f"gs://{name}/sid/config.yaml", CONFIG.encode())
         made.change_environments({"registry": f"{host}/sid"})
         made.fake(
             "docker", answer=DOCKER.format(path=os.environ["PATH"], buildah=builder.command())
@@ -204,6 +213,22 @@ def test_a_version_is_deployed_by_digest(checkout: task_kit.Checkout) -> None:
     assert made[made.index("--kube-context") + 1] == "gke_acme-sid-dev_europe-west1_sid-dev"
     assert "sqlProxy.instance=acme-sid-dev:europe-west1:serving" in made
     assert "config.location=gs://acme-sid-dev-config/sid/config.yaml" in made
+    # The chart is told the schedules too.
+    copy = checkout.root / "dist" / "config-dev.yaml"
+    assert f"config.content={copy}" in made
+    assert copy.read_text() == CONFIG
+
+
+@pytest.mark.parametrize("task", [["render"], ["promote", f"--version={__version__}"]])
+@pytest.mark.usefixtures("pushed")
+def test_without_its_config_nothing_is_deployed(
+    checkout: task_kit.Checkout, task: list[str]
+) -> None:
+    done = checkout.invoke(*task, "--env", "prod")
+    assert done.returncode == errors.EXIT_CONFIG
+    assert "gs://acme-sid-prod-config/sid/config.yaml" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert checkout.calls() == []
 
 
 @pytest.mark.usefixtures("pushed")
@@ -218,6 +243,20 @@ def test_promotion_takes_the_same_image_and_wheel(checkout: task_kit.Checkout) -
     place = f"sidpublisherjob/{wheel.file_name(__version__)}"
     promoted = bucket.read(f"gs://{BUCKETS['val']}/{place}")
     assert promoted == bucket.read(f"gs://{BUCKETS['dev']}/{place}")
+
+
+@pytest.mark.usefixtures("pushed")
+def test_a_wheel_is_copied_only_when_helm_has_succeeded(checkout: task_kit.Checkout) -> None:
+    config = "gs://acme-sid-prod-config/sid/config.yaml"
+    assert bucket.write_new(config, CONFIG.encode())
+    checkout.fake("helm", answer="sys.exit('UPGRADE FAILED: timed out')")
+    done = checkout.invoke("promote", f"--version={__version__}", "--env=prod")
+    bucket.delete(config)
+    checkout.fake("helm")
+    checkout.calls()
+    assert done.returncode == 1
+    assert "UPGRADE FAILED" in done.stderr
+    assert wheel.versions(f"gs://{BUCKETS['prod']}/sidpublisherjob") == []
 
 
 @pytest.mark.usefixtures("pushed")

@@ -181,12 +181,28 @@ def test_the_registry_is_asked_before_anything_is_deployed(checkout: task_kit.Ch
 
 def test_what_would_be_deployed_can_be_printed(checkout: task_kit.Checkout) -> None:
     checkout.fake("helm")
-    assert checkout.invoke("render", "--env", "prod", "--sql-proxy").returncode == 0
+    copy = checkout.root / "examples" / "smoke" / "config.yaml"
+    done = checkout.invoke("render", "--env", "prod", "--sql-proxy", f"--config={copy}")
+    assert done.returncode == 0, done.stderr
     [made] = checkout.calls()
     assert made[:3] == ["helm", "template", "sidpublisherjob"]
+    assert f"config.content={copy}" in made
+    assert "config.location=gs://acme-sid-prod-config/sid/config.yaml" in made
     assert "--kube-context" not in made
     assert f"image.repository={NAME},image.tag={__version__}" in made
     assert "sqlProxy.enabled=true,sqlProxy.port=3306,sqlProxy.privateIp=true" in made
+
+
+@pytest.mark.parametrize("env", ["dev", "val", "prod"])
+def test_a_dry_run_says_that_the_config_is_read_first(
+    checkout: task_kit.Checkout, env: str
+) -> None:
+    done = checkout.invoke("render", "--env", env, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    copied, helm = done.stdout.splitlines()
+    source = f"gs://acme-sid-{env}-config/sid/config.yaml"
+    assert copied == f"gcloud storage cp {source} dist/config-{env}.yaml"
+    assert f"config.content={checkout.root}/dist/config-{env}.yaml" in helm
 
 
 def test_status_says_why_there_is_none(checkout: task_kit.Checkout) -> None:

@@ -20,7 +20,8 @@ import yaml
 
 from tmg_etl import errors
 from tmg_etl.__version__ import __version__
-from tmg_etl.launch import environment, image, registry, version
+from tmg_etl.config import place as config_place
+from tmg_etl.launch import bucket, environment, image, registry, version
 
 FOLDER = pathlib.Path("gke_deploy")
 
@@ -119,28 +120,61 @@ def fetched(root: pathlib.Path, wanted: str, env: str, *, dry_run: bool = False)
         yield str(file)
 
 
-def values(root: pathlib.Path, env: str) -> list[str]:
+def values(root: pathlib.Path, env: str, copy: pathlib.Path | None = None) -> list[str]:
     """Return Helm's arguments for an environment's config and service account.
 
-    A config file of the repository is put into the release; one in a bucket is read by the pods
-    from there. Then the chart cannot see its schedules: they stand in `values-ENV.yaml`.
+    A config file of the repository is put into the release. One in a bucket is read by the pods
+    from there; the chart is given a copy too, because the schedules stand in it.
 
     Args:
         root: folder of the repository.
         env: name of the environment.
+        copy: of the config where it is in a bucket: what `copy_config` returns.
 
     Raises:
         errors.UsageError: there is no such environment.
     """
     places = environment.select(root, env)
-    if "://" in places.config:
-        arguments = ["--set-string", f"config.location={places.config}"]
-    else:
-        arguments = ["--set-file", f"config.content={root / places.config}"]
+    arguments = ["--set-file", f"config.content={copy or root / places.config}"]
+    if _is_remote(places.config):
+        arguments += ["--set-string", f"config.location={places.config}"]
     if places.service_account:
         account = f"serviceAccount.googleServiceAccount={places.service_account}"
         arguments += ["--set-string", account]
     return arguments
+
+
+def copy_config(root: pathlib.Path, env: str, *, dry_run: bool = False) -> pathlib.Path | None:
+    """Copy an environment's config from its bucket, with the caller's login; return the copy.
+
+    Args:
+        root: folder of the repository.
+        env: name of the environment.
+        dry_run: print the command only.
+
+    Returns:
+        The copy, below `dist`; None where the config is a file of the repository.
+
+    Raises:
+        errors.ConfigError: there is no such file.
+        errors.AccessError: it may not be read, or nobody is logged in.
+        errors.TemporaryError: the bucket cannot be reached.
+    """
+    location = environment.select(root, env).config
+    if not _is_remote(location):
+        return None
+    copy = root / "dist" / f"config-{env}.yaml"
+    if dry_run:
+        bucket.say(location, str(copy.relative_to(root)))
+        return copy
+    text = config_place.read(location)
+    copy.parent.mkdir(exist_ok=True)
+    copy.write_text(text)
+    return copy
+
+
+def _is_remote(location: str) -> bool:
+    return "://" in location
 
 
 def _about(root: pathlib.Path) -> str:

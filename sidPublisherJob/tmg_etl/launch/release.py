@@ -37,6 +37,7 @@ def helm_command(
     pinned: str,
     *,
     action: str = "upgrade",
+    config: pathlib.Path | None = None,
     sql_proxy: bool = False,
     package: str | None = None,
 ) -> list[str]:
@@ -47,6 +48,7 @@ def helm_command(
         env: name of the environment.
         pinned: the image, as ``registry/name@sha256:…`` or ``registry/name:version``.
         action: ``upgrade`` or ``template``.
+        config: a copy of the config where it is in a bucket.
         sql_proxy: run the Cloud SQL Auth Proxy beside the job.
         package: the chart; None means the one of the repository.
 
@@ -64,7 +66,7 @@ def helm_command(
         context = places.kubectl_context
         helm += ["--kube-context", context] if context else []
         helm += ["--history-max", str(_HISTORY), "--timeout", _TIMEOUT]
-    helm += ["--values", str(values), *_image_values(pinned), *chart.values(root, env)]
+    helm += ["--values", str(values), *_image_values(pinned), *chart.values(root, env, config)]
     return helm + (_proxy_values(env, places) if sql_proxy else [])
 
 
@@ -127,7 +129,8 @@ def deploy(
         pinned = f"{repository}:{wanted}"
     else:
         pinned = registry.Repository.parse(repository).resolve(wanted)
-    made = helm_command(root, env, pinned, sql_proxy=sql_proxy, package=package)
+    config = chart.copy_config(root, env, dry_run=dry_run)
+    made = helm_command(root, env, pinned, config=config, sql_proxy=sql_proxy, package=package)
     command.run(made, dry_run=dry_run)
 
 
@@ -135,6 +138,7 @@ def render(
     root: pathlib.Path,
     env: str | None = None,
     *,
+    config: pathlib.Path | None = None,
     sql_proxy: bool = False,
     dry_run: bool = False,
 ) -> None:
@@ -143,12 +147,14 @@ def render(
     Args:
         root: folder of the repository.
         env: name of the environment; None means ``local``.
+        config: a copy of the environment's config; None: it is fetched where it is in a bucket.
         sql_proxy: run the Cloud SQL Auth Proxy beside the job.
         dry_run: print the command only.
     """
     env = env or config_environment.DEFAULT
     pinned = f"{image.name(root, env)}:{__version__}"
-    made = helm_command(root, env, pinned, action="template", sql_proxy=sql_proxy)
+    copy = config.resolve() if config else chart.copy_config(root, env, dry_run=dry_run)
+    made = helm_command(root, env, pinned, action="template", config=copy, sql_proxy=sql_proxy)
     # Without a cluster Helm takes its own year's version, which for an older Helm is too old.
     made += ["--kube-version", _KUBERNETES]
     command.run(made, dry_run=dry_run)
@@ -169,11 +175,13 @@ def promote(
             f"nothing is promoted to {env}", hint="use local-deploy-gke, or another --env"
         )
     environment.select(root, env)
-    # The version must be there before the first thing is changed.
+    # Image, chart and wheel must be there before the first thing is changed. The wheel is copied
+    # last: the environment's bucket has what the environment has run.
     registry.Repository.parse(image.name(root, env)).resolve(wanted)
     with chart.fetched(root, wanted, env, dry_run=dry_run) as package:
-        wheel.promote(root, wanted, BUILT_FOR, env, dry_run=dry_run)
+        copy = wheel.promotion(root, wanted, BUILT_FOR, env, dry_run=dry_run)
         deploy(root, env, wanted=wanted, package=package, sql_proxy=sql_proxy, dry_run=dry_run)
+    copy()
 
 
 def versions(root: pathlib.Path, env: str | None = None) -> list[str]:

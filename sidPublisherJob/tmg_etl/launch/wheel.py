@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 import re
 import sys
+from collections.abc import Callable
 
 from tmg_etl import errors
 from tmg_etl.__version__ import __version__
@@ -72,10 +73,12 @@ def versions(folder: str) -> list[str]:
     return sorted(filter(version.is_version, found), key=version.order, reverse=True)
 
 
-def promote(root: pathlib.Path, wanted: str, source: str, target: str, *, dry_run: bool) -> None:
-    """Copy a version's wheel from one environment's bucket to another's.
+def promotion(
+    root: pathlib.Path, wanted: str, source: str, target: str, *, dry_run: bool
+) -> Callable[[], object]:
+    """Return what copies a version's wheel from one environment's bucket to another's.
 
-    Nothing happens when one of them has no bucket of wheels, or the target has the version.
+    It does nothing when one of them has no bucket of wheels, or the target has the version.
 
     Raises:
         registry.VersionNotFoundError: the source has no such version.
@@ -83,15 +86,14 @@ def promote(root: pathlib.Path, wanted: str, source: str, target: str, *, dry_ru
     first = environment.select(root, source).buckets.wheels
     second = environment.select(root, target).buckets.wheels
     if first is None or second is None or first == second:
-        return
+        return lambda: None
     name = file_name(wanted)
     if dry_run:
-        bucket.say(f"{first}/{name}", f"{second}/{name}")
-        return
+        return lambda: bucket.say(f"{first}/{name}", f"{second}/{name}")
     known = versions(first)
     if wanted not in known:
         raise registry.VersionNotFoundError(wanted, first, known)
-    bucket.write_new(f"{second}/{name}", bucket.read(f"{first}/{name}"))
+    return lambda: bucket.write_new(f"{second}/{name}", bucket.read(f"{first}/{name}"))
 
 
 def prune(folder: str, doomed: list[str], *, dry_run: bool) -> None:
