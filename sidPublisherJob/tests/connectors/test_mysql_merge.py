@@ -10,6 +10,7 @@ import yaml
 from tests.connectors import mysql_kit
 from tmg_etl import errors, testing
 from tmg_etl.connectors import base
+from tmg_etl.connectors.mysql import target as target_module
 
 NAMES = mysql_kit.NAMES
 NASTY = "odd `name`; \"quoted\" 'x' .dot ä☃ select %s"
@@ -354,3 +355,104 @@ def test_a_commit_that_nobody_answered_keeps_the_added_column(
     outcome = testing.run_pipeline(path, "facts", "delta", day=datetime.date(2024, 3, 10))
     assert outcome.exit_code == 0
     assert mysql_kit.rows_of(url, "SELECT * FROM facts") == [(1, 20240310, "x")]
+
+
+# --- one statement ------------------------------------------------------------------------------
+
+
+def _merge(target: base.Target, rows: pa.Table, key: list[str]) -> base.Changes:
+    stage = mysql_kit.stage(target, rows, key)
+    target.keep_latest(stage, rows.schema.names, key, [])
+    try:
+        with target.transaction():
+            return target.upsert(stage, rows.schema.names, key, [], None)
+    finally:
+        target.drop(stage)
+
+
+def _written(ids: list[int], texts: list[str], numbers: list[int]) -> pa.Table:
+    return pa.table(
+        {"id": pa.array(ids, pa.int32()), "v": texts, "w": pa.array(numbers, pa.int32())}
+    )
+
+
+def _statements(target: target_module.MySQLTarget) -> dict[str, int]:
+    names = "('Com_insert_select', 'Com_update', 'Com_update_multi', 'Com_select')"
+    found = target.rows(f"SHOW SESSION STATUS WHERE Variable_name IN {names}")
+    return {name: int(value) for name, value in found}
+
+
+def test_a_merge_joins_the_keys_once_and_tells_what_it_did(url: str) -> None:
+    """`t` holds (1, a), (2, b) and one more."""
+    rows = pa.table({"id": pa.array([1, 2, 8, 9], pa.int32()), "v": ["A", "b", "h", "i"]})
+    with mysql_kit.opened(url) as target:
+        stage = mysql_kit.stage(target, rows, ["id"])
+        target.keep_latest(stage, ["id", "v"], ["id"], [])
+        before = _statements(target)
+        with target.transaction():
+            changes = target.upsert(stage, ["id", "v"], ["id"], [], None)
+        after = _statements(target)
+    assert changes == base.Changes(inserted=2, updated=1, unchanged=1)
+    assert after["Com_insert_select"] - before["Com_insert_select"] == 1
+    assert after["Com_update"] == before["Com_update"]
+    assert after["Com_update_multi"] == before["Com_update_multi"]
+    found = dict(mysql_kit.rows_of(url))
+    assert found | {1: "A", 2: "b", 8: "h", 9: "i"} == found
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "sent"),
+    [
+        ("id int PRIMARY KEY, v varchar(20), w int, UNIQUE (w)", ["id"], (3, "c", 1)),
+        ("id int, v varchar(20), w int, PRIMARY KEY (v(3))", ["v"], (3, "abcd", 3)),
+        ("id int PRIMARY KEY, v varchar(20), w int", ["id", "w"], (1, "c", 7)),
+        ("id int PRIMARY KEY, v varchar(20), w int, low varchar(20) AS (lower(v)) UNIQUE",
+         ["id"], (3, "ABCDE", 3)),
+    ],
+    ids=["another", "prefix", "part", "generated"],
+)  # fmt: skip
+def test_a_row_that_another_rule_refuses_takes_the_place_of_none(
+    either_url: str, table: str, key: list[str], sent: tuple[int, str, int]
+) -> None:
+    """ON DUPLICATE KEY UPDATE would write over whatever row is in the way, of any unique index."""
+    held = [(1, "abcde", 1), (2, "x", 2)]
+    mysql_kit.run_sql(
+        either_url,
+        f"CREATE TABLE t ({table})",
+        "INSERT INTO t (id, v, w) VALUES (1, 'abcde', 1), (2, 'x', 2)",
+    )
+    with (
+        mysql_kit.opened(either_url) as target,
+        pytest.raises((errors.DuplicateKeyError, errors.ConstraintError)),
+    ):
+        _merge(target, _written(*[[one] for one in sent]), key)
+    assert mysql_kit.rows_of(either_url, "SELECT id, v, w FROM t ORDER BY id") == held
+
+
+def test_a_row_that_is_updated_is_no_insert_to_a_trigger(either_url: str) -> None:
+    mysql_kit.run_sql(
+        either_url,
+        "CREATE TABLE t (id int PRIMARY KEY, v varchar(20), w int)",
+        "INSERT INTO t VALUES (1, 'a', 1), (2, 'b', 2)",
+        "CREATE TABLE noted (id int)",
+        "CREATE TRIGGER seen BEFORE INSERT ON t FOR EACH ROW INSERT INTO noted VALUES (NEW.id)",
+    )
+    with mysql_kit.opened(either_url) as target:
+        changes = _merge(target, _written([1, 2, 3], ["A", "b", "c"], [1, 2, 3]), ["id"])
+    assert changes == base.Changes(inserted=1, updated=1, unchanged=1)
+    assert mysql_kit.rows_of(either_url, "SELECT id FROM noted") == [(3,)]
+
+
+def test_what_the_source_lacks_keeps_its_value_and_its_counter(either_url: str) -> None:
+    mysql_kit.run_sql(
+        either_url,
+        "CREATE TABLE t (n int AUTO_INCREMENT UNIQUE, id int PRIMARY KEY, v varchar(20), w int,"
+        " kept varchar(9) NOT NULL)",
+        "INSERT INTO t VALUES (7, 1, 'a', 1, 'mine')",
+    )
+    with mysql_kit.opened(either_url) as target:
+        changes = _merge(target, _written([1], ["A"], [1]), ["id"])
+    assert changes == base.Changes(updated=1)
+    mysql_kit.run_sql(either_url, "INSERT INTO t (id, v, w, kept) VALUES (2, 'b', 2, 'more')")
+    found = mysql_kit.rows_of(either_url, "SELECT n, id, v, kept FROM t ORDER BY n")
+    assert found == [(7, 1, "A", "mine"), (8, 2, "b", "more")]

@@ -412,3 +412,60 @@ def test_a_merge_beside_writers_takes_no_row_from_them(postgres_url, statement, 
         held = {row[0]: row[2] for row in _found(postgres_url)}
         assert held == {"U": {1: "theirs"}, "I": {1: "old", 2: "theirs"}, "D": {}}[statement[0]]
         target.drop(staging)
+
+
+# --- one statement ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        TABLE,
+        f"{TABLE[:-1]}, UNIQUE (name))",
+        f"{TABLE} PARTITION BY RANGE (id); CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO"
+        " (3); CREATE TABLE t_2 PARTITION OF t DEFAULT",
+        f"{TABLE.replace(' PRIMARY KEY', '')} PARTITION BY RANGE (seq); CREATE TABLE t_1 PARTITION"
+        " OF t FOR VALUES FROM (0) TO (5); CREATE TABLE t_2 PARTITION OF t DEFAULT",
+        f"{TABLE}; CREATE RULE quiet AS ON DELETE TO t DO INSTEAD NOTHING",
+        f"{TABLE}; CREATE TABLE heir () INHERITS (t); INSERT INTO heir VALUES (2, NULL, 'heir', 0)",
+        f"{TABLE}; ALTER TABLE t ADD n int GENERATED ALWAYS AS IDENTITY",
+    ],
+    ids=["plain", "another key", "partitions", "moved", "rule", "heir", "identity"],
+)
+@pytest.mark.parametrize("counts", ["on", "off"])
+def test_a_merge_tells_what_it_inserted_and_what_it_updated(
+    postgres_url: str, table: str, counts: str
+) -> None:
+    name = postgres_url.rpartition("/")[2]
+    postgres_kit.run_sql(postgres_url, f"ALTER DATABASE {name} SET track_counts = {counts}")
+    postgres_kit.run_sql(postgres_url, *table.split("; "))
+    postgres_kit.run_sql(
+        postgres_url,
+        "INSERT INTO t (id, day, name, seq) VALUES (1, '2024-01-01', 'a', 1),"
+        " (2, '2024-01-01', 'b', 1), (3, '2024-01-01', 'c', 1)",
+    )
+    rows = _rows((1, 1, "a", 1), (2, 1, "B", 9), (3, 1, "C", 1), (8, 1, "h", 8), (9, 1, "i", 1))
+    with postgres_kit.opened(postgres_url) as target:
+        stage = postgres_kit.stage(target, rows, key=["id"])
+        target.keep_latest(stage, COLUMNS, ["id"], [])
+        with target.transaction():
+            changes = target.upsert(stage, COLUMNS, ["id"], [], None)
+            again = target.upsert(stage, COLUMNS, ["id"], [], None)
+    assert changes == base.Changes(inserted=2, updated=2, unchanged=1)
+    assert again == base.Changes(unchanged=5)
+    found = postgres_kit.run_sql(postgres_url, "SELECT id, name, seq FROM ONLY t ORDER BY id")
+    if "PARTITION" in table:
+        found = postgres_kit.run_sql(postgres_url, "SELECT id, name, seq FROM t ORDER BY id")
+    assert found == [(1, "a", 1), (2, "B", 9), (3, "C", 1), (8, "h", 8), (9, "i", 1)]
+
+
+def test_a_table_of_keys_is_merged(postgres_url: str) -> None:
+    postgres_kit.run_sql(
+        postgres_url, "CREATE TABLE t (id bigint PRIMARY KEY)", "INSERT INTO t VALUES (1)"
+    )
+    rows = postgres_kit.records(pa.schema([("id", pa.int64())]), [1], [2])
+    with postgres_kit.opened(postgres_url) as target:
+        stage = postgres_kit.stage(target, rows, key=["id"])
+        with target.transaction():
+            changes = target.upsert(stage, ["id"], ["id"], [], None)
+    assert changes == base.Changes(inserted=1, unchanged=1)

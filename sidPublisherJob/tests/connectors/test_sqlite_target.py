@@ -343,3 +343,65 @@ def test_the_disk_that_a_run_needs_grows_with_its_rows(tmp_path: pathlib.Path) -
             for rows in (1000, 10_000)
         ]
     assert needed[1].needed_bytes == 10 * needed[0].needed_bytes > 1_000_000
+
+
+# --- one statement ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT, w INTEGER)",
+        "CREATE TABLE t (id INTEGER, v TEXT, w INTEGER); CREATE UNIQUE INDEX u ON t (id)",
+        "CREATE TABLE t (id INTEGER, v TEXT, w INTEGER); CREATE UNIQUE INDEX u ON t (id DESC)",
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT, w INTEGER) WITHOUT ROWID",
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT UNIQUE, w INTEGER)",
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT, w INTEGER, noted INTEGER);"
+        " CREATE TRIGGER seen AFTER INSERT ON t BEGIN"
+        " UPDATE t SET noted = coalesce(noted, 0) + 1 WHERE id = NEW.id; END",
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT, w INTEGER, kept NOT NULL DEFAULT 'x')",
+    ],
+    ids=["plain", "index", "descending", "no rowid", "another key", "trigger", "default"],
+)
+def test_a_merge_tells_what_it_inserted_and_what_it_updated(path: pathlib.Path, table: str) -> None:
+    kit.sql(
+        path,
+        *table.split("; ", 1 if "TRIGGER" in table else -1),
+        "INSERT INTO t (id, v, w) VALUES (1, 'a', 1), (2, 'b', 2), (3, 'c', 3)",
+    )
+    texts = ["a", "B", None, "h", "i"]
+    rows = pa.record_batch({"id": [1, 2, 3, 8, 9], "v": texts, "w": [1, 2, 3, 8, 9]})
+    with kit.opened(path) as target:
+        target.create_staging(kit.STAGE, rows.schema.names, pa.schema([]))
+        target.load(kit.STAGE, kit.batch(rows), ["id"])
+        target.keep_latest(kit.STAGE, rows.schema.names, ["id"], [])
+        with target.transaction():
+            changes = target.upsert(kit.STAGE, rows.schema.names, ["id"], [], None)
+            again = target.upsert(kit.STAGE, rows.schema.names, ["id"], [], None)
+        target.drop(kit.STAGE)
+    assert changes == base.Changes(inserted=2, updated=2, unchanged=1)
+    assert again == base.Changes(unchanged=5)
+    assert kit.sql(path, "SELECT id, v, w FROM t ORDER BY id") == [
+        (1, "a", 1), (2, "B", 2), (3, None, 3), (8, "h", 8), (9, "i", 9)
+    ]  # fmt: skip
+    if "noted" in table:
+        assert kit.sql(path, "SELECT DISTINCT noted FROM t") == [(1,)]
+
+
+def test_an_index_that_ignores_case_may_stand_beside_the_key(path: pathlib.Path) -> None:
+    """ON CONFLICT names columns, and finds no index of another collation by them."""
+    kit.sql(
+        path,
+        "CREATE TABLE t (k TEXT, v TEXT)",
+        "CREATE UNIQUE INDEX u ON t (k COLLATE NOCASE)",
+        "INSERT INTO t VALUES ('a', 'x'), ('b', 'y')",
+    )
+    rows = pa.record_batch({"k": ["a", "c"], "v": ["X", "z"]})
+    with kit.opened(path) as target:
+        target.create_staging(kit.STAGE, ["k", "v"], pa.schema([]))
+        target.load(kit.STAGE, kit.batch(rows), ["k"])
+        with target.transaction():
+            changes = target.upsert(kit.STAGE, ["k", "v"], ["k"], [], None)
+        target.drop(kit.STAGE)
+    assert changes == base.Changes(inserted=1, updated=1)
+    assert kit.sql(path, "SELECT k, v FROM t ORDER BY k") == [("a", "X"), ("b", "y"), ("c", "z")]

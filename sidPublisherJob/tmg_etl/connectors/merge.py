@@ -55,6 +55,8 @@ class SqlTarget(version.VersionedTarget):
 
     #: Whether `transaction` keeps others from writing the target.
     keeps_writers_out = True
+    #: Whether `_write_at_once` tells by itself how many rows it inserted.
+    counts_inserts = False
 
     # --- base.Target ----------------------------------------------------------------------------
 
@@ -213,7 +215,10 @@ class SqlTarget(version.VersionedTarget):
         if part is base.Part.DELETE:
             return base.Changes(deleted=self._delete_marked(staging, key, deleted))
         held = version.comparable(order_by, [name for name in columns if self._holds(name)])
-        seen, superseded, removed = self._survey(staging, columns, key, held), 0, 0
+        seen, superseded, removed = Survey(), 0, 0
+        # Where nothing else asks for a look ahead, it would cost as much as the statement itself.
+        if held or not (self.counts_inserts and self.writes_at_once(columns, key)):
+            seen = self._survey(staging, columns, key, held)
         if deleted:
             # Rows that are marked are not written, and were counted.
             seen = dataclasses.replace(seen, rows=0)
@@ -365,6 +370,14 @@ class SqlTarget(version.VersionedTarget):
         others = table.other_keys(key, columns) if table and not self.is_rehearsing else []
         if seen.differing == ():
             pass
+        elif (
+            (seen.rows or self.counts_inserts)
+            and not self.is_rehearsing
+            and not seen.is_all_missing
+            and self._changing(columns, key)
+            and self.writes_at_once(columns, key)
+        ):
+            return self._write_at_once(source, columns, differing, key, seen)
         elif table is None or not others or self.capabilities.unique_at_end:
             updated = self._update(source, differing, key, match)
         else:
@@ -380,6 +393,29 @@ class SqlTarget(version.VersionedTarget):
         if seen.is_all_missing and self.keeps_writers_out:
             return updated, self._insert(columns, f"{source} AS {STAGED}")
         return updated, self._insert_missing(source, columns, match)
+
+    def writes_at_once(self, columns: Sequence[str], key: Sequence[str]) -> bool:
+        """Return whether one statement can update and insert, and does just that."""
+        return False
+
+    def _write_at_once(
+        self,
+        source: str,
+        columns: Sequence[str],
+        differing: Sequence[str],
+        key: Sequence[str],
+        seen: Survey,
+    ) -> tuple[int, int]:
+        """Update what differs in `differing` and insert what is missing; return both counts."""
+        touched = self.run(
+            f"INSERT INTO {self.qualified(self.table)} {self.insert_clause(columns)}"
+            # Without a condition, SQLite takes ON for that of a join.
+            f" SELECT {self.names(columns, STAGED)} FROM {source} AS {STAGED} WHERE 1 = 1"
+            f" ON CONFLICT ({self.names(key)})"
+            f" DO UPDATE SET {self._assignments(differing, key, 'excluded')}"
+            f" WHERE {self._differences(differing, key, 'excluded')}"
+        )
+        return touched - seen.missing, seen.missing
 
     def _exchange(
         self,
@@ -431,9 +467,9 @@ class SqlTarget(version.VersionedTarget):
         staged = f"SELECT 1 FROM {source} AS {STAGED} WHERE {match} AND {condition}"
         return self.run(f"DELETE FROM {self.own_rows(self.table)} WHERE EXISTS ({staged})")
 
-    def _differences(self, columns: Sequence[str], key: Sequence[str]) -> str:
+    def _differences(self, columns: Sequence[str], key: Sequence[str], alias: str = STAGED) -> str:
         """Return the condition that a row differs from the staged one; empty: it cannot."""
-        return " OR ".join(map(self._difference, self._changing(columns, key)))
+        return " OR ".join(self._difference(name, alias) for name in self._changing(columns, key))
 
     def _changing(self, columns: Sequence[str], key: Sequence[str]) -> list[str]:
         """Return the columns in which a row may differ from another one with its key.
@@ -452,9 +488,9 @@ class SqlTarget(version.VersionedTarget):
         assignments = self._assignments(columns, key)
         return self.run(self.update_from(source, assignments, match, f"({difference})"))
 
-    def _assignments(self, columns: Sequence[str], key: Sequence[str]) -> str:
+    def _assignments(self, columns: Sequence[str], key: Sequence[str], alias: str = STAGED) -> str:
         return ", ".join(
-            f"{self.assigned(name)} = {STAGED}.{self.quote(name)}"
+            f"{self.assigned(name)} = {alias}.{self.quote(name)}"
             for name in self._changing(columns, key)
         )
 
@@ -462,8 +498,8 @@ class SqlTarget(version.VersionedTarget):
         target = self.own_rows(self.table)
         return self._count(f"{target} JOIN {source} AS {STAGED} ON {match} WHERE ({difference})")
 
-    def _difference(self, name: str) -> str:
-        staged = f"{STAGED}.{self.quote(name)}"
+    def _difference(self, name: str, alias: str = STAGED) -> str:
+        staged = f"{alias}.{self.quote(name)}"
         if not self._holds(name):
             return f"{staged} IS NOT NULL"
         held = f"{self.quote(self.table)}.{self.quote(name)}"

@@ -149,9 +149,11 @@ class Table:
 
     def can_return(self, columns: Sequence[str]) -> bool:
         """Return whether a row can be deleted and inserted again of `columns`: nothing is lost."""
-        return not self.referenced and all(
-            column.is_generated or column.name in columns for column in self.columns
-        )
+        return not self.referenced and self.is_written_by(columns)
+
+    def is_written_by(self, columns: Sequence[str]) -> bool:
+        """Return whether rows of `columns` leave nothing to defaults."""
+        return all(column.is_generated or column.name in columns for column in self.columns)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -38,6 +38,8 @@ class PostgresDialect(merge.SqlTarget):
         table: the table's name, as one identifier.
     """
 
+    counts_inserts = True
+
     def __init__(self, session: session_module.Session, schema: str | None, table: str) -> None:
         self.table = table
         self._session = session
@@ -142,39 +144,50 @@ class PostgresDialect(merge.SqlTarget):
             f" pg_size_bytes(current_setting('work_mem')) / 1024)::text, {is_local})"
         )
 
-    def _write(
+    def writes_at_once(self, columns: Sequence[str], key: Sequence[str]) -> bool:
+        """Return whether the server has MERGE, knows what it inserts, and no rule rewrites it.
+
+        A row that moves to another partition is inserted there, as far as the server counts.
+        """
+        table, server = self.describe(), self._session.raw.info.server_version
+        if table is None or server < _HAS_MERGE or table.other_keys(key, columns):
+            return False
+        place = session_module.literal(self.qualified(self.table))
+        stays = f"relkind <> 'p' OR {table.is_unique_over(key)}"
+        counts = "current_setting('track_counts')::boolean"
+        return bool(
+            self._session.value(
+                f"SELECT {counts} AND NOT relhasrules AND ({stays})"
+                f" FROM pg_catalog.pg_class WHERE oid = {place}::regclass"
+            )
+        )
+
+    def _write_at_once(
         self,
         source: str,
         columns: Sequence[str],
+        differing: Sequence[str],
         key: Sequence[str],
-        match: str,
-        seen: merge.Survey | None = None,
+        seen: merge.Survey,
     ) -> tuple[int, int]:
-        """Update and insert in one statement, where there is both and the server can."""
-        table = self.describe()
-        if (
-            seen is None
-            or table is None
-            or not self._can_merge(seen, table.other_keys(key, columns))
-        ):
-            return super()._write(source, columns, key, match, seen)
-        differing = seen.differing or ()
+        """Write by MERGE, which can join by hash."""
+        place = session_module.literal(self.qualified(self.table))
+        inserts = (
+            "SELECT coalesce((SELECT sum(pg_stat_get_xact_tuples_inserted(relid))"
+            f" FROM pg_partition_tree({place})),"
+            f" pg_stat_get_xact_tuples_inserted({place}::regclass))"
+        )
+        before = self._session.value(inserts)
         touched = self.run(
-            f"MERGE INTO {self.own_rows(self.table)} USING {source} AS {sql.STAGED} ON {match}"
+            f"MERGE INTO {self.own_rows(self.table)} USING {source} AS {sql.STAGED}"
+            f" ON {self.key_match(key)}"
             f" WHEN MATCHED AND ({self._differences(differing, key)})"
             f" THEN UPDATE SET {self._assignments(differing, key)}"
             f" WHEN NOT MATCHED THEN INSERT {self.insert_clause(columns)}"
             f" VALUES ({self.names(columns, sql.STAGED)})"
         )
-        return touched - seen.missing, seen.missing
-
-    def _can_merge(self, seen: merge.Survey, others: Sequence[object]) -> bool:
-        is_both = bool(seen.rows and seen.differing) and 0 < seen.missing < seen.rows
-        if not is_both or others or self._session.raw.info.server_version < _HAS_MERGE:
-            return False
-        place = session_module.literal(self.qualified(self.table))
-        rules = f"SELECT relhasrules FROM pg_catalog.pg_class WHERE oid = {place}::regclass"
-        return not self._session.value(rules)
+        inserted = int(self._session.value(inserts) - before)
+        return touched - inserted, inserted
 
     def _rewrite_latest(
         self, staging: str, columns: Sequence[str], key: Sequence[str], order_by: Sequence[str]

@@ -89,6 +89,17 @@ class SQLiteDialect(merge.SqlTarget):
         table = self.describe()
         return table is not None and table.is_unique_over(key)
 
+    def writes_at_once(self, columns: Sequence[str], key: Sequence[str]) -> bool:
+        """Return whether ON CONFLICT says it all: there is no other key, and no trigger."""
+        table = self.describe()
+        return (
+            table is not None
+            and any(set(key) == set(one) for one in (table.primary_key, *table.unique_keys))
+            and table.is_written_by(columns)
+            and not table.other_keys(key, columns)
+            and not table.swap_blockers
+        )
+
     def _insert_missing(self, source: str, columns: Sequence[str], match: str) -> int:
         """Insert the staged rows whose key the target lacks.
 
