@@ -41,9 +41,9 @@ _THINNED = (
     "tests/conformance/test_files_bucket_",
     "tests/security/test_identifier.py::test_odd_name_of_everything",
 )
+_THINNED_ON_MYSQL = ("tests/conformance/test_mysql_", "tests/connectors/test_merge_cost.py")
 _STRIDE = 3
-"""Of the cases of each function here, and of MySQL's conformance, each third one is run without
-`--full`."""
+"""Of the cases of each function here, each third one is run without `--full`."""
 
 _ON_MYSQL = (
     "tests/connectors/",
@@ -167,8 +167,8 @@ def _left_to_full(items: list[pytest.Item], asked: str) -> set[pytest.Item]:
         is_mysql = item.get_closest_marker("mysql") is not None and "mysql" not in asked
         if is_mysql and not item.nodeid.startswith(_ON_MYSQL):
             gone.add(item)
-        is_conformance = item.path.match("conformance/test_mysql_*.py") and is_mysql
-        if is_conformance or item.nodeid.startswith(_THINNED):
+        thinned = (*_THINNED, *_THINNED_ON_MYSQL) if is_mysql else _THINNED
+        if item.nodeid.startswith(thinned):
             function = item.nodeid.partition("[")[0]
             if seen[function] % _STRIDE:
                 gone.add(item)

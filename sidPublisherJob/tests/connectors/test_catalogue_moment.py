@@ -82,13 +82,13 @@ def test_postgres(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_mysql(mariadb_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = Place(mysql_session.Session, lambda: mysql_kit.opened(mariadb_url))
+def test_mysql(either_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place(mysql_session.Session, lambda: mysql_kit.opened(either_url))
     kit_run = mysql_kit.run_sql
     _check(
         place,
-        lambda *statements: kit_run(mariadb_url, *statements),
-        lambda: kit_run(mariadb_url, "RENAME TABLE t TO o, n TO t", "DROP TABLE o"),
+        lambda *statements: kit_run(either_url, *statements),
+        lambda: kit_run(either_url, "RENAME TABLE t TO o, n TO t", "DROP TABLE o"),
         monkeypatch,
     )
 

@@ -112,8 +112,9 @@ class MariaDB:
         mysql_kit.run_sql(self._url, sql)
 
     def fill(self, first: int, rows: int) -> None:
-        numbers = f"seq_{first}_to_{first + rows - 1}"
-        self.run(f"INSERT INTO t SELECT seq, CONCAT('p', seq), 'a' FROM {numbers}")
+        numbers = mysql_kit.numbers(first + rows - 1)
+        columns = "SELECT seq, CONCAT('p', seq), 'a'"
+        self.run(f"INSERT INTO t {columns} FROM ({numbers}) AS s WHERE seq >= {first}")
 
     def analyse(self) -> None:
         self.run("ANALYZE TABLE t")
@@ -144,6 +145,13 @@ class MariaDB:
         return sum(
             int(value) for _, value in target.rows("SHOW SESSION STATUS LIKE 'Handler_read%'")
         )
+
+
+class MySQL(MariaDB):
+    """The same of MySQL."""
+
+    marks: ClassVar[list[pytest.MarkDecorator]] = [pytest.mark.mysql]
+    url = "mysql_url"
 
 
 class Embedded:
@@ -292,7 +300,7 @@ def _cost(
     return place.read
 
 
-PLACES = (Postgres, MariaDB, DuckDB, SQLite)
+PLACES = (Postgres, MariaDB, MySQL, DuckDB, SQLite)
 
 
 @pytest.fixture(params=[pytest.param(one, marks=one.marks, id=one.__name__) for one in PLACES])

@@ -9,6 +9,8 @@ import urllib.parse
 import pyarrow as pa
 import pymysql
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from tests.connectors import mysql_kit
 from tmg_etl import errors
@@ -170,6 +172,43 @@ def test_options_are_checked(either_url: str) -> None:
     place = mysql_kit.connect(either_url, options={"connect_timeout": "3"}).place()
     assert place.options == {"connect_timeout": 3}
     assert place.password not in repr(place)
+
+
+@pytest.mark.parametrize("given", ["none", "right", "another's", "no RSA", "no PEM"])
+def test_without_tls_a_password_is_encrypted_by_the_servers_key(mysql_url: str, given: str) -> None:
+    user = mysql_url.rpartition("/")[2]
+    # The server has forgotten the password of a new user, and asks for it.
+    mysql_kit.run_sql(
+        mysql_url,
+        f"CREATE USER {user} IDENTIFIED WITH caching_sha2_password BY 'x'",
+        f"GRANT SELECT ON * TO {user}",
+    )
+    [(_, right)] = mysql_kit.run_sql(
+        mysql_url, "SHOW STATUS LIKE 'Caching_sha2_password_rsa_public_key'"
+    )
+    keys = {
+        "right": lambda: right,
+        "another's": lambda: _pem(rsa.generate_private_key(65537, 2048).public_key()),
+        "no RSA": lambda: _pem(ec.generate_private_key(ec.SECP256R1()).public_key()),
+        "no PEM": lambda: "geheim",
+    }
+    options = {"ssl_disabled": "true"}
+    if given in keys:
+        options["server_public_key"] = keys[given]()
+    connection = mysql_kit.connect(with_parts(mysql_url, user=user, password="x"), options=options)
+    if given in ("none", "right"):
+        assert connection.query("SELECT 1 AS one").to_pylist() == [{"one": 1}]
+        return
+    kind = errors.AccessError if given == "another's" else errors.ConfigError
+    says = "denied" if given == "another's" else "'server_public_key' is no RSA key in PEM"
+    with pytest.raises(kind, match=says) as caught:
+        connection.query("SELECT 1 AS one")
+    assert "geheim" not in str(caught.value)
+
+
+def _pem(key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey) -> str:
+    kind = serialization.PublicFormat.SubjectPublicKeyInfo
+    return key.public_bytes(serialization.Encoding.PEM, kind).decode()
 
 
 def test_a_schema_is_another_database(either_server, either_url: str) -> None:

@@ -25,7 +25,7 @@ with open(sys.argv[1], "w") as file:
     file.write(str(usage.ru_maxrss))
 sys.exit(os.waitstatus_to_exitcode(status))
 """
-KINDS = {"mariadb": "mysql", "postgres": "postgres"}
+KINDS = {"mariadb": "mysql", "mysql": "mysql", "postgres": "postgres"}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -72,7 +72,10 @@ def _place(request: pytest.FixtureRequest, kind: str) -> place_module.Place:
         ("postgres", "storage"),
         *(
             pytest.param(*case, marks=pytest.mark.full)
-            for case in (("postgres", "extract"), ("mariadb", "storage"), ("mariadb", "extract"))
+            for case in (
+                ("postgres", "extract"),
+                *((kind, read) for kind in ("mariadb", "mysql") for read in ("storage", "extract")),
+            )
         ),
     ],
 )
@@ -184,7 +187,7 @@ def _document(found: Any) -> Any:
 
 
 @pytest.mark.parametrize("read", ["storage", "extract"])
-@pytest.mark.parametrize("kind", ["postgres", "mariadb"])
+@pytest.mark.parametrize("kind", ["postgres", "mariadb", "mysql"])
 def test_every_type_is_served(
     request: pytest.FixtureRequest,
     workshop: bigquery_kit.Workshop,
@@ -211,7 +214,7 @@ def test_every_type_is_served(
     names = "id, b, i, n, n2, big, f, s, y, d, t, dt, ts"
     rows = place.sql(f"SELECT {names} FROM every_type ORDER BY id")
     flat = [tuple(map(_same, row)) for row in rows]
-    if kind == "mariadb":
+    if kind != "postgres":
         expected = [(*row[:-1], row[-1] and row[-1].replace(tzinfo=None)) for row in FLAT]
     else:
         expected = FLAT
@@ -281,16 +284,17 @@ def test_postgres_is_published_to_bigquery_and_back(
     assert delta >= {"load", "query"}
 
 
+@pytest.mark.parametrize("kind", ["mariadb", "mysql"])
 def test_what_a_server_cannot_hold_is_found_before_anything_is_written(
-    workshop: bigquery_kit.Workshop, mariadb_url: str
+    request: pytest.FixtureRequest, workshop: bigquery_kit.Workshop, kind: str
 ) -> None:
-    place = place_module.MySQL(mariadb_url)
+    place = _place(request, kind)
     client = workshop.server.client()
     client.query_and_wait(
         f"CREATE TABLE `{workshop.name('wide')}` AS SELECT 1 AS id, BIGNUMERIC '1.5' AS big"
     )
     workshop.declare(
-        {"type": "mysql", "url": mariadb_url},
+        {"type": "mysql", "url": place.url},
         wide={
             "source": {"connection": "lake", "table": "wide"},
             "target": {"connection": "serving", "table": "wide"},

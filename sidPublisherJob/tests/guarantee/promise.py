@@ -310,7 +310,7 @@ PROMISES: dict[str, list[Promise]] = {
         Promise(
             "A server that cannot prove who it is gets no password",
             "another authority, another name, no TLS",
-            _in(_SECURITY, test_tls="test_postgres test_mariadb"),
+            _in(_SECURITY, test_tls="test_postgres test_mysql"),
         ),
         Promise(
             "A config runs no code but that of its packages",

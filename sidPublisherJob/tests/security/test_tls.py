@@ -35,9 +35,13 @@ def postgres(authority: tls_kit.Authority) -> Iterator[tls_kit.TlsPostgres]:
         yield server
 
 
-@pytest.fixture(scope="module")
-def mariadb(authority: tls_kit.Authority) -> Iterator[tls_kit.TlsMariaDB]:
-    with tls_kit.TlsMariaDB(*authority.issue("mariadb", "DNS:localhost")) as server:
+@pytest.fixture(scope="module", params=["mariadb", "mysql"])
+def mysql(
+    request: pytest.FixtureRequest, authority: tls_kit.Authority
+) -> Iterator[tls_kit.TlsMySQLFamily]:
+    files = authority.issue(request.param, "DNS:localhost")
+    is_mysql = request.param == "mysql"
+    with tls_kit.TlsMySQL(*files) if is_mysql else tls_kit.TlsMariaDB(*files) as server:
         yield server
 
 
@@ -111,7 +115,6 @@ def test_postgres(
     assert (publish(tmp_path, "postgres", url, filled)) == (code, Containing(says))
 
 
-@pytest.mark.mariadb
 @pytest.mark.parametrize(
     ("host", "options", "code", "says"),
     [
@@ -124,12 +127,12 @@ def test_postgres(
         ("127.0.0.1", {"ssl_ca": "{ca}", "ssl_verify_identity": "true"}, 78, "127.0.0.1"),
         ("localhost", {"ssl_ca": "{other}"}, 78, "ssl_ca"),
         ("localhost", {"ssl_ca": "/no/ca.pem"}, 78, "/no/ca.pem"),
-        ("localhost", {"ssl_disabled": "true"}, 77, "denied"),
+        ("localhost", {"ssl_disabled": "true"}, 77, "{plain}"),
         ("localhost", {"ssl_mode": "REQUIRED"}, 78, "ssl_mode"),
     ],
 )
-def test_mariadb(
-    mariadb: tls_kit.TlsMariaDB,
+def test_mysql(
+    mysql: tls_kit.TlsMySQLFamily,
     authority: tls_kit.Authority,
     stranger: tls_kit.Authority,
     tmp_path: pathlib.Path,
@@ -139,10 +142,11 @@ def test_mariadb(
     says: str,
 ) -> None:
     filled = with_paths(options, authority, stranger)
-    with mariadb.connect() as raw, raw.cursor() as cursor:  # type: ignore[attr-defined]
+    with mysql.connect() as raw, raw.cursor() as cursor:  # type: ignore[attr-defined]
         cursor.execute("CREATE DATABASE IF NOT EXISTS sid")
-    url = mariadb.url("sid").replace("127.0.0.1", host)
-    assert (publish(tmp_path, "mysql", url, filled)) == (code, Containing(says))
+    url = mysql.url("sid").replace("127.0.0.1", host)
+    said = Containing(says.format(plain=mysql.refuses_plain))
+    assert (publish(tmp_path, "mysql", url, filled)) == (code, said)
 
 
 class Containing(str):

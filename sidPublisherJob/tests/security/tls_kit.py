@@ -8,6 +8,7 @@ import pwd
 import shutil
 import subprocess
 from collections.abc import Sequence
+from typing import ClassVar
 
 from tmg_etl.testing import servers
 
@@ -54,13 +55,19 @@ def _openssl(*arguments: str | pathlib.Path) -> None:
     subprocess.run(["openssl", *arguments], check=True, capture_output=True)
 
 
-def install(folder: pathlib.Path, account: str, *paths: pathlib.Path) -> list[pathlib.Path]:
-    """Copy files to a server's folder, readable by the server alone; return where they are."""
+def install(folder: pathlib.Path, account: str | None, *paths: pathlib.Path) -> list[pathlib.Path]:
+    """Copy files to a server's folder, readable by the server alone; return where they are.
+
+    Args:
+        folder: the server's.
+        account: whose they are where root starts the server; None: root's.
+        *paths: the files.
+    """
     copies = []
     for path in paths:
         copy = pathlib.Path(shutil.copy(path, folder))
         copy.chmod(0o600)
-        if os.geteuid() == 0:
+        if account and os.geteuid() == 0:
             owner = pwd.getpwnam(account)
             os.chown(copy, owner.pw_uid, owner.pw_gid)
         copies.append(copy)
@@ -91,13 +98,18 @@ class TlsPostgres(servers.PostgresServer):
         return [*super()._command(), *(part for option in options for part in ("-c", option))]
 
 
-class TlsMariaDB(servers.MariaDBServer):
-    """A MariaDB server that refuses connections without TLS.
+class TlsMySQLFamily(servers.MySQLFamilyServer):
+    """A MariaDB or MySQL server that refuses connections without TLS.
 
     Args:
         certificate: of the server.
         key: of the certificate.
+
+    Attributes:
+        refuses_plain: what is said of a connection without TLS.
     """
+
+    refuses_plain: ClassVar[str]
 
     def __init__(self, certificate: pathlib.Path, key: pathlib.Path) -> None:
         super().__init__()
@@ -105,7 +117,7 @@ class TlsMariaDB(servers.MariaDBServer):
 
     def _initialise(self) -> None:
         super()._initialise()
-        install(self.folder, "mysql", *self._files)
+        install(self.folder, self._system_user, *self._files)
 
     def _command(self) -> Sequence[str | os.PathLike[str]]:
         certificate, key = (self.folder / path.name for path in self._files)
@@ -124,3 +136,15 @@ class TlsMariaDB(servers.MariaDBServer):
             autocommit=True,
             ssl={"check_hostname": False},
         )
+
+
+class TlsMariaDB(TlsMySQLFamily, servers.MariaDBServer):
+    """A MariaDB server that refuses connections without TLS."""
+
+    refuses_plain = "denied"
+
+
+class TlsMySQL(TlsMySQLFamily, servers.MySQLServer):
+    """A MySQL server that refuses connections without TLS."""
+
+    refuses_plain = "leave out `ssl_disabled`"

@@ -31,7 +31,7 @@ def _flag(text: str) -> bool:
 _OPTIONS: dict[str, Callable[[str], Any]] = {
     "bind_address": str,
     "connect_timeout": int,
-    "server_public_key": lambda text: text.encode(),
+    "server_public_key": tls.public_key,
     "ssl_ca": str,
     "ssl_cert": str,
     "ssl_disabled": _flag,
@@ -91,8 +91,9 @@ class MySQLConnection(base.Connection):
             try:
                 checked[name] = _OPTIONS[name](str(text))
             except ValueError as failure:
+                wanted = "RSA key in PEM" if name == "server_public_key" else "number"
                 raise errors.ConfigError(
-                    f"connection {self.name!r}: the option {name!r} is no number"
+                    f"connection {self.name!r}: the option {name!r} is no {wanted}"
                 ) from failure
         context = tls.context(checked, self.name)
         plain = {name: value for name, value in checked.items() if name not in tls.OPTIONS}

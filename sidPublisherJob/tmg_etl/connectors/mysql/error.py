@@ -18,6 +18,7 @@ from tmg_etl import errors
 DUPLICATE_ENTRY = 1062
 INTERRUPTED = 1317
 DEADLOCK = 1213
+_TLS_ONLY = 3159
 LOCK_WAIT_TIMEOUT = 1205
 REFERENCED = frozenset({1217, 1451, 3730})
 #: `LOAD DATA LOCAL` is switched off: by the server, by the server (MySQL 8), by an old server.
@@ -26,7 +27,7 @@ LOCAL_INFILE_OFF = frozenset({1148, 3948, 4166})
 #: Credentials, privileges, a read-only server.
 _ACCESS = frozenset(
     {1044, 1045, 1095, 1130, 1131, 1132, 1133, 1142, 1143, 1227, 1251, 1290, 1370, 1410, 1524, 1698}
-    | {1792, 1820, 1836, 1862, 1873, 3118, 3159, 4151}
+    | {1792, 1820, 1836, 1862, 1873, 3118, _TLS_ONLY, 4151}
 )
 #: A disk, a tablespace or a quota is full.
 _STORAGE = frozenset({1021, 1114, 1878, 3675})
@@ -136,4 +137,6 @@ def _access_hint(number: int) -> str:
         return "grant the privilege to this user"
     if number in {1290, 1792, 1836}:
         return "the server takes no writes: connect to its primary"
+    if number == _TLS_ONLY:
+        return "leave out `ssl_disabled`: docs/security.md"
     return "correct user, password or the hosts that the user may come from"

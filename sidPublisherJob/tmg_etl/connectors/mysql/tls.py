@@ -25,6 +25,20 @@ OPTIONS = frozenset(
 )
 
 
+def public_key(text: str) -> bytes:
+    """Return the server's key, by which a password is encrypted where no TLS does it.
+
+    Raises:
+        ValueError: it is none of RSA in PEM, which the driver would only notice when it is asked.
+    """
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    if not isinstance(serialization.load_pem_public_key(text.encode()), rsa.RSAPublicKey):
+        raise ValueError(text)
+    return text.encode()
+
+
 def context(options: Mapping[str, Any], name: str) -> ssl.SSLContext | None:
     """Return how TLS is spoken; None where no option asks for it: then it is tried, unverified.
 
