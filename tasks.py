@@ -37,7 +37,7 @@ HELP = {
     "test_execution_date": "YYYYMMDD; yesterday by default",
     "arguments": "for pytest, in one text",
     "execution_date": "YYYYMMDD; yesterday by default",
-    "write_mode": "truncate, the default, or delta",
+    "write_mode": "truncate or delta; the one that is deployed by default",
     "delta_start_date": "YYYYMMDD; first day of a delta's window, the execution date by default",
     "from_": "YYYYMMDD; first day",
     "to": "YYYYMMDD; last day",
@@ -64,8 +64,13 @@ def task(body: Callable[..., None]) -> invoke.Task[Any]:
 
     names = body.__code__.co_varnames[1 : body.__code__.co_argcount]
     iterable = [name for name in names if name == "option"]
+    # Invoke's one-letter options are the first letter that is free: -d was a dry run in one task
+    # and a day in the next.
     return invoke.task(
-        guarded, help={name: HELP[name] for name in names if name in HELP}, iterable=iterable
+        guarded,
+        help={name: HELP[name] for name in names if name in HELP},
+        iterable=iterable,
+        auto_shortflags=False,
     )
 
 
@@ -275,7 +280,7 @@ def run_gke(
     c: invoke.Context,
     transfer: str,
     execution_date: str | None = None,
-    write_mode: str = "truncate",
+    write_mode: str | None = None,
     delta_start_date: str | None = None,
     env: str = "local",
     dry_run: bool = False,
@@ -286,7 +291,7 @@ def run_gke(
             session.Session(ROOT, env),
             transfer,
             day(execution_date) or yesterday(),
-            mode(write_mode),
+            None if write_mode is None else mode(write_mode),
             delta_start_date=day(delta_start_date),
             dry_run=dry_run,
         )

@@ -92,6 +92,8 @@
 {{- if not (regexMatch "^\\S+( \\S+){4}$" $settings.schedule) -}}
 {{- fail (printf "the schedule of %s is %q, expected five fields" $transfer $settings.schedule) -}}
 {{- end -}}
+{{- end -}}
+{{- if or $settings.schedule (hasKey $values.transfers $transfer) -}}
 {{- $name := include "sid.cronName" (dict "release" $.Release.Name "suffix" $transfer) -}}
 {{- if hasKey $names $name -}}
 {{- fail (printf "the CronJobs of %s and %s would have one name, %s: rename a transfer" $transfer (get $names $name) $name) -}}

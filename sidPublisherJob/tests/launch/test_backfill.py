@@ -150,6 +150,30 @@ def test_the_plan_is_printed_and_nothing_else_happens_in_a_dry_run(
     assert not api.requests
 
 
+SECRET = FREE.replace("mysql://sid:${MYSQL_PASSWORD}@127.0.0.1/sid", "${secret:DB_URL}")
+
+
+@pytest.mark.parametrize("is_dry", [True, False])
+def test_what_only_pods_know_is_not_asked_for_here(
+    free: session.Session, api: api_kit.Api, said: list[str], is_dry: bool
+) -> None:
+    unset = SECRET.replace("table: planes}", "path: '${UNSET}.csv'}")
+    (free.root / "config.yaml").write_text(f'ledger: "${{secret:LEDGER_URL}}"\n{unset}')
+    api.on_job = api.finish
+    assert start(free, dry_run=is_dry) == 0
+    assert len(api.jobs) == (not is_dry)
+    with pytest.raises(errors.ConfigError, match="LEDGER_URL"):
+        start(free, resume=True)
+
+
+def test_resuming_reads_the_ledger_and_no_other_secret(
+    free: session.Session, said: list[str], tmp_path: pathlib.Path
+) -> None:
+    (free.root / "config.yaml").write_text(f"ledger: sqlite:///{tmp_path}/ledger.db\n{SECRET}")
+    assert start(free, resume=True, dry_run=True) == 0
+    assert "10 of 10 windows" in said[0]
+
+
 def past_run(
     name: str, transfer: str, day: int, status: record.Status, env: str, mode: str
 ) -> record.Record:

@@ -78,6 +78,97 @@ def test_the_job_is_the_charts_template_with_the_runs_arguments(
     assert body["metadata"]["annotations"][manifest.TRANSFER] == "fact_flight"
 
 
+OWN = {
+    "resources": {"limits": {"memory": "8Gi"}},
+    "activeDeadlineSeconds": 400000,
+}
+
+
+@pytest.mark.parametrize("transfer", ["fact_flight", "dim_airline"])
+def test_a_run_has_the_resources_and_the_deadline_that_its_schedule_has(
+    dev: session.Session, api: api_kit.Api, said: list[str], transfer: str
+) -> None:
+    """A transfer without a schedule has them too."""
+    succeed(api)
+    api.install(transfers={transfer: OWN})
+    assert session.run_now(dev, transfer, DAY, DELTA) == 0
+    day = datetime.date(2024, 1, 1)
+    free = chart_kit.CONFIG.replace(
+        "dim_airline}", "dim_airline}\n    key: [id]\n    delta: {cursor: day}"
+    )
+    (dev.root / "config.yaml").write_text(free)
+    assert session.backfill(dev, transfer, day, day) == 0
+    assert session.run_now(dev, "dim_plane", DAY, TRUNCATE) == 0
+    made = [
+        (
+            body["spec"]["activeDeadlineSeconds"],
+            body["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"],
+        )
+        for body in api.bodies
+    ]
+    assert made == [(400000, "8Gi"), (400000, "8Gi"), (14400, "1Gi")]
+    commands = [body["spec"]["template"]["spec"]["containers"][0] for body in api.bodies]
+    assert [item.get("command") for item in commands] == [
+        None, ["python3", "-m", "tmg_etl.launch.pod"], None,
+    ]  # fmt: skip
+    shown = [item.transfer for item in session.status(dev).schedules]
+    assert shown == ["dim_plane", "fact_flight"]
+
+
+@pytest.mark.parametrize(
+    ("transfer", "values", "expected"),
+    [
+        ("fact_flight", {}, "delta"),
+        ("dim_airline", {}, "truncate"),
+        ("fact_flight", {"transfers": {"fact_flight": {"writeMode": "truncate"}}}, "truncate"),
+    ],
+)
+def test_the_mode_is_the_deployed_one_and_said(
+    dev: session.Session,
+    api: api_kit.Api,
+    said: list[str],
+    transfer: str,
+    values: dict[str, object],
+    expected: str,
+) -> None:
+    succeed(api)
+    api.install(**values)
+    assert session.run_now(dev, transfer, DAY) == 0
+    (body,) = api.bodies
+    assert body["spec"]["template"]["spec"]["containers"][0]["args"][2] == expected
+    assert f"  {expected}, as deployed" in said
+
+
+@pytest.mark.parametrize(
+    ("transfer", "mode", "values", "words"),
+    [
+        ("fact_fligth", DELTA, {}, "nothing called 'fact_fligth'; did you mean `fact_flight`"),
+        ("dim_airline", None, {}, "a start date has no meaning in the mode truncate"),
+        (
+            "fact_flight",
+            None,
+            {
+                "config": {"content": "", "location": "gs://b/c.yaml"},
+                "transfers": {"fact_flight": {"schedule": "1 2 * * *"}},
+            },
+            "does not say in which mode.*give --write-mode",
+        ),
+    ],
+)
+def test_what_the_release_does_not_run_is_not_started(
+    dev: session.Session,
+    api: api_kit.Api,
+    transfer: str,
+    mode: run.WriteMode | None,
+    values: dict[str, object],
+    words: str,
+) -> None:
+    api.install(**values)
+    with pytest.raises(errors.UsageError, match=words):
+        session.run_now(dev, transfer, DAY, mode, delta_start_date=DAY)
+    assert not api.jobs
+
+
 @pytest.mark.parametrize("code", [65, 75, 137, 3])
 def test_the_exit_code_is_the_jobs(
     dev: session.Session, api: api_kit.Api, said: list[str], code: int

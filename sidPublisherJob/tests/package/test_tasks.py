@@ -52,6 +52,11 @@ def test_every_option_has_help() -> None:
         assert all(len(text.split()) > 1 for _, text in options), shown
 
 
+def test_no_option_has_one_letter_that_means_another_thing_in_another_task() -> None:
+    for name, shown in task_kit.helps().items():
+        assert not re.findall(r"^  -\w\b.*$", shown, re.MULTILINE), name
+
+
 def test_the_image_is_built_with_what_its_labels_say(checkout: task_kit.Checkout) -> None:
     checkout.fake("docker")
     done = checkout.invoke("make-docker-image")

@@ -33,15 +33,24 @@ _BOUNDS = {
 }
 
 
-def validate(root: tree.Node) -> tuple[model.Config | None, list[problem.Problem]]:
-    """Return the typed config and no problems, or None and what is wrong with its values."""
-    return validate_as(root, model.Config)
+def validate(
+    root: tree.Node, *, has_connections: bool = True
+) -> tuple[model.Config | None, list[problem.Problem]]:
+    """Return the typed config and no problems, or None and what is wrong with its values.
+
+    Args:
+        root: the tree.
+        has_connections: whether the connections that transfers name must be in it.
+    """
+    return validate_as(root, model.Config, {model.HAS_CONNECTIONS: has_connections})
 
 
-def validate_as(root: tree.Node, kind: type[_Model]) -> tuple[_Model | None, list[problem.Problem]]:
+def validate_as(
+    root: tree.Node, kind: type[_Model], context: dict[str, Any] | None = None
+) -> tuple[_Model | None, list[problem.Problem]]:
     """Return a file of another `kind` typed and no problems, or None and what is wrong with it."""
     try:
-        return kind.model_validate(root.plain()), []
+        return kind.model_validate(root.plain(), context=context), []
     except pydantic.ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
         return None, [_word(root, found) for found in details]

@@ -66,6 +66,23 @@ def load_ledger(
     return config
 
 
+def load_transfers(
+    location: str,
+    env: str = environment.DEFAULT,
+    *,
+    environ: Mapping[str, str] | None = None,
+) -> model.Config:
+    """Return the config at `location` with nothing but its transfers.
+
+    For who starts runs elsewhere: connections are not looked at, so their secrets need not be
+    there, and a variable that is not set stays as it is written. Arguments, errors as for `load`.
+    """
+    config, problems = _load(location, env, environ, only="transfers")
+    if config is None:
+        raise problems[0].to_error(location, more=len(problems) - 1)
+    return config
+
+
 def check(
     location: str,
     env: str = environment.DEFAULT,
@@ -162,10 +179,11 @@ def _load(
         merged = dataclasses.replace(merged, value=kept)
     resolver = interpolation.Resolver(environ)
     resolved = resolver.resolve(merged)
-    problems = [*resolver.problems, *complaint.unknown_keys(resolved)]
+    is_partly = only == "transfers"
+    problems = [*([] if is_partly else resolver.problems), *complaint.unknown_keys(resolved)]
     if problems:
         return None, _ordered(problems)
-    config, problems = complaint.validate(resolved)
+    config, problems = complaint.validate(resolved, has_connections=not is_partly)
     if config is None:
         return None, _ordered(problems)
     assert isinstance(root.value, dict)

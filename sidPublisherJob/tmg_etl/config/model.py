@@ -57,6 +57,9 @@ __all__ = [
 ]
 
 
+HAS_CONNECTIONS = "has connections"
+"""Key of the validation's context: False where a config is read without its connections."""
+
 _LONG_SECRET = 8
 _SHORT_SECRET = 3
 
@@ -125,7 +128,7 @@ class Config(strict.Strict):
         completed = {}
         for name, item in value.items():
             # A section that is wrong itself is missing from the data; it was reported already.
-            if "connections" in info.data:
+            if "connections" in info.data and (info.context or {}).get(HAS_CONNECTIONS, True):
                 _check_connections(name, item, info.data["connections"])
             if "packages" in info.data:
                 _check_package(name, item, info.data["packages"])

@@ -216,8 +216,10 @@ def published(
     return {span: run_id for span, run_id in first.items() if all(span in one for one in others)}
 
 
-def body(template: cluster.Object, wanted: Plan) -> cluster.Object:
-    """Return the Job of a plan."""
+def body(
+    template: cluster.Object, wanted: Plan, own: cluster.Object | None = None
+) -> cluster.Object:
+    """Return the Job of a plan, made from a template and the transfer's own CronJob, if any."""
     return manifest.backfill_job(
         template,
         wanted.transfer,
@@ -227,6 +229,7 @@ def body(template: cluster.Object, wanted: Plan) -> cluster.Object:
         only=len(wanted.indexes) < len(wanted.windows),
         parallelism=wanted.parallelism,
         is_ordered=wanted.is_ordered is not None,
+        own=own,
     )
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import json
 import time
 from collections.abc import Callable
 
-from tmg_etl import errors
-from tmg_etl.launch import cluster, diagnosis, log, manifest
+from tmg_etl import errors, run
+from tmg_etl.config import problem
+from tmg_etl.launch import cluster, diagnosis, log, manifest, name
 
 _ATTEMPTS = 99
 Say = Callable[[str], None]
@@ -45,6 +47,44 @@ def template(place: cluster.Cluster, release: str, kind: str) -> cluster.Object:
             hint="deploy it first: invoke local-deploy-gke --env ENV",
         )
     return found[0]
+
+
+def own(place: cluster.Cluster, release: str, transfer: str) -> cluster.Object | None:
+    """Return the CronJob of a transfer or publish group; None where the release has none."""
+    label = name.label(transfer)
+    for found in place.cronjobs(f"{manifest.INSTANCE}={release},{manifest.TRANSFER}={label}"):
+        if found["metadata"]["annotations"][manifest.TRANSFER] == transfer:
+            return found
+    return None
+
+
+def mode(template: cluster.Object, transfer: str, given: run.WriteMode | None) -> run.WriteMode:
+    """Return the mode to run a transfer in: the one that is given, or the one of its schedule.
+
+    Args:
+        template: the release's template of runs.
+        transfer: name of the transfer or of the publish group.
+        given: by the user; None: as deployed.
+
+    Raises:
+        errors.UsageError: the release has nothing of that name; or no mode is given and it does not
+            know one, because its chart never saw the config.
+    """
+    noted = template["metadata"]["annotations"].get(manifest.TRANSFERS)
+    if noted is None:
+        if given is None:
+            raise errors.UsageError(
+                "the release does not say in which mode it runs a transfer",
+                hint="give --write-mode truncate or delta",
+            )
+        return given
+    known = json.loads(noted)
+    if transfer not in known:
+        raise errors.UsageError(
+            f"the release runs nothing called {problem.describe(transfer)}",
+            hint=problem.help_for(transfer, list(known), "transfers"),
+        )
+    return given or run.WriteMode(known[transfer])
 
 
 def start(place: cluster.Cluster, body: cluster.Object) -> tuple[cluster.Object, bool]:

@@ -1,7 +1,8 @@
 """Jobs made from the templates that the chart left in the cluster. Pure: dictionaries in and out.
 
-A template is a suspended CronJob of the release, labelled ``tmg-etl/template``. What is deployed is
-so what runs: image, resources, secrets, proxy and retry rules are the chart's alone.
+A template is a suspended CronJob of the release, labelled ``tmg-etl/template``. Where a transfer
+has a CronJob of its own, its pods and deadline are taken from that. What is deployed is so what
+runs: image, resources, secrets, proxy and retry rules are the chart's alone.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ CONTAINER = "pipeline"
 TEMPLATE, TRANSFER = "tmg-etl/template", "tmg-etl/transfer"
 CONFIG, ENV, BACKFILL = "tmg-etl/config", "tmg-etl/env", "tmg-etl/backfill"
 MEMBERS = "tmg-etl/members"
+TRANSFERS = "tmg-etl/transfers"
+"""Noted on the template of runs: what there is to run, and in which mode."""
 INSTANCE = "app.kubernetes.io/instance"
 
 
@@ -27,6 +30,8 @@ def run_job(
     execution_date: datetime.date,
     mode: run.WriteMode,
     delta_start_date: datetime.date | None = None,
+    *,
+    own: cluster.Object | None = None,
 ) -> cluster.Object:
     """Return the Job of one run; the same run has the same name.
 
@@ -36,13 +41,15 @@ def run_job(
         execution_date: of the run.
         mode: truncate or delta.
         delta_start_date: first day of the window; None: the execution date.
+        own: the CronJob of the transfer; None where it has none.
     """
     notes = template["metadata"]["annotations"]
     arguments = [f"{execution_date:%Y%m%d}", transfer, mode.value, notes[CONFIG]]
     if delta_start_date is not None:
         arguments += ["--delta_start_date", f"{delta_start_date:%Y%m%d}"]
     arguments += ["--env", notes[ENV]]
-    return _job(template, transfer, arguments, {})
+    made = (own or template)["spec"]["jobTemplate"]
+    return _job(template, made, transfer, arguments, {})
 
 
 def backfill_job(
@@ -55,6 +62,7 @@ def backfill_job(
     only: bool,
     parallelism: int | None,
     is_ordered: bool,
+    own: cluster.Object | None = None,
 ) -> cluster.Object:
     """Return the Indexed Job of a back-fill.
 
@@ -67,6 +75,7 @@ def backfill_job(
         only: whether `indexes` are fewer than all.
         parallelism: windows at a time; None: as the chart says.
         is_ordered: a window may only start when the one before it is done.
+        own: the CronJob of the transfer; None where it has none.
     """
     notes = template["metadata"]["annotations"]
     chosen = window.format_indexes(indexes)
@@ -74,7 +83,14 @@ def backfill_job(
     arguments += ["--from", f"{span.start:%Y%m%d}", "--to", f"{span.end:%Y%m%d}"]
     arguments += ["--step", str(step), *(["--only", chosen] if only else [])]
     facts = {"from": f"{span.start}", "to": f"{span.end}", "step": str(step), "only": chosen}
-    job = _job(template, transfer, arguments, {BACKFILL: json.dumps(facts)})
+    made = template["spec"]["jobTemplate"]
+    if own is not None:
+        theirs = own["spec"]["jobTemplate"]
+        # All windows together may take as long as one run of the transfer, at least.
+        limits = [item["spec"]["activeDeadlineSeconds"] for item in (made, theirs)]
+        pods = {"template": theirs["spec"]["template"], "activeDeadlineSeconds": max(limits)}
+        made = {**theirs, "spec": {**made["spec"], **pods}}
+    job = _job(template, made, transfer, arguments, {BACKFILL: json.dumps(facts)})
     spec = job["spec"]
     spec["completions"] = len(indexes)
     spec["parallelism"] = min(parallelism or spec["parallelism"], len(indexes))
@@ -100,16 +116,23 @@ def _in_order(spec: cluster.Object) -> None:
 
 
 def _job(
-    template: cluster.Object, transfer: str, arguments: list[str], notes: dict[str, str]
+    template: cluster.Object,
+    job_template: cluster.Object,
+    transfer: str,
+    arguments: list[str],
+    notes: dict[str, str],
 ) -> cluster.Object:
-    made = copy.deepcopy(template["spec"]["jobTemplate"])
+    made = copy.deepcopy(job_template)
     release = template["metadata"]["labels"][INSTANCE]
     component = name.label(transfer)
     labels = {"app.kubernetes.io/component": component, TRANSFER: component}
     pod = made["spec"]["template"]
     pod["metadata"]["labels"] |= labels
-    container = next(item for item in pod["spec"]["containers"] if item["name"] == CONTAINER)
+    container = _container(made)
+    container.pop("command", None)
     container["args"] = arguments
+    if command := _container(template["spec"]["jobTemplate"]).get("command"):
+        container["command"] = command
     metadata = made.get("metadata", {})
     facts = json.dumps([made["spec"], arguments], sort_keys=True)
     return {
@@ -123,3 +146,8 @@ def _job(
         },
         "spec": made["spec"],
     }
+
+
+def _container(job: cluster.Object) -> cluster.Object:
+    found: list[cluster.Object] = job["spec"]["template"]["spec"]["containers"]
+    return next(item for item in found if item["name"] == CONTAINER)

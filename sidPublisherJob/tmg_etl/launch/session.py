@@ -70,7 +70,7 @@ def run_now(
     session: Session,
     transfer: str,
     execution_date: datetime.date,
-    mode: run.WriteMode,
+    mode: run.WriteMode | None = None,
     *,
     delta_start_date: datetime.date | None = None,
     dry_run: bool = False,
@@ -81,7 +81,7 @@ def run_now(
         session: the environment.
         transfer: name of the transfer or of the publish group.
         execution_date: of the run.
-        mode: truncate or delta.
+        mode: truncate or delta; None: the one that is deployed.
         delta_start_date: first day of the window; None: the execution date.
         dry_run: print the Job instead.
 
@@ -91,17 +91,18 @@ def run_now(
     Raises:
         errors.TmgEtlError: nothing was started.
     """
-    if delta_start_date is not None:
-        if mode is run.WriteMode.TRUNCATE:
-            raise errors.UsageError("a start date has no meaning in the mode truncate")
-        run.Window(delta_start_date, execution_date)
+    _check_start(mode, delta_start_date, execution_date)
     place = session.connect()
     template = job.template(place, session.release, "run")
-    body = manifest.run_job(template, transfer, execution_date, mode, delta_start_date)
+    chosen = job.mode(template, transfer, mode)
+    _check_start(chosen, delta_start_date, execution_date)
+    own = job.own(place, session.release, transfer)
+    body = manifest.run_job(template, transfer, execution_date, chosen, delta_start_date, own=own)
     if dry_run:
         session.say(json.dumps(body, indent=2))
         return errors.EXIT_OK
     name = _start(session, place, body)
+    session.say(f"  {chosen.value}{', as deployed' if mode is None else ''}")
     return job.attend(
         place, name, session.say, lambda: _follow(session, place, name), pace=session.pace
     )
@@ -141,9 +142,12 @@ def backfill(
     Raises:
         errors.TmgEtlError: nothing was started.
     """
-    config = loader.load(session.config_location(), session.env)
-    members = backfills.members(config, transfer)
-    done = backfills.published(config.ledger, members, session.env) if resume else None
+    location = session.config_location()
+    members = backfills.members(loader.load_transfers(location, session.env), transfer)
+    done = None
+    if resume:
+        ledger = loader.load_ledger(location, session.env).ledger
+        done = backfills.published(ledger, members, session.env)
     wanted = backfills.plan(
         transfer,
         members,
@@ -161,12 +165,12 @@ def backfill(
         session.say("nothing to do")
         return errors.EXIT_OK
     if processes is not None and not dry_run:
-        location = session.config_location()
         return local.run_windows(wanted, location, processes, session.say)
     if dry_run:
         return errors.EXIT_OK
     place = session.connect()
-    body = backfills.body(job.template(place, session.release, "backfill"), wanted)
+    template = job.template(place, session.release, "backfill")
+    body = backfills.body(template, wanted, job.own(place, session.release, transfer))
     name = _start(session, place, body)
     return job.attend(
         place,
@@ -204,6 +208,16 @@ def cancel(session: Session, name: str) -> int:
     place = session.connect()
     job.cancel(place, _find(session, place, name), session.say, pace=session.pace)
     return errors.EXIT_OK
+
+
+def _check_start(
+    mode: run.WriteMode | None, start: datetime.date | None, execution_date: datetime.date
+) -> None:
+    """Do nothing where a start date fits; raises errors.UsageError where it does not."""
+    if start is not None:
+        if mode is run.WriteMode.TRUNCATE:
+            raise errors.UsageError("a start date has no meaning in the mode truncate")
+        run.Window(start, execution_date)
 
 
 def _start(session: Session, place: cluster.Cluster, body: cluster.Object) -> str:
