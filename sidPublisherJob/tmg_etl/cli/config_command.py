@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Sized
+import functools
+from collections.abc import Callable, Sequence, Sized
 from typing import TYPE_CHECKING
 
 import click
@@ -18,7 +19,9 @@ PROG = "tmg-etl"
 
 _HERE = "tmg_etl.cli.config_command"
 COMMANDS = {
-    "check": group.Entry(f"{_HERE}:check", "Print every problem, or ok; connects to nothing."),
+    "check": group.Entry(
+        f"{_HERE}:check", "Print every problem, or ok; tries each system if asked to."
+    ),
     "schema": group.Entry(f"{_HERE}:schema", "Print the JSON Schema, for editors."),
     "show": group.Entry(f"{_HERE}:show", "Print what a run would see, secrets masked."),
 }
@@ -32,19 +35,24 @@ def command() -> None:
 @click.command("check")
 @argument.config
 @argument.env
-def check(config: str, env: str) -> int:
-    """Check CONFIG without connecting to anything; print every problem with its place."""
+@click.option("--connect", is_flag=True, help="Log in to each connection and the ledger too.")
+def check(config: str, env: str, connect: bool) -> int:
+    """Check CONFIG, and that what its connections need is installed; print every problem.
+
+    Connects to nothing but with --connect, and changes nothing then either.
+    """
     from tmg_etl.config import loader
 
     problems: Sequence[errors.TmgEtlError] = loader.check(config, env)
     if not problems:
         loaded = loader.load(config, env)
-        problems = _pipeline_problems(loaded)
+        problems = [*_pipeline_problems(loaded), *_connection_problems(loaded, connect)]
         if not problems:
-            parts = (
+            parts = [
                 _counted(loaded.transfers, "transfer"),
                 _counted(loaded.connections, "connection"),
-            )
+                *(["all reached"] if connect else []),
+            ]
             output.write(f"ok: {config}, environment {env}: {', '.join(parts)}")
             return errors.EXIT_OK
     for problem in problems:
@@ -86,6 +94,27 @@ def _pipeline_problems(config: model.Config) -> list[errors.TmgEtlError]:
         try:
             runner.load_class(transfer, config.packages)
         except errors.ConfigError as error:
+            problems.append(error)
+    return problems
+
+
+def _connection_problems(config: model.Config, connect: bool) -> list[errors.TmgEtlError]:
+    """Return what keeps a run from working with each connection and the ledger."""
+    from tmg_etl import connectors, run
+    from tmg_etl.ledger import database
+
+    known = connectors.Connections(config.connections, config.folder, run.StopFlag())
+    checks: dict[str, Callable[[], None]] = {
+        f"connections.{name}": functools.partial(known[name].check, connect=connect)
+        for name in known
+    }
+    checks["ledger"] = functools.partial(database.check, config.ledger, connect=connect)
+    problems: list[errors.TmgEtlError] = []
+    for key, check_it in checks.items():
+        try:
+            check_it()
+        except errors.TmgEtlError as error:
+            error.where = error.where or f"{config.location}:{key}"
             problems.append(error)
     return problems
 

@@ -103,6 +103,10 @@ class FlakyConnection(base.Connection):
         target: base.Target = _FLAKY_TARGET(found, self._points)
         return target
 
+    def check(self, *, connect: bool) -> None:
+        """Ask the connection behind it; no point is counted."""
+        self.behind.check(connect=connect)
+
     def query(  # noqa: D102 - as in Connection
         self, sql: str, parameters: Mapping[str, Any] | None = None
     ) -> pa.Table:

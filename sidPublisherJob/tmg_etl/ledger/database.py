@@ -82,6 +82,24 @@ def exists(url: str) -> bool:
     return bool(name) and (name == ":memory:" or pathlib.Path(str(name)).exists())
 
 
+def check(url: str, *, connect: bool) -> None:
+    """Make sure that a ledger can be used; create nothing.
+
+    Args:
+        url: as for `engine`.
+        connect: log in, beside looking for what is needed here.
+
+    Raises:
+        errors.ConfigError: not a URL, or no dialect or driver for it is installed.
+        errors.LedgerError: the database cannot be reached.
+    """
+    if exists(url):
+        made = engine(url)
+        if connect:
+            with translated(made, "opened"):
+                made.connect().close()
+
+
 @contextlib.contextmanager
 def translated(made: sa.Engine, action: str) -> Iterator[None]:
     """Turn the database's errors inside the block into `errors.LedgerError`.

@@ -80,6 +80,20 @@ class Connection(abc.ABC):
             errors.AccessError: it refuses the credentials.
         """
 
+    def check(self, *, connect: bool) -> None:
+        """Make sure that the system can be worked with; change nothing in it.
+
+        Args:
+            connect: log in and ask for one row, beside looking for what is needed here.
+
+        Raises:
+            errors.ConfigError: a package is missing; or there is no such database.
+            errors.ConnectionLostError: the server cannot be reached.
+            errors.AccessError: it refuses the credentials.
+        """
+        if connect:
+            self.query("SELECT 1 AS one")
+
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """Return the rows of a small query, for hand-written pipelines.
 

@@ -47,6 +47,11 @@ class DuckDBConnection(base.Connection):
         """Return the target; the file is opened for writing when it is locked, or made."""
         return target.DuckDBTarget(self._session(), table, self.spec.schema_)
 
+    def check(self, *, connect: bool) -> None:
+        """Open the database, if there is one: a run makes a new one."""
+        location = database.locate(self.spec, self.folder)
+        super().check(connect=connect and (location.path is None or location.path.exists()))
+
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """Return the rows of a small query."""
         session = self._session()

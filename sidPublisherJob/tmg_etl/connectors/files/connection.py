@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
@@ -61,6 +62,13 @@ class FilesConnection(base.Connection):
 
         root = storage.root_of(self.spec.url, self.folder)
         return target.FilesTarget(root, table, self.name, self.stop)
+
+    def check(self, *, connect: bool) -> None:
+        """Open the bucket, if it is one, and with `connect` look for the first file in it."""
+        if objects.is_object_url(self.spec.url):
+            with contextlib.closing(self._store()) as store:
+                if connect:
+                    next(iter(store.list(self.spec.url)), None)
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """Return the rows of a small query over the tables of the folder, by DuckDB."""

@@ -40,6 +40,11 @@ class SQLiteConnection(base.Connection):
         """Return the target; the file is opened for writing when it is locked, or made."""
         return target.SQLiteTarget(database.locate(self.spec, self.folder), table, self.stop)
 
+    def check(self, *, connect: bool) -> None:
+        """Open the database, if there is one: a run makes a new one."""
+        location = database.locate(self.spec, self.folder)
+        super().check(connect=connect and (location.path.exists()))
+
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """Return the rows of a small query; columns of expressions get the type of their values."""
         session = database.Session(database.locate(self.spec, self.folder), self.stop)
