@@ -22,14 +22,16 @@ COPY sidPublisherJob/requirements.txt /tmp/
 RUN --mount=type=cache,target=/root/.cache/uv \
     /opt/build/bin/python /tmp/uv.py pip install --quiet --python /opt/sid/bin/python \
         --only-binary :all: --require-hashes -r /tmp/requirements.txt
-# What nothing imports: the packages' own tests, commands, headers and sources, and Arrow's network
-# protocol. Then bytecode that needs no check: files cannot change in an image.
+# What nothing imports: the packages' own tests, commands, headers and sources, Arrow's network
+# protocol, and Amazon's services but S3 and logins. Then bytecode that needs no check: files cannot change in an image.
 RUN set -eu; find /opt/sid/bin -type f -delete; rm -f /opt/sid/.lock; \
     cd /opt/sid/lib/python3*/site-packages; \
     find . -depth -type d \( -name tests -o -name test \) -exec rm -rf {} +; \
     find . \( -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' -o -name '*.pyi' -o -name '*.h' \
         -o -name '*.hpp' -o -name '*.a' -o -name '*.cc' \) -delete; \
-    rm -rf pyarrow/include pyarrow/src pyarrow/*flight*; \
+    rm -rf pyarrow/include pyarrow/src pyarrow/*flight* boto3/data boto3/examples; \
+    find . -mindepth 3 -maxdepth 3 -type d -path './botocore/data/*' ! -name s3 ! -name sts \
+        ! -name 'sso*' ! -name signin -exec rm -rf {} +; \
     python3 -m compileall -q --invalidation-mode unchecked-hash /opt/sid/lib
 
 
@@ -40,13 +42,15 @@ RUN --mount=type=cache,target=/root/.cache/uv \
     /opt/build/bin/python /tmp/uv.py pip install --quiet --python /opt/build/bin/python \
         --only-binary :all: --require-hashes -r /tmp/build-requirements.txt
 COPY sidPublisherJob /tmp/project
-RUN set -eu; \
+# No time in the wheel, nor what uv notes of its file's: one commit gives the same bytes.
+RUN set -eu; export SOURCE_DATE_EPOCH=315532800; \
     /opt/build/bin/uv build --quiet --offline --wheel --no-build-isolation \
         --python /opt/build/bin/python --out-dir /tmp/wheel /tmp/project; \
     /opt/build/bin/uv pip install --quiet --offline --no-deps --python /opt/sid/bin/python \
-        --prefix /opt/package/opt/sid /tmp/wheel/*.whl; \
-    rm -rf /opt/package/opt/sid/.lock \
-        /opt/package/opt/sid/lib/python3*/site-packages/tmg_etl/testing; \
+        --prefix /opt/package/opt/sid --no-index --find-links /tmp/wheel sidPublisherJob; \
+    cd /opt/package/opt/sid/lib/python3*/site-packages; \
+    rm -rf /opt/package/opt/sid/.lock tmg_etl/testing sidpublisherjob-*/uv_cache.json; \
+    sed -i /uv_cache/d sidpublisherjob-*/RECORD; \
     python3 -m compileall -q --invalidation-mode unchecked-hash \
         -s /opt/package/ -p / /opt/package
 
@@ -72,7 +76,24 @@ RUN set -eu; \
         /var/log /root/.cache /debootstrap; \
     find /usr/share/doc -type f ! -name copyright -delete; \
     find / -xdev -perm /6000 -type f -exec chmod a-s {} +; \
-    mkdir -p /var/cache /var/log /var/lib/apt/lists
+    mkdir -p /var/cache /var/log
+# Of Debian's packages only those that own a file or library of Python's, and data that programs look
+# up: no shell, no package manager, no perl. dpkg goes too; its list stays, for scanners.
+RUN set -eu; command -v dpkg >/dev/null || exit 0; \
+    python="$(python3 -c 'import os; print(os.path.dirname(os.__file__))')"; \
+    program="$(command -v python3)"; \
+    libraries="$(ldd "$(readlink -f "$program")" "$python"/lib-dynload/*.so /usr/lib/*/libstdc++.so.6 \
+        | sed -n 's/.* => \(\/[^ ]*\).*/\1/p' | sort -u | xargs -n 1 readlink -f \
+        | sed 's/.*\//*\//') */ld-linux*"; \
+    keep="$(set -f; dpkg-query --search $libraries "$program" "$(readlink -f "$program")" \
+            "$python"/os.py "$python"/ast.py "$python/lib-dynload/*" 2>/dev/null | sed 's/:.*//'; \
+        echo base-files base-passwd ca-certificates libstdc++6 media-types netbase tzdata)"; \
+    printf '%s\n' $keep >/tmp/keep; \
+    rest="$(dpkg-query --show --showformat '${Package}\n' | grep -vxFf /tmp/keep)"; \
+    find /usr/bin /usr/sbin -lname '/etc/alternatives/*' -delete; \
+    rm -rf /etc/alternatives /tmp/keep /var/lib/dpkg/info/*.prerm /var/lib/dpkg/info/*.postrm; \
+    dpkg --force-all --purge $rest >/dev/null 2>&1; \
+    python3 -c 'import glob, os; [os.remove(name) for name in glob.glob("/var/lib/dpkg/*-old")]'
 
 
 FROM scratch

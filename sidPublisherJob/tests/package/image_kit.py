@@ -46,10 +46,12 @@ mount -o remount,bind,ro srv
 mount -t proc proc proc
 mount --bind /dev dev
 mount -o remount,bind,ro "$1"
-root=$1
 shift 3
-exec chroot --userspec=65532:65532 --groups= "$root" "$@"
+exec env -i "$@"
 """
+
+# In the image, which has no shell and no `env` that could change the folder.
+INSIDE = "import os, sys; os.chdir(sys.argv[1]); os.execvp(sys.argv[2], sys.argv[2:])"
 
 
 # Storage makes / private, which only works where / is a mount: in a plain chroot it is none, and
@@ -168,9 +170,9 @@ class Builder:
         excludes = [f"--exclude={pattern}" for pattern in out]
         call(as_root("tar", "-C", root, *excludes, "--numeric-owner", "-cf", f"{root}.tar", "."))
 
-    def build(self, context: pathlib.Path, tag: str, facts: dict[str, str]) -> None:
+    def build(self, context: pathlib.Path, tag: str, facts: dict[str, str], *more: str) -> None:
         """Build the Dockerfile in `context` by the command that users build it by."""
-        options = ["--isolation=chroot"]
+        options = ["--isolation=chroot", *more]
         if CERTIFICATES.is_dir():
             options.append(f"--volume={CERTIFICATES}:{CERTIFICATES}:ro")
         made = image.build_command("buildah", context, tag, facts, options)
@@ -241,7 +243,8 @@ class Image:
         pairs = [*self.config["Env"], *(f"{key}={value}" for key, value in (env or {}).items())]
         workdir = self.config["WorkingDir"]
         command = [*(entrypoint or self.config["Entrypoint"]), *map(str, arguments)]
-        inside = ["/usr/bin/env", "-i", f"--chdir={workdir}", *pairs, *command]
+        chroot = [find("chroot"), f"--userspec={UID}:{UID}", "--groups=", str(self.root)]
+        inside = [*pairs, *chroot, "python", "-c", INSIDE, workdir, *command]
         namespaces = ["--mount", "--propagation=unchanged", "--pid", "--fork", "--kill-child"]
         unshare = as_root("unshare", *namespaces)
         return subprocess.Popen(

@@ -17,6 +17,7 @@ _INTRODUCTION = """\
 
 One YAML file says which systems there are, which tables move between them, and what differs from
 environment to environment. `tmg-etl config check CONFIG` tells whether it can be carried out,
+`config check --connect` also logs in to every connection and the ledger and changes nothing there,
 `config show` prints it as it is in force with secrets masked, and `config schema` prints its JSON
 Schema for editors.
 

@@ -136,6 +136,8 @@ def build_command(
     arguments = [part for key, value in facts.items() for part in ("--build-arg", f"{key}={value}")]
     # What the others do by themselves: one layer for each step, so that a push sends only the new.
     layers = ["--layers"] if using == "buildah" else []
+    # Files and layers of no time: the same requirements are the same bytes, whoever builds them.
+    layers += [] if using == "docker" else ["--timestamp", "0"]
     noted = ["--iidfile", str(root / ID_FILE)]
     return [using, "build", "--tag", tag, *noted, *layers, *arguments, *options, str(root)]
 
