@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
 import subprocess
 import sys
@@ -27,6 +28,11 @@ CREATE TABLE {name} (
 KEYS = {"orders": ["o_orderkey"], "lineitem": ["l_orderkey", "l_linenumber"]}
 #: Rows of a delta: three quarters of them change a row, the others are new.
 DELTA_ROWS = 10_000
+#: Of orders: how many, and the sums of the key, an amount and the lengths of a text.
+SUMS = (
+    "COUNT(*), SUM(o_orderkey), SUM(CAST(o_totalprice AS DECIMAL(18, 2))),"
+    " SUM(CHAR_LENGTH(o_comment))"
+)
 _TEXT = "FORMAT csv, DELIMITER '\t', HEADER false, QUOTE '', ESCAPE '', NULL '\\N'"
 
 
@@ -57,6 +63,17 @@ def export(query: str, path: pathlib.Path, options: str = "FORMAT parquet") -> p
             check=True,
         )  # fmt: skip
     return path
+
+
+@functools.cache
+def sums(parquet: pathlib.Path) -> list[int]:
+    """Return `SUMS` of a file, in whole numbers."""
+    query = f"SELECT {SUMS.replace('CHAR_LENGTH', 'length')} FROM '{parquet}'"
+    program = "import duckdb, sys; print(*duckdb.connect().execute(sys.argv[1]).fetchone())"
+    done = subprocess.run(
+        [sys.executable, "-c", program, query], check=True, capture_output=True, text=True
+    )
+    return [round(float(one)) for one in done.stdout.split()]
 
 
 def text(parquet: pathlib.Path) -> pathlib.Path:

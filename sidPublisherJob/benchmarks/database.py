@@ -29,6 +29,7 @@ class Database(abc.ABC):
         self.folder, self.server = folder, server
         self.url = server.create_database("bench")
         self.parts = urllib.parse.urlsplit(self.url)
+        self.password = urllib.parse.unquote(self.parts.password or "")
 
     @abc.abstractmethod
     def command(self, statement: str) -> list[str]:
@@ -46,6 +47,13 @@ class Database(abc.ABC):
         return measure.run(
             self.command(statement), stdin=stdin, stdout=stdout, environment=self.environment
         )
+
+    def sums(self, name: str, where: str = "") -> list[int]:
+        """Return `data.SUMS` of a table, in whole numbers."""
+        statement = f"SELECT {data.SUMS} FROM {name} {where and f'WHERE {where}'}"
+        with self.server.connect("bench") as connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            return [round(float(one or 0)) for one in cursor.fetchone()]
 
     def create(self, name: str, table: str = "orders") -> None:
         """Create an empty table with its primary key."""
@@ -121,7 +129,7 @@ class MariaDB(Database):
     @property
     def environment(self) -> dict[str, str]:
         """Return the password."""
-        return {"MYSQL_PWD": urllib.parse.unquote(self.parts.password or "")}
+        return {"MYSQL_PWD": self.password}
 
     def _load(self, name: str, text: pathlib.Path) -> str:
         return f"LOAD DATA LOCAL INFILE '{text}' INTO TABLE {name} CHARACTER SET utf8mb4"

@@ -86,21 +86,50 @@ def run(
     return Sample(wall_s, cpu_s, int(peak_kib) * 1024, said)
 
 
+class LeftOutError(Exception):
+    """A piece of work is not done again; the message says why.
+
+    Attributes:
+        patience_s: seconds after which it was ended; None: it failed.
+    """
+
+    def __init__(self, why: str, patience_s: float | None = None) -> None:
+        super().__init__(why)
+        self.patience_s = patience_s
+
+
 @dataclasses.dataclass
 class Series:
     """The samples of one piece of work.
 
     Attributes:
         name: what was done.
-        samples: one for each repetition.
+        samples: one for each repetition; none where it failed.
         kind: limit, ours or peer.
         note: what the reader should know of it.
+        is_ended: whether it was ended, so that it takes longer than its only sample.
+        failed: why there are no samples.
     """
 
     name: str
     samples: list[Sample] = dataclasses.field(default_factory=list)
     kind: str = "ours"
     note: str = ""
+    is_ended: bool = False
+    failed: str = ""
+
+    def add(self, call: Callable[[], Sample]) -> None:
+        """Do the work once more, unless it failed or was ended before."""
+        if self.is_ended or self.failed:
+            return
+        try:
+            self.samples.append(call())
+        except LeftOutError as left_out:
+            if left_out.patience_s is None:
+                self.samples, self.failed = [], str(left_out)
+            else:
+                self.samples = [Sample(left_out.patience_s, 0.0, 0)]
+                self.is_ended = True
 
     @property
     def median_s(self) -> float:
@@ -115,6 +144,7 @@ class Series:
             "kind": self.kind,
             "note": self.note,
             "runs": len(walls),
+            "is_ended": self.is_ended,
             "median_s": round(self.median_s, 3),
             "shortest_s": round(min(walls), 3),
             "longest_s": round(max(walls), 3),
@@ -128,12 +158,16 @@ Work = tuple[str, str, Callable[[], Sample]]
 
 
 def interleaved(work: Sequence[Work], repeat: int) -> list[Series]:
-    """Do each piece of work once, then each again, so that drift of the machine hits all alike."""
+    """Do each piece of work once, then each again, so that drift of the machine hits all alike.
+
+    What fails, or is ended because it takes too long, is not done again.
+    """
     series = [Series(name, kind=kind) for name, kind, _ in work]
     for number in range(repeat):
         for one, (name, _, call) in zip(series, work, strict=True):
-            one.samples.append(call())
-            say(f"{name}: {one.samples[-1].wall_s:.2f} s ({number + 1} of {repeat})")
+            one.add(call)
+            took = f"{one.samples[-1].wall_s:.2f} s" if one.samples else one.failed
+            say(f"{name}: {took} ({number + 1} of {repeat})")
     return series
 
 

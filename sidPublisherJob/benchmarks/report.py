@@ -114,6 +114,12 @@ def _section(section: Mapping[str, Any]) -> list[str]:
     for row in section["rows"]:
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
         note = f" ({row['note']})" if row["note"] else ""
+        if row.get("is_ended"):
+            lines.append(
+                f"| {row['name']}{note} | more than {row['median_s']:.0f} | ended | {row['runs']}"
+                f" | more than {ratio} | | |"
+            )
+            continue
         lines.append(
             f"| {row['name']}{note} | {row['median_s']:.2f} | {row['shortest_s']:.2f} to"
             f" {row['longest_s']:.2f} | {row['runs']} | {ratio} | {row['cpu_s']:.1f}"
@@ -152,26 +158,36 @@ def _loads(results: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def headline(results: Mapping[str, Any]) -> str:
-    """Return the few ratios that README shows: a table, of the loads into servers."""
+    """Return the few ratios that README shows: a table, of the loads into servers.
+
+    A ratio is the median of the runs to the median of the raw load; the range is that of the runs.
+    """
     lines = [
         "| TPC-H, Parquet to | unproved | proved | the best other tool, unproved |",
         "| --- | --- | --- | --- |",
     ]
     for section in _loads(results):
         table, _, rest = section["title"].partition(", Parquet to ")
-        ours = {row["name"]: row["ratio"] for row in section["rows"] if row["kind"] == "ours"}
-        off, proved = ours["pipeline, verify off"], ours["pipeline, verify fingerprint"]
-        peers = [row for row in section["rows"] if row["kind"] == "peer"]
+        ours = {row["name"]: row for row in section["rows"] if row["kind"] == "ours"}
+        peers = [
+            row for row in section["rows"] if row["kind"] == "peer" and not row.get("is_ended")
+        ]
         best = min(peers, key=lambda row: row["ratio"], default=None)
-        lines.append(
-            f"| {rest.removesuffix(', truncate')}, {table}"
-            f" | {off:.2f} | {proved:.2f} | {_named(best)} |"
-        )
+        cells = [
+            _ranged(ours["pipeline, verify off"]),
+            _ranged(ours["pipeline, verify fingerprint"]),
+            _ranged(best) + f", {best['name']}" if best else "",
+        ]
+        lines.append(f"| {rest.removesuffix(', truncate')}, {table} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _named(row: Mapping[str, Any] | None) -> str:
-    return "" if row is None else f"{row['ratio']:.1f} ({row['name']})"
+def _ranged(row: Mapping[str, Any]) -> str:
+    """Return the ratio of a row, and from where to where its runs went."""
+    once = row["ratio"] / row["median_s"]
+    if row["runs"] == 1:
+        return f"{row['ratio']:.2f} (one run)"
+    return f"{row['ratio']:.2f} ({row['shortest_s'] * once:.2f} to {row['longest_s'] * once:.2f})"
 
 
 def with_headline(text: str, results: Mapping[str, Any]) -> str:
@@ -197,7 +213,7 @@ def slower(recorded: Mapping[str, Any], measured: Mapping[str, Any]) -> list[str
 def picture(results: Mapping[str, Any]) -> str:
     """Return RESULTS.svg: a bar for each tool, by server, as multiples of the raw load."""
     sections = _loads(results)
-    left, width, step, y = 280, 560, 24, 78
+    left, width, step, y = 320, 560, 24, 78
     longest = max(
         (row["ratio"] or 0 for section in sections for row in section["rows"]), default=1.0
     )
@@ -226,6 +242,7 @@ def picture(results: Mapping[str, Any]) -> str:
                     ' stroke-width="5"/>'
                 )
             shown = f"{ratio:.2f} x" if ratio < 10 else f"{ratio:.0f} x"
+            shown = "more than " * bool(row.get("is_ended")) + shown
             body.append(
                 _text(max(left + bar, mark) + 8, y + 12, f"{shown}  ({row['median_s']:.1f} s)")
             )

@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import pathlib
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -27,7 +26,7 @@ class Scope:
         folder: for data and results; kept from part to part.
         scale: TPC-H scale factor.
         repeat: repetitions of each piece of work.
-        with_peers: whether other tools are measured, once each.
+        with_peers: whether other tools are measured.
         is_quick: whether of merges the small part of the grid is enough.
         databases: kinds to measure deltas and merges on; empty: all.
     """
@@ -44,11 +43,14 @@ class Scope:
         return [kind for kind in known if not self.databases or kind in self.databases]
 
 
-def _section(title: str, series: list[measure.Series], note: str = "") -> dict[str, Any]:
-    rows = [one.row() for one in series]
+def titled(title: str, series: list[measure.Series], note: str = "") -> dict[str, Any]:
+    """Return a section of RESULTS.json; a ratio is that to the first limit."""
+    rows = [one.row() for one in series if one.samples]
     limit = next((row["median_s"] for row in rows if row["kind"] == "limit"), None)
     for row in rows:
         row["ratio"] = round(row["median_s"] / limit, 3) if limit else None
+    missing = "; ".join(f"{one.name}: {one.failed}" for one in series if one.failed)
+    note += " " * bool(note and missing) + (missing and f"Without figures: {missing}.")
     return {"title": title, "note": note, "rows": rows}
 
 
@@ -76,36 +78,16 @@ def load(scope: Scope, kind: str) -> list[dict[str, Any]]:
                 )
                 for level in levels
             ]
-            # lineitem is four times as long; its spread is smaller.
-            repeat = scope.repeat if table == "orders" else max(1, scope.repeat - 1)
-            series = measure.interleaved(work, repeat)
+            note = ""
             if table == "orders" and scope.with_peers:
-                series += _peers(server, parquet)
-            found.append(_section(f"{table}, Parquet to {server.title}, truncate", series))
+                work += peers.work(server, parquet)
+                note = peers.NOTE
+            series = measure.interleaved(work, scope.repeat)
+            found.append(titled(f"{table}, Parquet to {server.title}, truncate", series, note))
             server.client(f"DROP TABLE IF EXISTS raw_{table}")
+            for tool in peers.able(kind, "replace"):
+                server.client(f"DROP TABLE IF EXISTS {tool.table}")
             text.unlink()
-    return found
-
-
-def _peers(server: database.Database, parquet: pathlib.Path) -> list[measure.Series]:
-    found = []
-    for tool, name in peers.TOOLS[server.kind].items():
-        package = {"pandas to_sql": "pandas", "ADBC ingest": "adbc-driver-postgresql"}.get(
-            tool, tool.partition(",")[0]
-        )
-        series = measure.Series(tool, kind="peer", note=peers.version(name, package))
-        try:
-            peers.python(name)
-            series.samples.append(peers.call(tool, server, parquet))
-        except peers.TooSlowError as slow:
-            series.note += f", {slow}"
-            series.samples.append(measure.Sample(peers.PATIENCE_S, 0.0, 0))
-        except (RuntimeError, OSError, subprocess.CalledProcessError) as failure:
-            measure.say(f"{tool}: {str(failure)[-500:]}")
-            continue
-        measure.say(f"{tool}: {series.median_s:.1f} s")
-        found.append(series)
-    server.client("DROP TABLE IF EXISTS peer_orders")
     return found
 
 
@@ -132,7 +114,7 @@ def transfer(scope: Scope) -> list[dict[str, Any]]:
             ],
             scope.repeat,
         )  # fmt: skip
-        found.append(_section("orders, PostgreSQL to Parquet", series, note))
+        found.append(titled("orders, PostgreSQL to Parquet", series, note))
         for kind in ("mariadb", "mysql"):
             with database.STARTS[kind](scope.folder) as target:
                 target.create("orders")
@@ -150,7 +132,7 @@ def transfer(scope: Scope) -> list[dict[str, Any]]:
                     for level in ("off", "fingerprint")
                 ]
                 series = measure.interleaved(work, scope.repeat)
-                found.append(_section(f"orders, PostgreSQL to {target.title}", series, note))
+                found.append(titled(f"orders, PostgreSQL to {target.title}", series, note))
     text.unlink()
     return found
 
@@ -183,7 +165,7 @@ def embedded(scope: Scope) -> list[dict[str, Any]]:
         )
         for level in ("off", "fingerprint")
     ]
-    return [_section("orders, Parquet to DuckDB", measure.interleaved(work, scope.repeat))]
+    return [titled("orders, Parquet to DuckDB", measure.interleaved(work, scope.repeat))]
 
 
 def small(scope: Scope) -> list[dict[str, Any]]:
@@ -204,7 +186,7 @@ def small(scope: Scope) -> list[dict[str, Any]]:
             series.note = f"{before:.2f} s before the run, {inside:.2f} s in it"
             found.append(series)
     return [
-        _section("A dictionary of 100 rows, the whole process", found),
+        titled("A dictionary of 100 rows, the whole process", found),
         *_unchanged(scope),
     ]
 
@@ -222,39 +204,52 @@ def _unchanged(scope: Scope) -> list[dict[str, Any]]:
                 f"{server.title}, run again", "ours", functools.partial(ours.run, config)
             )  # fmt: skip
             found += [first, *measure.interleaved([again], 5)]
-    return [_section("orders, with skip_unchanged: the file has not changed since", found)]
+    return [titled("orders, with skip_unchanged: the file has not changed since", found)]
 
 
 def delta(scope: Scope) -> list[dict[str, Any]]:
     """Merge 10,000 rows into a million and into six, beside the same typed by hand."""
     orders = data.tpch(scope.folder, "orders", scope.scale)
-    more = "    delta: {cursor: o_orderdate, order_by: [o_orderdate]}\n"
     found = []
     for kind in scope.kinds(database.STARTS):
-        series: list[measure.Series] = []
+        rows: list[dict[str, Any]] = []
+        notes = [_DELTA_NOTE]
         with database.STARTS[kind](scope.folder) as server:
-            for rows in (int(rows * scope.scale) for rows in DELTA_TARGETS):
-                series += _delta(scope, server, data.many_orders(scope.folder, orders, rows), more)
-        note = (
-            "The limit stages, upserts and commits by the server's client, and looks at nothing"
-            " else. A pipeline is measured by its own log, without the start of the process (see"
-            " the part on a dictionary for that), and with the lock, the ledger, and the search for"
-            " several versions of a key."
+            for number, count in enumerate(int(rows * scope.scale) for rows in DELTA_TARGETS):
+                base = data.many_orders(scope.folder, orders, count)
+                with_peers = scope.with_peers and number == 0
+                one = titled("", _delta(scope, server, base, with_peers=with_peers))
+                rows += one["rows"]
+                notes.append(one["note"])
+        if scope.with_peers:
+            notes.append("More about the other tools stands with the loads of orders.")
+        found.append(
+            {
+                "title": f"A delta of {data.DELTA_ROWS:,} rows, Parquet to {server.title}",
+                "note": " ".join(filter(None, notes)),
+                "rows": rows,
+                "database": kind,
+            }
         )
-        rows_found = [one.row() for one in series]
-        for position, row in enumerate(rows_found):
-            limit = rows_found[position - position % 3]["median_s"]
-            row["ratio"] = round(row["median_s"] / limit, 3)
-        heading = f"A delta of {data.DELTA_ROWS:,} rows, Parquet to {server.title}"
-        found.append({"title": heading, "note": note, "rows": rows_found, "database": kind})
     return found
 
 
+_DELTA_NOTE = (
+    "The limit stages, upserts and commits by the server's client, and looks at nothing else. A"
+    " pipeline is measured by its own log, without the start of the process, and with the lock, the"
+    " ledger, and the search for several versions of a key; and once more as a whole process, as"
+    " the other tools are."
+)
+_OF_A_DELTA = "o_orderdate = DATE '2026-01-01'"
+
+
 def _delta(
-    scope: Scope, server: database.Database, base: pathlib.Path, more: str
+    scope: Scope, server: database.Database, base: pathlib.Path, *, with_peers: bool
 ) -> list[measure.Series]:
     rows = int(base.stem.rpartition("_")[2])
-    for name in ("orders", "raw_orders"):
+    tools = peers.able(server.kind, "merge") if with_peers else []
+    tables = ["orders", "raw_orders", *(tool.table for tool in tools)]
+    for name in tables:
         server.create(name)
         server.load(name, data.text(base))
     data.text(base).unlink()
@@ -264,29 +259,45 @@ def _delta(
         # Each turn changes the rows again.
         nonlocal turn
         turn += 1
-        for name in ("orders", "raw_orders"):
+        for name in tables:
             server.client(f"DELETE FROM {name} WHERE o_orderkey > 9000000000")
         return data.delta(scope.folder, base, rows, turn)
 
     def by_hand() -> measure.Sample:
         return server.merge("raw_orders", data.text(prepared()))
 
+    whole = measure.Series("pipeline, verify fingerprint, the whole process")
+
     def pipeline(level: str) -> measure.Sample:
         path = prepared()
+        more = "    delta: {cursor: o_orderdate, order_by: [o_orderdate]}\n"
         config = ours.config(
             scope.folder, source="lake", where=path.name, target=server.kind, table="orders",
             key="o_orderkey", urls={server.kind: server.url}, more=more,
         )  # fmt: skip
         sample = ours.run(config, mode="delta", verify=level)
+        if level == "fingerprint":
+            whole.samples.append(sample)
         return dataclasses.replace(sample, wall_s=ours.seconds(sample))
+
+    def by_tool(tool: peers.Tool) -> measure.Sample:
+        return peers.call(tool, server, prepared(), "merge", _OF_A_DELTA)
 
     work: list[measure.Work] = [("staged merge by hand", "limit", by_hand)]
     work += [
         (f"pipeline, verify {level}", "ours", functools.partial(pipeline, level))
         for level in ("off", "fingerprint")
     ]
-    work = [(f"{name}, into {rows:,} rows", kind, call) for name, kind, call in work]
-    return measure.interleaved(work, scope.repeat)
+    for tool in tools:
+        peers.environment(tool.environment)
+        work.append((tool.title, "peer", functools.partial(by_tool, tool)))
+    series = measure.interleaved(work, scope.repeat)
+    series.insert(3, whole)
+    for one in series:
+        one.name += f", into {rows:,} rows"
+    for tool in tools:
+        server.client(f"DROP TABLE {tool.table}")
+    return series
 
 
 def memory(scope: Scope) -> list[dict[str, Any]]:
@@ -301,7 +312,7 @@ def memory(scope: Scope) -> list[dict[str, Any]]:
                 sample = ours.run(ours.into(server, "orders", path))
                 series.append(measure.Series(f"{rows:,} rows to {server.title}", [sample]))
                 measure.say(f"{series[-1].name}: {sample.peak_bytes >> 20} MiB")
-    return [_section("Memory does not grow with the table", series)]
+    return [titled("Memory does not grow with the table", series)]
 
 
 def parallel(scope: Scope) -> list[dict[str, Any]]:
@@ -323,7 +334,7 @@ def parallel(scope: Scope) -> list[dict[str, Any]]:
         )  # fmt: skip
     for path in (text, *texts):
         path.unlink()
-    return [_section("orders, Parquet to MariaDB, over two sessions", series)]
+    return [titled("orders, Parquet to MariaDB, over two sessions", series)]
 
 
 def merges(scope: Scope) -> list[dict[str, Any]]:
@@ -336,7 +347,8 @@ def merges(scope: Scope) -> list[dict[str, Any]]:
 
 def free(scope: Scope) -> None:
     """Remove what runs left in the folder."""
-    shutil.rmtree(scope.folder / "dlt", ignore_errors=True)
+    for name in ("dlt", "drt"):
+        shutil.rmtree(scope.folder / name, ignore_errors=True)
     for path in (
         *scope.folder.glob("*.duckdb"),
         *scope.folder.glob("*.tsv"),

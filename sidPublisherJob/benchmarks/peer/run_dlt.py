@@ -8,10 +8,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 TEXT = {pa.string_view(): pa.string()}
-kind, url, parquet, folder = sys.argv[1:]
+kind, url, parquet, folder, table, how = sys.argv[1:]
+UPSERT = "upsert" if kind == "postgres" else "delete-insert"
+DISPOSITIONS = {
+    "replace": "replace",
+    "merge": {"disposition": "merge", "strategy": UPSERT},
+    "mirror": {"disposition": "merge", "strategy": "cdc", "skip_unchanged": True},
+}
 
 
-@dlt.resource(name="peer_orders", primary_key="o_orderkey", write_disposition="replace")
+@dlt.resource(name=table, primary_key="o_orderkey", write_disposition=DISPOSITIONS[how])
 def rows():
     for batch in pq.ParquetFile(parquet).iter_batches(100_000):
         rows = pa.Table.from_batches([batch])
@@ -25,6 +31,6 @@ if kind != "postgres":
     options = {}
 else:
     destination = dlt.destinations.postgres(url)
-    name, options = "peer", {"loader_file_format": "csv"}
+    name, options = "public", {"loader_file_format": "csv"}
 pipeline = dlt.pipeline("bench", destination=destination, dataset_name=name, pipelines_dir=folder)
 pipeline.run(rows(), **options).raise_on_failed_jobs()

@@ -1,12 +1,13 @@
 """The report of the benchmark: its page, its picture, and what counts as slower."""
 
 import copy
+import functools
 import json
 import pathlib
 import xml.etree.ElementTree as ET
 from typing import Any
 
-from benchmarks import measure, merge, publish, report, section
+from benchmarks import measure, merge, peers, publish, report, section
 from tmg_etl.testing import servers
 
 
@@ -145,3 +146,55 @@ def test_a_page_says_once_how_sections_that_follow_each_other_were_measured() ->
     assert page.count("Measured by `c` on m.") == 1
     assert page.index("## b") < page.index("Measured by `c`") < page.index("## c")
     assert page.rstrip().endswith("Measured by `d` on m.")
+
+
+def _raise(error: Exception) -> measure.Sample:
+    raise error
+
+
+def test_a_tool_that_fails_or_takes_too_long_is_told_and_not_run_again() -> None:
+    calls: list[str] = []
+
+    def done(name: str, error: Exception | None = None) -> measure.Sample:
+        calls.append(name)
+        return _raise(error) if error else measure.Sample(2.0, 1.0, 2**20)
+
+    errors = {"raw": None, "slow": measure.LeftOutError("", 75), "wrong": measure.LeftOutError("w")}
+    work: list[measure.Work] = [
+        (name, "limit" if name == "raw" else "peer", functools.partial(done, name, error))
+        for name, error in errors.items()
+    ]
+    found = section.titled("orders", measure.interleaved(work, 3), "How.")
+    assert calls == ["raw", "slow", "wrong", "raw", "raw"]
+    assert found["note"] == "How. Without figures: wrong: w."
+    assert [row["name"] for row in found["rows"]] == ["raw", "slow"]
+    part = {"sections": [found | {"command": "c", "machine": "m"}]}
+    page = report.page({"parts": {"mysql": part}})
+    assert "| slow | more than 75 | ended | 1 | more than 37.50 | | |" in page
+    assert "more than 38 x" in report.picture({"parts": {"mysql": part}})
+
+
+def test_the_headline_has_ranges_and_a_tool_that_came_to_its_end() -> None:
+    def row(name: str, kind: str, walls: list[float], *, is_ended: bool = False) -> dict[str, Any]:
+        samples = [measure.Sample(wall, 1.0, 2**20) for wall in walls]
+        series = measure.Series(name, samples, kind, is_ended=is_ended)
+        return series.row() | {"ratio": series.median_s / 2.0}
+
+    rows = [
+        row("pipeline, verify off", "ours", [1.8, 2.0, 2.4]),
+        row("pipeline, verify fingerprint", "ours", [3.0, 3.0, 3.2]),
+        row("quick", "peer", [4.0, 4.2, 5.0]),
+        row("slow", "peer", [4.1], is_ended=True),
+    ]
+    part = {"sections": [_section("orders, Parquet to MySQL, truncate", rows)]}
+    assert report.headline({"parts": {"mysql": part}}).splitlines()[2] == (
+        "| MySQL, orders | 1.00 (0.90 to 1.20) | 1.50 (1.50 to 1.60) | 2.10 (2.00 to 2.50), quick |"
+    )
+
+
+def test_every_tool_has_a_pinned_version_and_a_table_of_its_own() -> None:
+    for kind in ("mariadb", "mysql", "postgres"):
+        tools = peers.able(kind, "replace")
+        assert len({tool.table for tool in tools}) == len(tools)
+        assert {tool.name for tool in peers.able(kind, "merge")} == {"dlt", "sling", "drt"}
+    assert {tool.title for tool in peers.TOOLS} >= {"dlt (dlt==1.31.0)", "drt (drt-core==1.2.1)"}
