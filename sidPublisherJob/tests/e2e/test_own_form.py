@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import datetime
 import pathlib
+import re
 
 import pyarrow as pa
 import pytest
 
-from tests.e2e import conftest
+from tests.e2e import conftest, plan_kit
 from tests.e2e import place as place_module
+from tmg_etl import errors
 
 UUID = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"
 SPELLINGS = [UUID.upper(), "{" + UUID + "}", UUID.replace("-", ""), UUID]
 SCHEMA = pa.schema([("id", pa.string()), ("n", pa.int32()), ("day", pa.date32())])
 DAY = datetime.date(2013, 1, 1)
+FACTS = [("id", pa.int32()), ("day", pa.date32())]
 DELTA = "delta: {cursor: day, order_by: [n]}"
 
 
@@ -132,6 +135,51 @@ def test_what_duckdb_writes_otherwise_is_named(
 ) -> None:
     said = "'1 day 25:00' became '1 day 25:00:00'"
     refused(workshop, place_module.DuckDB(tmp_path), "interval", "1 day 25:00", said)
+
+
+@pytest.mark.parametrize(
+    ("kind", "native", "sent", "held"),
+    [
+        ("postgres", "macaddr", "08002B010203", "08:00:2b:01:02:03"),
+        ("mariadb", "enum('Aa')", "aa", "Aa"),
+        ("mysql", "double(10,2)", 1.234, "1.23"),
+        ("duckdb", "interval", "1 day 25:00", "1 day 25:00:00"),
+    ],
+)
+def test_neither_a_plan_nor_a_comparison_takes_it_for_the_same(
+    request: pytest.FixtureRequest,
+    tmp_path: pathlib.Path,
+    empty_ledger: pathlib.Path,
+    kind: str,
+    native: str,
+    sent: object,
+    held: str,
+) -> None:
+    """Both load the source's rows aside, into columns of the target's types."""
+    place: place_module.Place
+    if kind == "duckdb":
+        place = place_module.DuckDB(tmp_path)
+    else:
+        url = request.getfixturevalue(f"{kind}_url")
+        place = place_module.Postgres(url) if kind == "postgres" else place_module.MySQL(url)
+    place.sql(
+        f"CREATE TABLE facts (id int PRIMARY KEY, day date, v {native})",
+        f"INSERT INTO facts VALUES (1, '2013-01-02', '{held}')",
+    )
+    shop = plan_kit.Shop(tmp_path / "shop", place, empty_ledger)
+    value = pa.array([sent])
+    shop.fill([(1, plan_kit.DAY, sent)], pa.schema([*FACTS, ("v", value.type)]))
+    shop.declare("key: [id]\n    delta: {cursor: day}")
+    told = re.escape("did not keep what was sent: in the row (id='1')")
+    for mode in ("truncate", "delta"):
+        assert re.search(told, str(shop.plan(mode).failure))
+    with pytest.raises(errors.VerificationError, match=told):
+        shop.verify(None)
+    (found,) = shop.verify().differences
+    assert found.target is not None
+    assert found.target.keys() == {"v"}
+    shop.declare("key: [id]\n    delta: {cursor: day}\n    verify: count")
+    assert shop.plan("delta").failure is None
 
 
 def test_every_column_that_was_altered_is_named(

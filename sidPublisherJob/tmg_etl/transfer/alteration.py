@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from tmg_etl import errors
 from tmg_etl.connectors import base
-from tmg_etl.transfer import bucket, difference, encode, verify
+from tmg_etl.transfer import bucket, difference, encode, stage, verify
 
 #: Reads the rows again as they were sent.
 Again = Callable[[], Iterator[pa.RecordBatch]]
@@ -55,6 +55,21 @@ def named(
     search = _Search(target, name, schema, key, again)
     with explained(target.table, lambda: search.find(sent)):
         yield
+
+
+def require_none(
+    target: base.Target, name: str, schema: pa.Schema, key: Sequence[str], sent: stage.Sent
+) -> None:
+    """Prove what was loaded beside the target to be compared with it; arguments as for `named`.
+
+    Else a value that its type writes otherwise would be taken for the target's.
+
+    Raises:
+        errors.VerificationError: the columns did not keep what was sent.
+    """
+    held = verify.prove(target, name, schema, base.Selection(), "fingerprint")
+    with named(target, name, schema, key, sent.fingerprint, sent.again):
+        verify.require_equal(target.table, sent.fingerprint, held)
 
 
 @contextlib.contextmanager

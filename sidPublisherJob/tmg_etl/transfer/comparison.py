@@ -14,7 +14,16 @@ import pyarrow as pa
 from tmg_etl import errors
 from tmg_etl import run as run_module
 from tmg_etl.connectors import base
-from tmg_etl.transfer import bucket, conversion, difference, mapping, pipeline, runner, stage
+from tmg_etl.transfer import (
+    alteration,
+    bucket,
+    conversion,
+    difference,
+    mapping,
+    pipeline,
+    runner,
+    stage,
+)
 from tmg_etl.transfer import plan as plan_module
 
 if TYPE_CHECKING:
@@ -198,7 +207,7 @@ class _Comparer:
         extra = [field for field in self.columns.staged if field.name not in held]
         self.target.create_staging(staging, held, pa.schema(extra))
         stage.check_deleted(self.run, self.target, staging)
-        stage.load(
+        sent = stage.load(
             self.run,
             self.source,
             self.target,
@@ -207,6 +216,8 @@ class _Comparer:
             converter=self._converter(self.columns.staged),
             window=self.window,
         )
+        key = self.run.transfer.key
+        alteration.require_none(self.target, staging, self.columns.staged, key, sent)
 
     def _settle(self, staging: str, delta: model.DeltaSpec) -> list[difference.Difference]:
         """Leave in the staging table what the target must hold; return rows that must be gone."""

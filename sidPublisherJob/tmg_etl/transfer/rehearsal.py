@@ -18,7 +18,7 @@ import pyarrow as pa
 from tmg_etl import errors
 from tmg_etl import run as run_module
 from tmg_etl.connectors import base
-from tmg_etl.transfer import conversion, mapping, publish, stage
+from tmg_etl.transfer import alteration, conversion, mapping, publish, stage
 
 #: Source rows up to which changes are counted without being asked for: some ten seconds' work for
 #: the slowest database.
@@ -307,6 +307,9 @@ class Rehearsal:
             converter=self._converter(),
             window=self.window,
         )
+        transfer = self.run.transfer
+        if transfer.verify == "fingerprint":
+            alteration.require_none(self.target, self._staging, self._fields, transfer.key, sent)
         return sent.fingerprint.rows
 
     def _converter(self) -> conversion.Converter:

@@ -279,11 +279,13 @@ class MySQLTarget(dialect.MySQLDialect):
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a table, from a connection of its own.
 
-        In `reading` and in a `transaction` from the main one, which alone sees what it has written.
+        In `reading` and in a `transaction` from the main one, which alone sees what it has written;
+        a table of a `rehearsal` too.
         """
         clause, alias = self.selected(name, selection)
         kinds = self._entry_of(name).kinds
-        session = self._session if self._reads_here else self._session.sibling()
+        is_here = self._reads_here or name in self.own_tables
+        session = self._session if is_here else self._session.sibling()
         try:
             yield from source_module.read_rows(
                 session,
