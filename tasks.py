@@ -26,6 +26,7 @@ from tmg_etl.launch import command, image, key, registry, release, session  # no
 HELP = {
     "env": "environment in gke_deploy/environments.yaml",
     "dry_run": "print what would be run, and change nothing",
+    "yes": "deploy where versions are promoted to, past whoever approves that",
     "engine": "docker, podman or buildah; the first one that works by default",
     "version": "as in tmg_etl/__version__.py, for instance 1.4.0",
     "config": "a copy of the environment's config; by default it is read where it is",
@@ -48,6 +49,18 @@ HELP = {
     "local": "run in so many processes on this machine, without a cluster",
     "job": "name of a Job; see the task status",
 }
+
+
+class UnknownError(invoke.Exit):
+    """A task or an option that there is not, as the parser of Invoke found it."""
+
+    def __init__(self, message: str, _: object = None) -> None:
+        text = f"error: {errors.one_line(message)}; see `invoke --list`, `invoke --help TASK`"
+        super().__init__(text, errors.EXIT_USAGE)
+
+
+# Its own ends with 1, which is what a task ends with whose program failed.
+invoke.parser.parser.ParseError = UnknownError  # type: ignore[misc,assignment]
 
 
 def task(body: Callable[..., None]) -> invoke.Task[Any]:
@@ -256,9 +269,15 @@ def prune_images(
 
 @task
 def local_deploy_gke(
-    c: invoke.Context, env: str = "local", sql_proxy: bool = False, dry_run: bool = False
+    c: invoke.Context,
+    env: str = "local",
+    sql_proxy: bool = False,
+    yes: bool = False,
+    dry_run: bool = False,
 ) -> None:
     """Deploy this version on Kubernetes with Helm."""
+    if not (yes or dry_run):
+        release.refuse_unasked(ROOT, env)
     release.deploy(ROOT, env, sql_proxy=sql_proxy, dry_run=dry_run)
 
 

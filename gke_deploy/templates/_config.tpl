@@ -50,6 +50,12 @@
 {{- end -}}
 {{- $_ := set $result $name (mergeOverwrite (get $result $name | default (dict "writeMode" "truncate" "schedule" "")) (deepCopy $own)) -}}
 {{- end -}}
+{{- range $name, $settings := $result -}}
+{{- if hasPrefix "H " $settings.schedule -}}
+{{- $minute := mod (printf "%s/%s" $.Release.Name $name | adler32sum | int64) 60 -}}
+{{- $_ := set $settings "schedule" (printf "%d %s" $minute (trimPrefix "H " $settings.schedule)) -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.run.transfer (hasKey $members .Values.run.transfer) -}}
 {{- $group := get $members .Values.run.transfer -}}
 {{- fail (printf "run.transfer: %s runs as a member of the publish group %s only: run %s" .Values.run.transfer $group $group) -}}
@@ -75,10 +81,13 @@
 {{- if and $values.secrets.existing $values.secrets.secretManager -}}
 {{- fail "secrets.existing and secrets.secretManager would be mounted at one place: leave one out" -}}
 {{- end -}}
+{{- include "sid.checkZone" (dict "key" "cron.timeZone" "zone" $values.cron.timeZone) -}}
+{{- include "sid.checkSecrets" . -}}
 {{- $transfers := fromYaml (include "sid.transfers" .) -}}
 {{- if $values.run.transfer -}}
-{{- if not (regexMatch "^[0-9]{8}$" $values.run.executionDate) -}}
-{{- fail (printf "run.executionDate is %q, expected YYYYMMDD" $values.run.executionDate) -}}
+{{- $day := $values.run.executionDate -}}
+{{- if ne $day (toDate "20060102" $day | date "20060102") -}}
+{{- fail (printf "run.executionDate is %q, expected YYYYMMDD, a day that there is" $day) -}}
 {{- end -}}
 {{- if and $values.config.content (not (hasKey $transfers $values.run.transfer)) -}}
 {{- fail (printf "run.transfer: the config has no transfer %q, it has: %s" $values.run.transfer (keys $transfers | sortAlpha | join ", ")) -}}
@@ -89,9 +98,8 @@
 {{- range $transfer, $settings := $transfers -}}
 {{- if $settings.schedule -}}
 {{- $scheduled = add1 $scheduled -}}
-{{- if not (regexMatch "^\\S+( \\S+){4}$" $settings.schedule) -}}
-{{- fail (printf "the schedule of %s is %q, expected five fields" $transfer $settings.schedule) -}}
-{{- end -}}
+{{- include "sid.checkSchedule" (dict "transfer" $transfer "schedule" $settings.schedule) -}}
+{{- include "sid.checkZone" (dict "key" (printf "transfers.%s.timeZone" $transfer) "zone" ($settings.timeZone | default "UTC")) -}}
 {{- end -}}
 {{- if or $settings.schedule (hasKey $values.transfers $transfer) -}}
 {{- $name := include "sid.cronName" (dict "release" $.Release.Name "suffix" $transfer) -}}
@@ -103,5 +111,72 @@
 {{- end -}}
 {{- if not (or $scheduled $values.cron.suspend) -}}
 {{- fail (printf "no transfer has a schedule, so the environment %s would never run: write `schedule` into the config, or cron.suspend: true where runs are started by hand" $values.config.env) -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* dict: transfer, schedule → nothing; by the rules of a CronJob, as tmg_etl/config/cron.py has them. */ -}}
+{{- define "sid.checkSchedule" -}}
+{{- $parts := splitList " " .schedule -}}
+{{- if ne (len $parts) 5 -}}
+{{- fail (printf "the schedule of %s is %q, expected five fields" .transfer .schedule) -}}
+{{- end -}}
+{{- $names := list "minute" "hour" "day of the month" "month" "day of the week" -}}
+{{- $numbers := list "[0-5]?[0-9]" "([01]?[0-9]|2[0-3])" "(0?[1-9]|[12][0-9]|3[01])" "(0?[1-9]|1[0-2]|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)" "(0?[0-6]|sun|mon|tue|wed|thu|fri|sat)" -}}
+{{- range $place, $part := $parts -}}
+{{- $number := index $numbers $place -}}
+{{- $item := printf "(\\*|%s(-%s)?)(/[1-9][0-9]?)?" $number $number -}}
+{{- if not (regexMatch (printf "^(?i)%s(,%s)*$" $item $item) $part) -}}
+{{- fail (printf "the schedule of %s is %q, which has no %s %q" $.transfer $.schedule (index $names $place) $part) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* dict: key, zone → nothing. Helm takes an unknown zone for UTC, and says so by its abbreviation;
+       where it has no zones at all, Tokyo is UTC too, and nothing is checked. */ -}}
+{{- define "sid.checkZone" -}}
+{{- $utc := list "UTC" "UCT" "Zulu" "Universal" "Etc/UTC" "Etc/UCT" "Etc/Zulu" "Etc/Universal" -}}
+{{- $isUnknown := and (eq (dateInZone "MST" now .zone) "UTC") (ne (dateInZone "MST" now "Asia/Tokyo") "UTC") -}}
+{{- if or (eq .zone "Local") (and $isUnknown (not (has .zone $utc))) -}}
+{{- fail (printf "%s is %q, which is no time zone: write it as Europe/Berlin" .key .zone) -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* root → nothing, where no password stands in the config or in a variable: who may look at the
+       release would read it. Names of files may be called like secrets. */ -}}
+{{- define "sid.checkSecrets" -}}
+{{- $password := "://(\\$\\{[^}]*\\}|[^\\s/?#:@])*:(([^\\s/?#@$]|\\$[^{])[^\\s/?#@]*|\\$\\{\\w+:-[^}]+\\})@" -}}
+{{- $secret := "(?i)(password|passwd|secret|token|api_?key|private_?key)" -}}
+{{- $file := "(?i)(file|path|dir|name)$" -}}
+{{- $advice := "anybody who may read the release would see it: put it into secrets and write ${secret:NAME} into the config" -}}
+{{- $variables := dict "env" .Values.env -}}
+{{- range $name, $own := .Values.transfers -}}
+{{- $_ := set $variables (printf "transfers.%s.env" $name) ($own.env | default dict) -}}
+{{- end -}}
+{{- range $where, $env := $variables -}}
+{{- range $name, $value := $env -}}
+{{- $isSecret := and (regexMatch $secret $name) (not (regexMatch $file $name)) (ne (toString $value) "") -}}
+{{- if and (not (kindIs "map" $value)) (or $isSecret (regexMatch $password (toString $value))) -}}
+{{- fail (printf "%s.%s holds a password, and %s" $where $name $advice) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $config := fromYaml .Values.config.content -}}
+{{- $places := dict "" $config -}}
+{{- range $env, $over := $config.environments | default dict -}}
+{{- $_ := set $places (printf "environments.%s." $env) ($over | default dict) -}}
+{{- end -}}
+{{- range $where, $part := $places -}}
+{{- if regexMatch $password (toString $part.ledger) -}}
+{{- fail (printf "%sledger holds a password, and %s" $where $advice) -}}
+{{- end -}}
+{{- range $name, $connection := $part.connections | default dict -}}
+{{- range $key, $value := merge (dict "url" (toString $connection.url)) ($connection.options | default dict) -}}
+{{- $isLiteral := not (hasPrefix "${" (toString $value)) -}}
+{{- $isSecret := and $isLiteral (regexMatch $secret $key) (not (regexMatch $file $key)) -}}
+{{- if or $isSecret (regexMatch $password (toString $value)) -}}
+{{- fail (printf "%sconnections.%s: %s holds a password, and %s" $where $name $key $advice) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}

@@ -1,7 +1,8 @@
 {{- /* The spec of a Job. What stands before `template` is what a run and a back-fill differ in.
-       dict: as for sid.pod; activeDeadlineSeconds; backfill: true for one index each window. */ -}}
+       dict: as for sid.pod; backfill: true for one index each window. */ -}}
 {{- define "sid.job" -}}
 {{- $values := .root.Values -}}
+{{- $own := .settings | default dict -}}
 {{- $container := "pipeline" -}}
 {{- if .backfill }}
 completionMode: Indexed
@@ -12,8 +13,8 @@ backoffLimitPerIndex: {{ $values.backfill.backoffLimitPerIndex | int64 }}
 maxFailedIndexes: {{ $values.backfill.maxFailedIndexes | int64 }}
 activeDeadlineSeconds: {{ $values.backfill.activeDeadlineSeconds | int64 }}
 {{- else }}
-backoffLimit: {{ $values.job.backoffLimit | int64 }}
-activeDeadlineSeconds: {{ .activeDeadlineSeconds | default $values.job.activeDeadlineSeconds | int64 }}
+backoffLimit: {{ ternary $own.backoffLimit $values.job.backoffLimit (hasKey $own "backoffLimit") | int64 }}
+activeDeadlineSeconds: {{ $own.activeDeadlineSeconds | default $values.job.activeDeadlineSeconds | int64 }}
 {{- end }}
 ttlSecondsAfterFinished: {{ $values.job.ttlSecondsAfterFinished }}
 podReplacementPolicy: Failed
@@ -33,4 +34,11 @@ podFailurePolicy:
     {{- end }}
 template:
   {{- include "sid.pod" . | nindent 2 }}
+{{- end -}}
+
+{{- /* dict: root, settings → labels that are only on Jobs, as Kueue's queue. */ -}}
+{{- define "sid.jobLabels" -}}
+{{- with mergeOverwrite (deepCopy .root.Values.jobLabels) (deepCopy ((.settings | default dict).jobLabels | default dict)) -}}
+{{- toYaml . -}}
+{{- end -}}
 {{- end -}}

@@ -13,9 +13,14 @@
 {{- end -}}
 {{- end -}}
 
-{{- /* CronJobs may have 52 characters: the controller appends 11 for the name of a Job. */ -}}
+{{- /* CronJobs may have 52 characters: the controller appends 11 for the name of a Job. A release whose
+       name has a hyphen ends in a hash: `sid-dev` and `x` must not be `sid` and `dev-x`. */ -}}
 {{- define "sid.cronName" -}}
-{{- include "sid.name" (dict "text" (printf "%s-%s" .release .suffix) "max" 52) -}}
+{{- $text := printf "%s-%s" .release .suffix -}}
+{{- if contains "-" .release -}}
+{{- $text = printf "%s-%s" $text (printf "%s/%s" .release .suffix | sha256sum | trunc 8) -}}
+{{- end -}}
+{{- include "sid.name" (dict "text" $text "max" 52) -}}
 {{- end -}}
 
 {{- define "sid.serviceAccount" -}}

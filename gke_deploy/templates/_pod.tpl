@@ -1,8 +1,11 @@
 {{- /* The pod, once: for CronJobs, the one-off Job, back-fills and the chart's test.
-       dict: root, args; command (default: the image's, `pipeline`), transfer, resources. */ -}}
+       dict: root, args; command (default: the image's, `pipeline`), transfer, settings: its own. */ -}}
 {{- define "sid.pod" -}}
 {{- $root := .root -}}
-{{- $values := .root.Values -}}
+{{- $own := .settings | default dict -}}
+{{- $values := mergeOverwrite (deepCopy (omit .root.Values "transfers" "config")) (deepCopy (omit $own "resources" "pullSecrets")) -}}
+{{- $pullSecrets := ternary $own.pullSecrets $values.image.pullSecrets (hasKey $own "pullSecrets") -}}
+{{- $config := .root.Values.config -}}
 metadata:
   labels:
     {{- include "sid.transferLabels" (dict "root" $root "transfer" .transfer) | nindent 4 }}
@@ -10,7 +13,7 @@ metadata:
     {{- toYaml . | nindent 4 }}
     {{- end }}
   annotations:
-    checksum/config: {{ printf "%s%s" $values.config.content $values.config.location | sha256sum }}
+    checksum/config: {{ printf "%s%s" $config.content $config.location | sha256sum }}
     {{- if not $values.spot }}
     cluster-autoscaler.kubernetes.io/safe-to-evict: "false"
     {{- end }}
@@ -29,7 +32,7 @@ spec:
     runAsGroup: 65532
     fsGroup: 65532
     seccompProfile: {type: RuntimeDefault}
-  {{- with $values.image.pullSecrets }}
+  {{- with $pullSecrets }}
   imagePullSecrets:
     {{- range . }}
     - name: {{ . }}
@@ -56,6 +59,9 @@ spec:
     {{- toYaml . | nindent 4 }}
     {{- end }}
   {{- end }}
+  {{- with $values.affinity }}
+  affinity: {{ toJson . }}
+  {{- end }}
   {{- if $values.sqlProxy.enabled }}
   initContainers:
     {{- include "sid.proxy" $root | nindent 4 }}
@@ -80,23 +86,33 @@ spec:
         {{- end }}
         {{- range $name, $value := $values.env }}
         - name: {{ $name }}
+          {{- if kindIs "map" $value }}
+          valueFrom: {{ toJson $value.valueFrom }}
+          {{- else }}
           value: {{ $value | toString | quote }}
+          {{- end }}
         {{- end }}
+      {{- with $values.envFrom }}
+      envFrom: {{ toJson . }}
+      {{- end }}
       securityContext:
         {{- include "sid.containerSecurity" . | nindent 8 }}
-      resources: {{ toJson (.resources | default $values.resources) }}
+      resources: {{ include "sid.resources" (dict "all" $values.resources "own" $own.resources) }}
       volumeMounts:
         - {name: tmp, mountPath: /tmp}
-        {{- if not $values.config.location }}
+        {{- if not $config.location }}
         - {name: config, mountPath: /etc/tmg_etl, readOnly: true}
         {{- end }}
         {{- if or $values.secrets.existing $values.secrets.secretManager }}
         - {name: secrets, mountPath: /var/run/secrets/tmg_etl, readOnly: true}
         {{- end }}
+        {{- range $values.volumeMounts }}
+        - {{ toJson . }}
+        {{- end }}
   volumes:
     - name: tmp
       emptyDir: {sizeLimit: {{ $values.tmpSize }}}
-    {{- if not $values.config.location }}
+    {{- if not $config.location }}
     - name: config
       configMap: {name: {{ $root.Release.Name }}}
     {{- end }}
@@ -110,6 +126,26 @@ spec:
         readOnly: true
         volumeAttributes: {secretProviderClass: {{ $root.Release.Name }}}
     {{- end }}
+    {{- range $values.volumes }}
+    - {{ toJson . }}
+    {{- end }}
+{{- end -}}
+
+{{- /* dict: all, own → resources as JSON. A transfer's own are laid over those of all. One that is
+       given as a limit only is requested too, and the other way round: neither may be the smaller one. */ -}}
+{{- define "sid.resources" -}}
+{{- $own := .own | default dict -}}
+{{- $made := mergeOverwrite (deepCopy .all) (deepCopy $own) -}}
+{{- range $pair := list (list "limits" "requests") (list "requests" "limits") -}}
+{{- $from := get $own (first $pair) | default dict -}}
+{{- $to := get $made (last $pair) | default dict -}}
+{{- range $name, $amount := $from -}}
+{{- if and (hasKey $to $name) (not (hasKey (get $own (last $pair) | default dict) $name)) -}}
+{{- $_ := set $to $name $amount -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $made -}}
 {{- end -}}
 
 {{- define "sid.image" -}}

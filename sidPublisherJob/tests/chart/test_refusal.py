@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.chart import chart_kit
 
 GROUPED = 'transfers: {a: {publish_group: g, schedule: "1 2 * * *"}, b: {publish_group: g}}'
+
+
+def at(schedule: str) -> chart_kit.Values:
+    """Return values in which a transfer has this schedule."""
+    return chart_kit.values(transfers={"dim_plane": {"schedule": schedule}})
+
+
+def connected(url: str, **more: object) -> chart_kit.Values:
+    """Return values whose config has a connection to this URL, and other sections."""
+    content = {"connections": {"db": {"url": url}}, "transfers": {"a": {"schedule": "1 2 * * *"}}}
+    return {"config": {"content": json.dumps(content | more)}}
+
 
 CASES = {
     "a misspelt value": (chart_kit.values(imagee={}), "imagee"),
@@ -34,6 +48,52 @@ CASES = {
     "a schedule that is none": (
         chart_kit.values(transfers={"dim_plane": {"schedule": "daily"}}),
         "the schedule of dim_plane",
+    ),
+    "a minute that there is not": (at("99 3 * * *"), 'which has no minute "99"'),
+    "an hour that there is not": (at("9 24 * * *"), 'no hour "24"'),
+    "a day that there is not": (at("9 3 32 * *"), 'no day of the month "32"'),
+    "a month that there is not": (at("9 3 1 13 *"), 'no month "13"'),
+    "a Sunday that the controller refuses": (at("9 3 * * 7"), 'no day of the week "7"'),
+    "a step of nothing": (at("*/0 3 * * *"), 'no minute "*/0"'),
+    "a time zone that there is not": (
+        chart_kit.values(cron={"timeZone": "Europe/Nowhere"}),
+        'cron.timeZone is "Europe/Nowhere", which is no time zone',
+    ),
+    "a transfer's time zone that there is not": (
+        chart_kit.values(transfers={"dim_plane": {"timeZone": "Local"}}),
+        'transfers.dim_plane.timeZone is "Local"',
+    ),
+    "a day of no month": (
+        chart_kit.values(run={"transfer": "dim_plane", "executionDate": "20241399"}),
+        'run.executionDate is "20241399", expected YYYYMMDD',
+    ),
+    "the 30th of February": (
+        chart_kit.values(run={"transfer": "dim_plane", "executionDate": "20240230"}),
+        "a day that there is",
+    ),
+    "a password in a URL": (connected("mysql://sid:hush@h/d"), "connections.db: url holds a"),
+    "a password after a variable": (connected("mysql://${U:-sid}:hush@h/d"), "holds a password"),
+    "a password as a default": (connected("mysql://sid:${P:-hush}@h/d"), "holds a password"),
+    "a password of the ledger": (connected("", ledger="postgresql://a:hush@h/l"), "ledger holds"),
+    "a password of an environment": (
+        connected("", environments={"dev": {"connections": {"db": {"url": "my://a:hush@h"}}}}),
+        "environments.dev.connections.db: url holds a password",
+    ),
+    "a password as a driver's option": (
+        connected("", connections={"db": {"options": {"password": "hush"}}}),
+        "connections.db: password holds",
+    ),
+    "a password as a variable": (
+        chart_kit.values(env={"DB_PASSWORD": "hush"}),
+        "env.DB_PASSWORD holds a password, and anybody who may read the release would see it",
+    ),
+    "a password in a variable's URL": (
+        chart_kit.values(env={"DB_URL": "mysql://sid:hush@h/d"}),
+        "env.DB_URL holds",
+    ),
+    "a token of one transfer": (
+        chart_kit.values(transfers={"dim_plane": {"env": {"API_TOKEN": "hush"}}}),
+        "transfers.dim_plane.env.API_TOKEN holds",
     ),
     "a proxy without an instance": (chart_kit.values(sqlProxy={"enabled": True}), "instance"),
     "a tag that moves": (chart_kit.values(image={"tag": "latest"}), "tag"),
@@ -79,6 +139,18 @@ def test_wrong_values_are_refused(engine: str, case: str) -> None:
     with pytest.raises(chart_kit.RefusedError) as refused:
         chart_kit.ENGINES[engine].render(values)
     assert expected in str(refused.value)
+    assert "hush" not in str(refused.value)
+
+
+@pytest.mark.parametrize("engine", list(chart_kit.ENGINES))
+def test_what_is_right_is_not_refused(engine: str) -> None:
+    url = "mysql://${U:-sid}:${secret:projects/p/secrets/s}@${H:-h}:3306/d?ssl=a@b"
+    env = {"TOKEN_FILE": "/x", "DB_PASSWORD": "", "PROXY": "http://h:8080/"}
+    for schedule in ("*/15 0-6/2,12 1,31 jan-DEC mon-5", "H 3 * * *", "0 0 * * 0"):
+        values = connected(url, ledger="${LEDGER_URL:-sqlite:////tmp/l.db}")
+        zones = {"a": {"schedule": schedule, "timeZone": "America/Sao_Paulo"}}
+        more = {"env": env, "transfers": zones, "cron": {"timeZone": "Etc/UCT"}}
+        chart_kit.ENGINES[engine].render(values | more)
 
 
 @pytest.mark.parametrize("engine", list(chart_kit.ENGINES))

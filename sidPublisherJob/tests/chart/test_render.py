@@ -167,7 +167,7 @@ def test_values_change_a_group_by_its_name(helm: chart_kit.Helm) -> None:
     for job in (cron["jobTemplate"]["spec"], chart_kit.find(items, "Job")["spec"]):
         assert job["activeDeadlineSeconds"] == 60
         container = job["template"]["spec"]["containers"][0]
-        assert container["resources"]["limits"] == {"memory": "8Gi"}
+        assert container["resources"]["limits"] == {"memory": "8Gi", "ephemeral-storage": "2Gi"}
 
 
 def test_cronjobs_forbid_two_at_once_and_have_a_time_zone_and_deadlines() -> None:
@@ -264,7 +264,97 @@ def test_requests_and_limits_are_on_every_container() -> None:
         for container in [*pod["containers"], *pod["initContainers"]]:
             assert container["resources"]["limits"]["memory"]
     own = chart_kit.find(items, "CronJob", "sid-fact-flight")["spec"]["jobTemplate"]["spec"]
-    assert own["template"]["spec"]["containers"][0]["resources"]["limits"] == {"memory": "8Gi"}
+    # Laid over those of all; what is a limit only is requested too.
+    assert own["template"]["spec"]["containers"][0]["resources"] == {
+        "limits": {"memory": "8Gi", "ephemeral-storage": "2Gi"},
+        "requests": {"cpu": "500m", "memory": "8Gi", "ephemeral-storage": "2Gi"},
+    }
+
+
+OWN: chart_kit.Values = {
+    "timeZone": "Europe/Berlin",
+    "backoffLimit": 0,
+    "tmpSize": "20Gi",
+    "resources": {"requests": {"ephemeral-storage": "22Gi"}},
+    "env": {"DB_PASSWORD": {"valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}},
+    "envFrom": [{"secretRef": {"name": "more"}}],
+    "volumes": [{"name": "ca", "configMap": {"name": "ca"}}],
+    "volumeMounts": [{"name": "ca", "mountPath": "/etc/ca"}],
+    "spot": False,
+    "nodeSelector": {"disk": "big"},
+    "tolerations": [{"key": "own", "operator": "Exists"}],
+    "affinity": {
+        "podAntiAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": [
+                {"topologyKey": "zone", "labelSelector": {"matchLabels": {"a": "b"}}}
+            ]
+        }
+    },
+    "priorityClassName": "high",
+    "pullSecrets": ["mine"],
+    "podLabels": {"size": "l"},
+    "podAnnotations": {"note": "own"},
+    "jobLabels": {"kueue.x-k8s.io/queue-name": "large"},
+}
+
+
+@pytest.mark.parametrize("transfer", ["fact_flight", "dim_airline"])
+def test_everything_about_a_pod_may_differ_for_one_transfer(
+    helm: chart_kit.Helm, transfer: str
+) -> None:
+    """Of one with a schedule, and of one that is run by hand."""
+    over: chart_kit.Values = {"jobLabels": {"team": "sid"}, "transfers": {transfer: OWN}}
+    items = chart_kit.objects(helm.render(chart_kit.values(**(FULL | over))))
+    for item in items:
+        chart_kit.validate(item)
+    cron = chart_kit.find(items, "CronJob", name.cronjob("sid", transfer))["spec"]
+    job = cron["jobTemplate"]
+    template = job["spec"]["template"]
+    pod, (container,) = template["spec"], template["spec"]["containers"]
+    assert (cron["timeZone"], job["spec"]["backoffLimit"]) == ("Europe/Berlin", 0)
+    assert container["args"][container["args"].index("--time-zone") + 1] == "Europe/Berlin"
+    assert job["metadata"]["labels"].items() >= {"team": "sid", **OWN["jobLabels"]}.items()
+    assert template["metadata"]["labels"].items() >= {"cost": "sid", "size": "l"}.items()
+    assert template["metadata"]["annotations"].items() >= {"team": "sid", "note": "own"}.items()
+    assert pod["nodeSelector"] == {"disk": "big"}
+    assert pod["tolerations"] == OWN["tolerations"]
+    assert pod["affinity"] == OWN["affinity"]
+    assert pod["priorityClassName"] == "high"
+    assert pod["imagePullSecrets"] == [{"name": "mine"}]
+    assert {"name": "tmp", "emptyDir": {"sizeLimit": "20Gi"}} in pod["volumes"]
+    assert OWN["volumes"][0] in pod["volumes"]
+    assert OWN["volumeMounts"][0] in container["volumeMounts"]
+    assert container["envFrom"] == OWN["envFrom"]
+    assert {"name": "DB_PASSWORD", **OWN["env"]["DB_PASSWORD"]} in container["env"]
+    assert {"name": "MYSQL_USER", "value": "sid"} in container["env"]
+    assert container["resources"]["limits"]["ephemeral-storage"] == "22Gi"
+    other = chart_kit.find(items, "CronJob", "sid-dim-plane")["spec"]["jobTemplate"]
+    assert other["spec"]["template"]["spec"]["priorityClassName"] == "batch"
+    assert "affinity" not in other["spec"]["template"]["spec"]
+
+
+def test_a_thousand_transfers_of_one_hour_do_not_start_at_once(helm: chart_kit.Helm) -> None:
+    content = yaml.safe_dump({"transfers": {f"t{n}": {"schedule": "H 3 * * *"} for n in range(99)}})
+    made = [
+        [item["spec"]["schedule"] for item in chart_kit.objects(helm.render(
+            {"config": {"content": content}})) if "tmg-etl/transfer" in item["metadata"].get(
+                "annotations", {})]
+        for _ in range(2)
+    ]  # fmt: skip
+    assert made[0] == made[1]
+    assert all(re.fullmatch(r"[0-5]?[0-9] 3 \* \* \*", schedule) for schedule in made[0])
+    assert len({*made[0]}) > 30
+
+
+def test_two_releases_never_make_one_name(helm: chart_kit.Helm) -> None:
+    names = [
+        {item["metadata"]["name"] for item in chart_kit.objects(helm.render(
+            {"config": {"content": f'transfers: {{{transfer}: {{schedule: "1 2 * * *"}}}}'}},
+            release=release)) if item["kind"] == "CronJob"}
+        for release, transfer in (("sid", "dev_x"), ("sid-dev", "x"))
+    ]  # fmt: skip
+    assert not names[0] & names[1]
+    assert name.cronjob("sid-dev", "x") in names[1]
 
 
 def test_the_proxy_is_a_native_sidecar() -> None:
@@ -342,7 +432,7 @@ def test_names_fit_at_the_edge_and_stay_different(length: int) -> None:
             assert re.fullmatch(r"[a-z0-9A-Z]([-a-z0-9A-Z._]{0,61}[a-z0-9A-Z])?", value)
 
 
-@pytest.mark.parametrize("release", ["s", "r" * 40, "r" * 52, "r" * 53])
+@pytest.mark.parametrize("release", ["s", "s-t", "r" * 40, "r" * 52, "r" * 53])
 @pytest.mark.parametrize("transfer", ["Fact Flight", "fact.flight", "über", "_x_", "ok"])
 def test_the_launcher_knows_the_names_that_the_chart_makes(release: str, transfer: str) -> None:
     content = yaml.safe_dump({"transfers": {transfer: {"schedule": "1 2 * * *"}}})

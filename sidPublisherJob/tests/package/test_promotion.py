@@ -206,7 +206,8 @@ def test_versions_are_listed(checkout: task_kit.Checkout) -> None:
 def test_a_version_is_deployed_by_digest(checkout: task_kit.Checkout) -> None:
     done = checkout.invoke("local-deploy-gke", "--env", "dev", "--sql-proxy")
     assert done.returncode == 0, done.stderr
-    [made] = checkout.calls()
+    made, tried = checkout.calls()
+    assert tried[:3] == ["helm", "test", "sidpublisherjob"]
     pinned = repository(checkout).resolve(__version__)
     name, digest = pinned.split("@")
     assert f"image.repository={name},image.digest={digest}" in made
@@ -235,7 +236,8 @@ def test_without_its_config_nothing_is_deployed(
 def test_promotion_takes_the_same_image_and_wheel(checkout: task_kit.Checkout) -> None:
     done = checkout.invoke("promote", "--version", __version__, "--env", "val")
     assert done.returncode == 0, done.stderr
-    [made] = checkout.calls()
+    made, tried = checkout.calls()
+    assert tried[:3] == ["helm", "test", "sidpublisherjob"]
     assert f"image.digest={repository(checkout).digest(__version__)}" in " ".join(made)
     assert str(checkout.root / "gke_deploy" / "values-val.yaml") in made
     # Not the checkout's chart, which has moved on since: the one that was pushed with the image.
@@ -277,7 +279,8 @@ def test_a_version_is_promoted_with_its_own_chart(
 ) -> None:
     """Whatever the chart of the checkout has become since."""
     kept = tmp_path / "kept.tgz"
-    checkout.fake("helm", answer=f"import shutil; shutil.copy(sys.argv[4], {str(kept)!r})")
+    copy = f"import shutil\nif sys.argv[1] == 'upgrade': shutil.copy(sys.argv[4], {str(kept)!r})"
+    checkout.fake("helm", answer=copy)
     cronjob = checkout.root / "gke_deploy" / "templates" / "cronjob.yaml"
     before = cronjob.read_text()
     cronjob.write_text("{{ fail `the chart of a later version` }}")

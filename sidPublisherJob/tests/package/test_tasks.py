@@ -168,7 +168,8 @@ def test_the_exit_code_of_the_run_is_the_task_s(checkout: task_kit.Checkout) -> 
 def test_local_deploy_installs_the_chart(checkout: task_kit.Checkout) -> None:
     checkout.fake("helm")
     assert checkout.invoke("local-deploy-gke").returncode == 0
-    [made] = checkout.calls()
+    made, tried = checkout.calls()
+    assert tried[:3] == ["helm", "test", "sidpublisherjob"]
     chart = str(checkout.root / "gke_deploy")
     assert made[:5] == ["helm", "upgrade", "--install", "sidpublisherjob", chart]
     assert f"{chart}/values-local.yaml" in made
@@ -271,6 +272,42 @@ def test_a_wrong_call_is_one_line_and_runs_nothing(
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
     assert checkout.calls() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["deploy-gke"], "error: No idea what 'deploy-gke' is!; see `invoke --list`"),
+        (["render", "--enf=prod"], "No idea what '--enf"),
+        (["promote", "--env=val"], "'promote' did not receive required positional arguments"),
+        (["render", "--env"], "needed value and was not given one"),
+        (["local-deploy-gke", "--env=prod"], "promoted to prod: this would go past whoever"),
+        (["local-deploy-gke", "--env=prodd"], "did you mean `prod`?"),
+    ],
+)
+def test_a_call_that_makes_no_sense_ends_with_the_code_for_it(
+    checkout: task_kit.Checkout, arguments: list[str], message: str
+) -> None:
+    done = checkout.invoke(*arguments)
+    assert done.returncode == errors.EXIT_USAGE
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("is_back", [True, False])
+def test_what_fails_in_the_cluster_is_put_back(checkout: task_kit.Checkout, is_back: bool) -> None:
+    failing = ["test"] if is_back else ["test", "rollback"]
+    checkout.fake("helm", answer=f"sys.exit(3 if sys.argv[1] in {failing} else 0)")
+    done = checkout.invoke("local-deploy-gke")
+    assert done.returncode == 3
+    where = ["sidpublisherjob", "--namespace", "sid", "--kube-context", "kind-sid"]
+    upgrade, *others = checkout.calls()
+    assert "--atomic" in upgrade
+    assert [call[1:7] for call in others] == [[verb, *where] for verb in ("test", "rollback")]
+    said = "the revision before runs again" if is_back else "it could not be put back"
+    assert said in done.stderr
+    assert "kubectl --context kind-sid --namespace sid logs pod/sidpublisherjob-test" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -252,8 +252,8 @@ class Transfer(Policy):
     )
     schedule: Annotated[str, BeforeValidator(rule.schedule)] | None = Field(
         default=None,
-        description="Five cron fields (minute hour day month weekday, UTC) for the CronJob. None "
-        "(default): runs on demand only.",
+        description="Five cron fields (minute hour day month weekday, UTC) for the CronJob; the "
+        "minute H is one that is made of the name. None (default): runs on demand only.",
     )
     publish_group: Annotated[str, BeforeValidator(rule.group)] | None = Field(
         default=None,

@@ -38,7 +38,11 @@ def label(text: str, length: int = LABEL_LENGTH) -> str:
 
 def cronjob(release: str, suffix: str) -> str:
     """Return the name of a CronJob of a release: of a transfer, of `run` or of `backfill`."""
-    return label(f"{release}-{suffix}", CRONJOB_LENGTH)
+    text = f"{release}-{suffix}"
+    if "-" in release:
+        # `sid-dev` and `x` must not be `sid` and `dev-x`.
+        text += f"-{hashlib.sha256(f'{release}/{suffix}'.encode()).hexdigest()[:_HASH]}"
+    return label(text, CRONJOB_LENGTH)
 
 
 def job(release: str, transfer: str, facts: str) -> str:

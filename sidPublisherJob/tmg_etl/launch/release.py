@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 from tmg_etl import errors
 from tmg_etl.__version__ import __version__
 from tmg_etl.config import environment as config_environment
 from tmg_etl.launch import chart, command, environment, image, registry, version, wheel
+from tmg_etl.launch import name as object_name
 
 BUILT_FOR = "dev"
 """The environment that new versions go to first, and are promoted from."""
@@ -17,6 +19,20 @@ BUILT_FOR = "dev"
 _HISTORY = 10  # revisions that Helm keeps for a rollback: its own default, said so that it stays
 _TIMEOUT = "5m"
 _KUBERNETES = "1.29.0"  # the oldest that the chart takes
+
+
+class FailedError(errors.TmgEtlError):
+    """A version was deployed, and failed when it was tried."""
+
+    def __init__(self, env: str, exit_code: int, *, is_back: bool, shown: Sequence[str]) -> None:
+        self.exit_code = exit_code
+        what = (
+            "the revision before runs again"
+            if is_back
+            else "it could not be put back: there is no revision before, or Helm says why not"
+        )
+        hint = f"see why: {command.show(shown)}"
+        super().__init__(f"what was deployed to {env} fails its test; {what}", hint=hint)
 
 
 def name(root: pathlib.Path) -> str:
@@ -65,7 +81,8 @@ def helm_command(
     if action == "upgrade":
         context = places.kubectl_context
         helm += ["--kube-context", context] if context else []
-        helm += ["--history-max", str(_HISTORY), "--timeout", _TIMEOUT]
+        # Helm 4 calls it --rollback-on-failure, and takes this name too.
+        helm += ["--history-max", str(_HISTORY), "--timeout", _TIMEOUT, "--atomic"]
     helm += ["--values", str(values), *_image_values(pinned), *chart.values(root, env, config)]
     return helm + (_proxy_values(env, places) if sql_proxy else [])
 
@@ -108,7 +125,7 @@ def deploy(
     package: str | None = None,
     dry_run: bool = False,
 ) -> None:
-    """Have an environment run a version.
+    """Have an environment run a version: deploy it, try it there, and go back where that fails.
 
     Args:
         root: folder of the repository.
@@ -132,6 +149,41 @@ def deploy(
     config = chart.copy_config(root, env, dry_run=dry_run)
     made = helm_command(root, env, pinned, config=config, sql_proxy=sql_proxy, package=package)
     command.run(made, dry_run=dry_run)
+    _try(root, env, dry_run=dry_run)
+
+
+def _try(root: pathlib.Path, env: str, *, dry_run: bool) -> None:
+    """Run the chart's tests in the cluster; go back to the revision before where one fails.
+
+    Raises:
+        FailedError: one failed.
+    """
+    places = environment.select(root, env)
+    context = ["--kube-context", places.kubectl_context] if places.kubectl_context else []
+    where = [name(root), "--namespace", places.namespace, *context, "--timeout", _TIMEOUT]
+    try:
+        command.run(["helm", "test", *where], dry_run=dry_run)
+    except command.CommandError as failed:
+        shown = kubectl(root, env, "logs", f"pod/{object_name.label(f'{name(root)}-test')}")
+        try:
+            command.run(["helm", "rollback", *where])
+        except command.CommandError:
+            raise FailedError(env, failed.exit_code, is_back=False, shown=shown) from None
+        raise FailedError(env, failed.exit_code, is_back=True, shown=shown) from None
+
+
+def refuse_unasked(root: pathlib.Path, env: str) -> None:
+    """Do nothing where a checkout may be deployed without further ado.
+
+    Raises:
+        errors.UsageError: versions are promoted to this environment, or there is none such.
+    """
+    environment.select(root, env)
+    if env not in (config_environment.DEFAULT, BUILT_FOR):
+        raise errors.UsageError(
+            f"versions are promoted to {env}: this would go past whoever approves that",
+            hint=f"invoke promote --version {__version__} --env {env}, or add --yes",
+        )
 
 
 def render(
