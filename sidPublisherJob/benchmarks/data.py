@@ -116,3 +116,21 @@ def delta(folder: pathlib.Path, base: pathlib.Path, rows: int, number: int) -> p
         f" o_clerk, o_shippriority, o_comment FROM ({query})"
     )
     return export(ordered, folder / f"delta_{rows}_{number}.parquet")
+
+
+def version(folder: pathlib.Path, base: pathlib.Path, number: int) -> pathlib.Path:
+    """Return a Parquet file of a table's rows in one of its versions.
+
+    Each next version changes three quarters of `DELTA_ROWS` rows, has as many other rows as the
+    rest, and lacks those that the version before had instead.
+    """
+    changed, added = DELTA_ROWS * 3 // 4, DELTA_ROWS // 4
+    query = (
+        f"SELECT * EXCLUDE (o_comment, n), CASE WHEN n <= {changed} THEN 'change {number}'"
+        f" ELSE o_comment END AS o_comment FROM (SELECT *, row_number() OVER"
+        f" (ORDER BY hash(o_orderkey)) AS n FROM '{base}')"
+        f" UNION ALL SELECT {9_000_000_000 + number * added} + row_number() OVER (),"
+        f" * EXCLUDE (o_orderkey) FROM (FROM '{base}' ORDER BY hash(o_orderkey) LIMIT {added})"
+        " ORDER BY o_orderkey"
+    )
+    return export(query, folder / f"{base.stem}_version_{number}.parquet")

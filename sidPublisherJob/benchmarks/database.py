@@ -103,13 +103,30 @@ class Postgres(Database):
 
     def merge(self, target: str, text: pathlib.Path) -> measure.Sample:
         """Merge by INSERT … ON CONFLICT."""
+        return self._staged(target, text, [self._upsert(target)])
+
+    def mirror(self, target: str, text: pathlib.Path) -> measure.Sample:
+        """Delete what is gone, then merge what differs."""
+        gone = (
+            f"DELETE FROM {target} t WHERE NOT EXISTS"
+            " (SELECT 1 FROM staged s WHERE s.o_orderkey = t.o_orderkey)"
+        )
+        held, sent = (", ".join(f"{of}.{name}" for name in _COLUMNS) for of in (target, "excluded"))
+        differs = f"{self._upsert(target)} WHERE ({held}) IS DISTINCT FROM ({sent})"
+        return self._staged(target, text, ["ANALYZE staged", gone, differs])
+
+    def _upsert(self, target: str) -> str:
         assigned = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS)
+        return (
+            f"INSERT INTO {target} SELECT * FROM staged ON CONFLICT (o_orderkey)"
+            f" DO UPDATE SET {assigned}"
+        )
+
+    def _staged(self, target: str, text: pathlib.Path, statements: list[str]) -> measure.Sample:
         script = self.folder / "merge.sql"
         script.write_text(
             f"BEGIN;\nCREATE TEMPORARY TABLE staged (LIKE {target}) ON COMMIT DROP;\n"
-            f"\\copy staged FROM '{text}'\n"
-            f"INSERT INTO {target} SELECT * FROM staged ON CONFLICT (o_orderkey)"
-            f" DO UPDATE SET {assigned};\nCOMMIT;\n"
+            f"\\copy staged FROM '{text}'\n" + ";\n".join([*statements, "COMMIT;\n"])
         )
         return measure.run([*self.command("")[:-2], "-f", str(script)])
 

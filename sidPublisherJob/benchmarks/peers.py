@@ -106,7 +106,7 @@ def _drt(job: Job) -> Command:
                 "upsert_key": ["o_orderkey"],
             },
             "sync": {
-                "mode": {"replace": "replace", "merge": "upsert", "mirror": "mirror"}[job.how],
+                "mode": {"replace": "replace", "merge": "upsert"}[job.how],
                 "batch_size": 10_000,
             },
         },
@@ -174,7 +174,7 @@ TOOLS = (
     Tool("sling", "sling", "sling", _sling, hows=dict.fromkeys(_ALL, ("merge",))),
     Tool(
         "drt", "drt", "drt-core", _drt, needs_table=True,
-        hows=dict.fromkeys(_ALL, ("merge", "mirror")),
+        hows=dict.fromkeys(_ALL, ("merge",)),
     ),
     Tool("pandas to_sql", "frames", "pandas", _frames("pandas")),
     Tool("polars", "frames", "polars", _frames("polars"), kinds=("mariadb", "mysql")),

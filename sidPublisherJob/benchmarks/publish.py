@@ -1,8 +1,9 @@
 """Publish tables to every kind of server, beside the servers' own raw loads and other tools.
 
     script/benchmark [--scale 1] [--repeat 3] [--only mariadb|mysql|postgres|transfer|duckdb|small|
-                     delta|merge|memory|parallel] [--database postgres|mariadb|mysql|duckdb|sqlite]
-                     [--quick] [--check] [--no-peers]
+                     delta|diff|merge|memory|parallel]
+                     [--database postgres|mariadb|mysql|duckdb|sqlite] [--quick] [--check]
+                     [--no-peers]
 
 Everything is measured as whole processes that take turns. Without `--only` all parts are measured;
 with it the others keep the figures they have, and with `--database` so do the deltas and merges of

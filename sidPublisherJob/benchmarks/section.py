@@ -300,6 +300,56 @@ def _delta(
     return series
 
 
+def diff(scope: Scope) -> list[dict[str, Any]]:
+    """Refresh a million rows of which few differ, changing only those."""
+    orders = data.tpch(scope.folder, "orders", scope.scale)
+    base = data.many_orders(scope.folder, orders, int(DELTA_TARGETS[0] * scope.scale))
+    first = data.text(data.version(scope.folder, base, 0))
+    with database.postgres(scope.folder) as server:
+        tools = peers.able(server.kind, "mirror") if scope.with_peers else []
+        tables = ["orders", "raw_orders", *(tool.table for tool in tools)]
+        for name in tables:
+            server.create(name)
+            server.load(name, first)
+        numbers = dict.fromkeys(tables, 0)
+
+        def prepared(name: str) -> pathlib.Path:
+            # Each table goes from one version to the next.
+            numbers[name] += 1
+            return data.version(scope.folder, base, numbers[name])
+
+        def by_hand() -> measure.Sample:
+            return server.mirror("raw_orders", data.text(prepared("raw_orders")))
+
+        def pipeline() -> measure.Sample:
+            config = ours.config(
+                scope.folder, source="lake", where=prepared("orders").name, target=server.kind,
+                table="orders", key="o_orderkey", urls={server.kind: server.url},
+                more="    publish: diff\n",
+            )  # fmt: skip
+            return ours.run(config)
+
+        work: list[measure.Work] = [
+            ("staged, DELETE and INSERT … ON CONFLICT by hand", "limit", by_hand),
+            ("pipeline, publish diff, verify fingerprint", "ours", pipeline),
+        ]
+        for tool in tools:
+            peers.environment(tool.environment)
+            call = functools.partial(
+                lambda tool: peers.call(tool, server, prepared(tool.table), "mirror"), tool
+            )
+            work.append((f"{tool.title}, merge by the strategy cdc", "peer", call))
+        series = measure.interleaved(work, scope.repeat)
+    title = f"orders, a refresh of {data.DELTA_ROWS:,} rows that differ, Parquet to {server.title}"
+    note = (
+        f"The table has {int(DELTA_TARGETS[0] * scope.scale):,} rows; three quarters of those that"
+        " differ are changed, the others are new, and as many are gone. All rows are sent. Of"
+        " the other tools, only those are run that delete what is gone; drt's `mirror` sends each"
+        " row in a statement of its own, and a load of as many rows shows what that takes."
+    )
+    return [titled(title, series, note)]
+
+
 def memory(scope: Scope) -> list[dict[str, Any]]:
     """Measure the peak memory of publishing few and many rows."""
     orders = data.tpch(scope.folder, "orders", scope.scale)
@@ -366,6 +416,7 @@ PARTS: dict[str, Callable[[Scope], list[dict[str, Any]]]] = {
     "duckdb": embedded,
     "small": small,
     "delta": delta,
+    "diff": diff,
     "merge": merges,
     "memory": memory,
     "parallel": parallel,

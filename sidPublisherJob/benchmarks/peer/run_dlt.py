@@ -13,7 +13,7 @@ UPSERT = "upsert" if kind == "postgres" else "delete-insert"
 DISPOSITIONS = {
     "replace": "replace",
     "merge": {"disposition": "merge", "strategy": UPSERT},
-    "mirror": {"disposition": "merge", "strategy": "cdc", "skip_unchanged": True},
+    "mirror": {"disposition": "merge", "strategy": "cdc", "skip_unchanged_rows": True},
 }
 
 

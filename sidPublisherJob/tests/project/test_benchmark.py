@@ -116,7 +116,7 @@ def test_readme_shows_the_ratios_that_were_measured() -> None:
 def test_every_part_can_be_chosen() -> None:
     assert publish.parse(["--only", "small", "--only", "delta"]).only == ["small", "delta"]
     assert publish.parse([]).only is None
-    wanted = {"mariadb", "mysql", "postgres", "duckdb", "small", "delta", "merge"}
+    wanted = {"mariadb", "mysql", "postgres", "duckdb", "small", "delta", "diff", "merge"}
     wanted |= {"memory", "parallel", "transfer"}
     assert set(section.PARTS) == wanted
 
