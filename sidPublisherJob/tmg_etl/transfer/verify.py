@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Literal
 
 import pyarrow as pa
 
 from tmg_etl import errors
 from tmg_etl.connectors import base
-from tmg_etl.transfer import encode
+from tmg_etl.transfer import encode, flow
 
 Level = Literal["fingerprint", "count", "off"]
 
@@ -33,9 +34,13 @@ def prove(
     if not hashes or target.capabilities.proof is base.Proof.DATABASE:
         return target.fingerprint(name, schema.names, selection, hashes=hashes)
     encoder = encode.Encoder(schema, target.capabilities.text, hashes=True)
-    # Not ahead, in another thread: a stop would cancel what the cleanup does on the same session.
-    for batch in target.scan(name, schema.names, selection):
-        encoder.add(batch)
+    batches = target.scan(name, schema.names, selection)
+    with contextlib.ExitStack() as stack:
+        # On a session not in another thread: a stop would cancel what the cleanup does there.
+        if target.capabilities.scans_ahead:
+            batches = stack.enter_context(contextlib.closing(flow.prefetched(batches)))
+        for batch in batches:
+            encoder.add(batch)
     return encoder.fingerprint
 
 

@@ -30,6 +30,8 @@ class Capabilities:
     Attributes:
         ingest: what `load` takes.
         proof: where fingerprints are computed.
+        scans_ahead: `Target.scan` shares nothing with what else the target does, so that it may go
+            on in another thread.
         can_diff: in-database diff (`Target.diff`).
         can_merge: delta (`Target.merge` and the staging methods).
         can_rehearse: merges can be counted without writing (`Target.rehearsal`).
@@ -53,6 +55,7 @@ class Capabilities:
 
     ingest: Ingest
     proof: Proof
+    scans_ahead: bool = False
     can_diff: bool = True
     can_merge: bool = True
     can_rehearse: bool = False

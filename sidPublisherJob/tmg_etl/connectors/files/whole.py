@@ -66,7 +66,11 @@ class WholeTarget(base.Target):
     """
 
     capabilities = base.Capabilities(
-        ingest=base.Ingest.ARROW, proof=base.Proof.READ_BACK, can_diff=False, can_merge=False
+        ingest=base.Ingest.ARROW,
+        proof=base.Proof.READ_BACK,
+        scans_ahead=True,
+        can_diff=False,
+        can_merge=False,
     )
 
     def __init__(self, table: str, connection: str, where: str) -> None:
