@@ -480,7 +480,7 @@ def measured(place: Place, cell: Cell, repeat: int) -> dict[str, Any]:
     """Measure a cell; its tables are as `build`, or a cell of fewer changes, left them."""
     hand, ours = measure.Series(cell.name, kind="limit"), measure.Series(cell.name)
     proofs = []
-    for number in range(repeat):
+    for number in range(repeat if cell.window < _MANY else 1):
         with place.target() as target:
             # Each turn changes the rows again.
             name = _stage(place, target, cell, time.time_ns())
@@ -512,6 +512,8 @@ def measured(place: Place, cell: Cell, repeat: int) -> dict[str, Any]:
 MOST = 2.0
 #: Rows up to which what a merge takes more is mostly what it does for any number of them.
 _FEW = 10_000
+#: Rows from which a cell is measured once: minutes, in which little else can make a difference.
+_MANY = 1_000_000
 
 
 def _why(place: Place, cell: Cell, more_s: float) -> str:
