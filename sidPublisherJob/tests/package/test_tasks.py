@@ -115,6 +115,31 @@ def test_a_dry_run_prints_the_command_and_runs_nothing(checkout: task_kit.Checko
     assert checkout.calls() == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "shown", "has_gcloud"),
+    [
+        (["promote", "--version=1.4.0", "--env=prod"], "image.digest=<digest of 1.4.0>", True),
+        (["local-deploy-gke", "--env=dev"], f"image.digest=<digest of {__version__}>", True),
+        (["prune-images"], "would remove <all but the newest 5 that nothing runs", False),
+    ],
+)
+def test_a_dry_run_needs_no_login(
+    checkout: task_kit.Checkout, arguments: list[str], shown: str, has_gcloud: bool
+) -> None:
+    if has_gcloud:
+        checkout.fake("gcloud", answer="sys.exit('ERROR: (gcloud)\\nto select an account to use.')")
+    done = checkout.invoke(*arguments, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert shown in done.stdout
+    why = "nobody is logged in" if has_gcloud else "gcloud is not installed"
+    assert done.stderr.startswith(f"not asked, so not known: {why}")
+    assert done.stderr.count("\n") == 1
+    # For real it stops, and says what to do.
+    real = checkout.invoke(*arguments, *(["--yes"] if "local" in arguments[0] else []))
+    assert real.returncode == (errors.EXIT_ACCESS if has_gcloud else errors.EXIT_CONFIG)
+    assert ("gcloud auth login" if has_gcloud else "install it") in real.stderr
+
+
 def test_the_image_is_tried_as_the_pod_runs_it(checkout: task_kit.Checkout) -> None:
     checkout.fake("docker")
     done = checkout.invoke("test-docker-local", "--test-execution-date", "20240131")

@@ -67,7 +67,8 @@ def find(host: str) -> Login | None:
 
     Raises:
         errors.ConfigError: a file of logins cannot be read, or names a helper that is not there.
-        command.CommandError: a helper or gcloud failed.
+        errors.AccessError: it is gcloud's login, and there is none.
+        command.CommandError: a helper failed.
     """
     key = _HUB_KEY if host == HUB else host
     for file in _files():
@@ -80,7 +81,14 @@ def find(host: str) -> Login | None:
         if isinstance(content, dict) and (found := _of_file(content, key)):
             return found
     if is_google(host):
-        token = command.read(["gcloud", "auth", "print-access-token"]).strip()
+        try:
+            token = command.read(["gcloud", "auth", "print-access-token"]).strip()
+        except command.CommandError as error:
+            # Its last line is half a sentence: where to go on after logging in.
+            raise errors.AccessError(
+                f"nobody is logged in to {host}: `gcloud auth` ended with {error.exit_code}",
+                hint=f"gcloud auth login, or docker login {host}",
+            ) from None
         return Login("oauth2accesstoken", token)
     return None
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +21,13 @@ BUILT_FOR = "dev"
 _HISTORY = 10  # revisions that Helm keeps for a rollback: its own default, said so that it stays
 _TIMEOUT = "5m"
 _KUBERNETES = "1.29.0"  # the oldest that the chart takes
+# Why a registry or a cluster cannot be asked; a dry run goes on without.
+_UNASKED = (
+    errors.AccessError,
+    errors.TemporaryError,
+    command.MissingProgramError,
+    command.CommandError,
+)
 
 
 class FailedError(errors.TmgEtlError):
@@ -121,6 +130,7 @@ def deploy(
     env: str | None = None,
     *,
     wanted: str | None = None,
+    pinned: str | None = None,
     sql_proxy: bool = False,
     package: str | None = None,
     dry_run: bool = False,
@@ -131,25 +141,40 @@ def deploy(
         root: folder of the repository.
         env: name of the environment; None means ``local``, whose cluster was given the image.
         wanted: the version; None means this one.
+        pinned: the version's image; None: the registry is asked, but for ``local``.
         sql_proxy: run the Cloud SQL Auth Proxy beside the job.
         package: the version's chart; None means the one of the repository.
-        dry_run: print the command only. The registry is asked for the digest all the same, but for
-            ``local``.
+        dry_run: print the command only. The registry is asked all the same; where it cannot be, a
+            word stands for what it knows.
 
     Raises:
         registry.VersionNotFoundError: the registry has no such version; lists those it has.
     """
     env = env or config_environment.DEFAULT
     wanted = wanted or __version__
-    repository = image.name(root, env)
-    if env == config_environment.DEFAULT:
-        pinned = f"{repository}:{wanted}"
-    else:
-        pinned = registry.Repository.parse(repository).resolve(wanted)
+    pinned = pinned or _resolve(root, env, wanted, dry_run=dry_run)
     config = chart.copy_config(root, env, dry_run=dry_run)
     made = helm_command(root, env, pinned, config=config, sql_proxy=sql_proxy, package=package)
     command.run(made, dry_run=dry_run)
     _try(root, env, dry_run=dry_run)
+
+
+def _resolve(root: pathlib.Path, env: str, wanted: str, *, dry_run: bool) -> str:
+    """Return a version's image by its digest; in a dry run without a login, with a word for it."""
+    repository = image.name(root, env)
+    if env == config_environment.DEFAULT:
+        return f"{repository}:{wanted}"
+    try:
+        return registry.Repository.parse(repository).resolve(wanted)
+    except _UNASKED as error:
+        if not dry_run:
+            raise
+        _say_unasked(error)
+        return f"{repository}@<digest of {wanted}>"
+
+
+def _say_unasked(error: errors.TmgEtlError) -> None:
+    sys.stderr.write(f"not asked, so not known: {error}\n")
 
 
 def _try(root: pathlib.Path, env: str, *, dry_run: bool) -> None:
@@ -229,10 +254,15 @@ def promote(
     environment.select(root, env)
     # Image, chart and wheel must be there before the first thing is changed. The wheel is copied
     # last: the environment's bucket has what the environment has run.
-    registry.Repository.parse(image.name(root, env)).resolve(wanted)
-    with chart.fetched(root, wanted, env, dry_run=dry_run) as package:
+    pinned = _resolve(root, env, wanted, dry_run=dry_run)
+    charted: contextlib.AbstractContextManager[str]
+    if pinned.endswith(">"):
+        charted = contextlib.nullcontext(f"oci://{chart.repository(root, env)}:{wanted}")
+    else:
+        charted = chart.fetched(root, wanted, env, dry_run=dry_run)
+    with charted as package:
         copy = wheel.promotion(root, wanted, BUILT_FOR, env, dry_run=dry_run)
-        deploy(root, env, wanted=wanted, package=package, sql_proxy=sql_proxy, dry_run=dry_run)
+        deploy(root, env, pinned=pinned, package=package, sql_proxy=sql_proxy, dry_run=dry_run)
     copy()
 
 
@@ -292,8 +322,15 @@ def prune(root: pathlib.Path, env: str, keep: int, *, dry_run: bool = False) -> 
     if keep < 1:
         raise errors.UsageError(f"found --keep {keep}", hint="keep one version or more")
     repository = registry.Repository.parse(image.name(root, env))
-    known = {there: repository.digest(there) or "" for there in repository.versions()}
-    gone = doomed(known, set().union(*running(root).values()), keep) if len(known) > keep else []
+    try:
+        known = {there: repository.digest(there) or "" for there in repository.versions()}
+        used = running(root) if len(known) > keep else {}
+    except _UNASKED as error:
+        if not dry_run:
+            raise
+        _say_unasked(error)
+        return [f"<all but the newest {keep} that nothing runs or may be put back to>"]
+    gone = doomed(known, set().union(*used.values()), keep)
     kept_digests = {digest for there, digest in known.items() if there not in gone}
     for wanted in gone:
         # Two versions may be one image: removing it would take the other's name away.
