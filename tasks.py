@@ -30,6 +30,8 @@ HELP = {
     "engine": "docker, podman or buildah; the first one that works by default",
     "version": "as in tmg_etl/__version__.py, for instance 1.4.0",
     "config": "a copy of the environment's config; by default it is read where it is",
+    "digest": "of that version's image, sha256:…; the manifests name it instead of the version",
+    "output": "a folder: one file of each template, to be committed, instead of printing all",
     "sql_proxy": "run the Cloud SQL Auth Proxy beside the job",
     "transfer": "name of a transfer or publish group in the config",
     "base": "base image instead of the Dockerfile's",
@@ -285,13 +287,24 @@ def local_deploy_gke(
 def render(
     c: invoke.Context,
     env: str = "local",
+    version: str | None = None,
+    digest: str | None = None,
+    output: str | None = None,
     config: str | None = None,
     sql_proxy: bool = False,
     dry_run: bool = False,
 ) -> None:
     """Print what Helm would deploy."""
-    copy = pathlib.Path(config) if config else None
-    release.render(ROOT, env, config=copy, sql_proxy=sql_proxy, dry_run=dry_run)
+    release.render(
+        ROOT,
+        env,
+        wanted=version,
+        digest=digest,
+        output=pathlib.Path(output) if output else None,
+        config=pathlib.Path(config) if config else None,
+        sql_proxy=sql_proxy,
+        dry_run=dry_run,
+    )
 
 
 @task

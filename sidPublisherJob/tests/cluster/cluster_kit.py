@@ -88,7 +88,7 @@ class Site:
 
     def pods_of(self, transfer: str) -> list[cluster.Object]:
         """Return the pods of the latest Job of a transfer, the oldest first."""
-        return self.place.pods(self.job_of(transfer)["metadata"]["name"])
+        return self.place.pods(cluster.of_job(self.job_of(transfer)["metadata"]["name"]))
 
     def body(self, transfer: str) -> cluster.Object:
         """Return the Job of a run, to be changed before it is created."""

@@ -66,7 +66,7 @@ def test_a_job_with_a_sidecar_ends_with_its_container(site: cluster_kit.Site) ->
     body["metadata"]["name"] += "-proxied"
     ended, failure = site.watch(body)
     assert failure is None
-    (found,) = site.place.pods(ended["metadata"]["name"])
+    (found,) = site.place.pods(cluster.of_job(ended["metadata"]["name"]))
     (status,) = found["status"]["containerStatuses"]
     finished = cluster_kit.at(status["state"]["terminated"]["finishedAt"])
     complete = cluster_kit.at(ended["status"]["completionTime"])
@@ -148,7 +148,7 @@ def test_a_second_launch_attaches_and_a_cancelled_run_ends_in_order(
     assert again["metadata"]["uid"] == made["metadata"]["uid"]
 
     def is_loading() -> bool:
-        pods = site.place.pods(name)
+        pods = site.place.pods(cluster.of_job(name))
         return bool(pods) and pods[0]["status"]["phase"] == "Running"
 
     cluster_kit.wait_until(is_loading, "the pod to run")

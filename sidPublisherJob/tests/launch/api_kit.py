@@ -43,7 +43,7 @@ def pod(
     **status: Any,
 ) -> Object:
     """A pod of a Job; `state` is that of the container `pipeline`, as the kubelet writes it."""
-    labels = {"batch.kubernetes.io/job-name": job}
+    labels = {"app.kubernetes.io/instance": RELEASE, "batch.kubernetes.io/job-name": job}
     if index is not None:
         labels["batch.kubernetes.io/job-completion-index"] = str(index)
     container = {"name": "pipeline", "image": "r/sid:1", "resources": {"limits": limits or {}}}
@@ -86,7 +86,7 @@ class Api:
         self.cronjobs: dict[str, Object] = {}
         self.jobs: dict[str, Object] = {}
         self.pods: dict[str, Object] = {}
-        # Pod → what each request for its log yields: lines, or seconds to say nothing.
+        # Pod → what each request for its log yields: lines, `CUT`, or `WAIT` with seconds.
         self.logs: dict[str, list[list[str]]] = collections.defaultdict(list)
         self.requests: list[tuple[str, str]] = []
         self.bodies: list[Object] = []
@@ -246,7 +246,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             for item in list(items.values())
             if namespace == NAMESPACE and wanted.items() <= item["metadata"]["labels"].items()
         ]
-        self._json(200, {"kind": "List", "apiVersion": "v1", "metadata": {}, "items": found})
+        if "fieldSelector" in query:
+            assert query["fieldSelector"] == "status.phase!=Succeeded"
+            found = [item for item in found if item["status"]["phase"] != "Succeeded"]
+        begin, limit = int(query.get("continue", "0")), int(query["limit"])
+        end = begin + limit
+        about = {"continue": str(end)} if end < len(found) else {}
+        page = found[begin:end]
+        self._json(200, {"kind": "List", "apiVersion": "v1", "metadata": about, "items": page})
 
     def _log(self, name: str) -> None:
         streams = self.server_api.logs[name]
@@ -256,6 +263,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         for line in lines:
+            if line.startswith("WAIT "):
+                time.sleep(float(line.removeprefix("WAIT ")))
+                continue
             if line == "CUT":
                 # As a proxy does it: the connection ends within the stream.
                 self.close_connection = True

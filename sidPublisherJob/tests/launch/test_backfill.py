@@ -59,6 +59,16 @@ def test_one_indexed_job_runs_all_windows(
     ]
 
 
+def test_windows_that_are_done_are_not_listed_again_and_again(
+    free: session.Session, api: api_kit.Api
+) -> None:
+    api.on_job = api.finish
+    assert start(free) == 0
+    asked = [path for _, path in api.requests if "/pods?" in path]
+    assert asked
+    assert all("fieldSelector=status.phase%21%3DSucceeded" in path for path in asked)
+
+
 def test_a_poisoned_window_fails_alone_and_its_rerun_is_told(
     free: session.Session, api: api_kit.Api, said: list[str]
 ) -> None:

@@ -251,6 +251,21 @@ def test_logs_go_on_where_a_cut_stream_ended_and_repeat_nothing(
     assert "sinceSeconds" in asked[1]
 
 
+def test_the_last_lines_of_a_slow_log_are_waited_for(
+    dev: session.Session, api: api_kit.Api, said: list[str]
+) -> None:
+    succeed(api)
+    finish = api.on_job
+
+    def on_job(job: api_kit.Object) -> None:
+        finish(job)
+        api.logs["p"] = [["WAIT 1.2", STAMP.format(1, "the last line")]]
+
+    api.on_job = on_job
+    assert start(dev) == 0
+    assert "the last line" in said
+
+
 def test_the_logs_of_a_retry_are_followed_too(
     dev: session.Session, api: api_kit.Api, said: list[str]
 ) -> None:

@@ -86,6 +86,22 @@ def test_a_release_is_shown_with_its_schedules_and_jobs(api: api_kit.Api) -> Non
     }
 
 
+def test_a_thousand_jobs_are_a_few_requests(api: api_kit.Api) -> None:
+    for number in range(1200):
+        job = add_job(api, f"j{number}", "dim_plane")
+        if number % 3 == 0:
+            api.finish(job)
+        elif number % 3 == 1:
+            api.finish(job, "Failed", "BackoffLimitExceeded")
+            state = api_kit.terminated(78)
+            api.pods[f"p{number}"] = api_kit.pod("p", f"j{number}", phase="Failed", state=state)
+    found = status.read(api.connect(), api_kit.RELEASE, NOW)
+    assert len(found.jobs) == 1200
+    assert sum(item.detail.startswith("ExitCode") for item in found.jobs) == 400
+    # CronJobs, three pages of Jobs, one of pods.
+    assert len(api.requests) == 5
+
+
 def test_a_backfill_is_shown_with_its_windows(dev: session.Session, api: api_kit.Api) -> None:
     api.on_job = api.finish
     day = datetime.date(2024, 1, 1)

@@ -305,7 +305,7 @@ def reasons_by_window(
 ) -> dict[int, diagnosis.Diagnosis]:
     """Return why windows failed, by the latest pod of each that is still there."""
     found: dict[int, diagnosis.Diagnosis] = {}
-    for pod in place.pods(name):
+    for pod in place.pods(cluster.of_job(name), with_succeeded=False):
         notes = pod["metadata"].get("annotations", {}) | pod["metadata"].get("labels", {})
         index = str(notes.get("batch.kubernetes.io/job-completion-index", ""))
         cause = diagnosis.ended(pod)

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 Object = dict[str, Any]
 
+JOB = "batch.kubernetes.io/job-name"
+"""The label by which Kubernetes marks the pods of a Job."""
+
 _CONNECT_S, _READ_S = 10, 60
+_PAGE = 500  # objects at a time, as kubectl asks for them
 # A log that says nothing for so long is asked for again: proxies cut such streams without a word.
 _LOG_READ_S = 120
 
@@ -30,6 +34,11 @@ class NotFoundError(errors.ConfigError):
 
 class ExistsError(errors.TemporaryError):
     """The cluster has an object of that name already."""
+
+
+def of_job(name: str) -> str:
+    """Return the labels of a Job's pods."""
+    return f"{JOB}={name}"
 
 
 def connect(context: str | None, namespace: str) -> Cluster:
@@ -93,9 +102,15 @@ class Cluster:
         """Return the Jobs with these labels, by name."""
         return self._list(self._batch.list_namespaced_job, selector)
 
-    def pods(self, job: str) -> list[Object]:
-        """Return the pods of a Job, the oldest first."""
-        found = self._list(self._core.list_namespaced_pod, f"batch.kubernetes.io/job-name={job}")
+    def pods(self, selector: str, *, with_succeeded: bool = True) -> list[Object]:
+        """Return the pods with these labels, the oldest first.
+
+        Args:
+            selector: labels; those of a Job are `of_job`.
+            with_succeeded: also those that have succeeded; of a back-fill they are most.
+        """
+        more = {} if with_succeeded else {"field_selector": "status.phase!=Succeeded"}
+        found = self._list(self._core.list_namespaced_pod, selector, **more)
         return sorted(found, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
 
     def job(self, name: str) -> Object:
@@ -184,9 +199,18 @@ class Cluster:
             finally:
                 response.close()
 
-    def _list(self, call: Any, selector: str) -> list[Object]:
-        found: list[Object] = self._call(call, self.namespace, label_selector=selector)["items"]
-        return sorted(found, key=lambda item: str(item["metadata"]["name"]))
+    def _list(self, call: Any, selector: str, **options: str) -> list[Object]:
+        found: list[Object] = []
+        page = ""
+        while True:
+            more = {"_continue": page} if page else {}
+            listed = self._call(
+                call, self.namespace, label_selector=selector, limit=_PAGE, **options, **more
+            )
+            found += listed["items"]
+            page = listed["metadata"].get("continue") or ""
+            if not page:
+                return sorted(found, key=lambda item: str(item["metadata"]["name"]))
 
     def _call(self, call: Any, *arguments: Any, **options: Any) -> Object:
         what = call.__name__.replace("_namespaced", "").replace("_", " ")

@@ -14,6 +14,7 @@ from tmg_etl.config import problem
 from tmg_etl.launch import cluster, diagnosis, log, manifest, name
 
 _ATTEMPTS = 99
+_LAST_LINES_S = 15.0  # of all pods, after the end; it is waited only as long as some are missing
 Say = Callable[[str], None]
 
 
@@ -149,11 +150,12 @@ def watch(
     """
     follower = log.Follower(place, say, pause_s=pace.poll_s)
     patience = _Patience(say, pace)
+    last_lines_s = max(1.0, pace.poll_s)
     try:
         while True:
             try:
                 found = place.job(name)
-                pods = place.pods(name)
+                pods = place.pods(cluster.of_job(name), with_succeeded=with_logs)
             except errors.TemporaryError as error:
                 patience.lost(error)
                 time.sleep(pace.poll_s)
@@ -163,10 +165,9 @@ def watch(
                 on_job(found)
             if with_logs:
                 follower.update(pods, is_many=(found["spec"].get("completions") or 1) > 1)
-            if diagnosis.condition(found, "Complete") is not None:
-                return found, None
             failure = diagnosis.failed(found, pods)
-            if failure is not None:
+            if failure is not None or diagnosis.condition(found, "Complete") is not None:
+                last_lines_s = _LAST_LINES_S
                 return found, failure
             given_up = patience.waiting(diagnosis.waiting(pods))
             if given_up is not None:
@@ -174,7 +175,7 @@ def watch(
                 return found, given_up
             time.sleep(pace.poll_s)
     finally:
-        follower.close(timeout_s=max(1.0, pace.poll_s))
+        follower.close(timeout_s=last_lines_s)
 
 
 class _Patience:

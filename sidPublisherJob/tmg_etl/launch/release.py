@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import pathlib
+import re
+import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +24,7 @@ BUILT_FOR = "dev"
 _HISTORY = 10  # revisions that Helm keeps for a rollback: its own default, said so that it stays
 _TIMEOUT = "5m"
 _KUBERNETES = "1.29.0"  # the oldest that the chart takes
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 # Why a registry or a cluster cannot be asked; a dry run goes on without.
 _UNASKED = (
     errors.AccessError,
@@ -215,26 +219,61 @@ def render(
     root: pathlib.Path,
     env: str | None = None,
     *,
+    wanted: str | None = None,
+    digest: str | None = None,
+    output: pathlib.Path | None = None,
     config: pathlib.Path | None = None,
     sql_proxy: bool = False,
     dry_run: bool = False,
 ) -> None:
-    """Print what Helm would deploy of this version; neither cluster nor registry is asked.
+    """Print what Helm would deploy, by this checkout's chart, or write it for git.
+
+    Neither cluster nor registry is asked.
 
     Args:
         root: folder of the repository.
         env: name of the environment; None means ``local``.
+        wanted: the version; None means this one.
+        digest: of the version's image, ``sha256:…``; None: the image is named by its version.
+        output: a folder for one file of each template, without the chart's tests, that can be
+            committed; None: everything is printed.
         config: a copy of the environment's config; None: it is fetched where it is in a bucket.
         sql_proxy: run the Cloud SQL Auth Proxy beside the job.
         dry_run: print the command only.
+
+    Raises:
+        errors.UsageError: the digest is none.
     """
     env = env or config_environment.DEFAULT
-    pinned = f"{image.name(root, env)}:{__version__}"
+    wanted = wanted or __version__
+    if digest is not None and not _DIGEST.fullmatch(digest):
+        raise errors.UsageError(f"found --digest {digest}", hint="give it as sha256:… (64 digits)")
+    repository = image.name(root, env)
+    pinned = f"{repository}@{digest}" if digest else f"{repository}:{wanted}"
     copy = config.resolve() if config else chart.copy_config(root, env, dry_run=dry_run)
     made = helm_command(root, env, pinned, action="template", config=copy, sql_proxy=sql_proxy)
+    if digest:
+        made += ["--set-string", f"image.tag={wanted}"]  # for the labels
     # Without a cluster Helm takes its own year's version, which for an older Helm is too old.
     made += ["--kube-version", _KUBERNETES]
-    command.run(made, dry_run=dry_run)
+    if output is None:
+        command.run(made, dry_run=dry_run)
+        return
+    with tempfile.TemporaryDirectory(prefix="tmg-etl-") as folder:
+        target = output.resolve()
+        command.run(
+            [*made, "--skip-tests", "--output-dir", str(target) if dry_run else folder],
+            dry_run=dry_run,
+        )
+        if dry_run:
+            return
+        # What an earlier version had and this one has not must go, or it would stay deployed.
+        [written] = pathlib.Path(folder).glob("*/templates")
+        target.mkdir(parents=True, exist_ok=True)
+        for file in target.glob("*.yaml"):
+            file.unlink()
+        for file in written.iterdir():
+            shutil.copy(file, target)
 
 
 def promote(

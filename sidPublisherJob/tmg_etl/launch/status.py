@@ -87,7 +87,11 @@ def read(place: cluster.Cluster, release: str, now: datetime.datetime) -> Status
     if not crons and not jobs:
         place.check_namespace()
     templates = [item for item in crons if manifest.TEMPLATE in item["metadata"]["labels"]]
-    states = [_job(place, item) for item in jobs]
+    pods: dict[str, list[cluster.Object]] = {}
+    if any(diagnosis.condition(item, "Complete") is None for item in jobs):
+        for pod in place.pods(selector, with_succeeded=False):
+            pods.setdefault(pod["metadata"]["labels"].get(cluster.JOB, ""), []).append(pod)
+    states = [_job(item, pods.get(item["metadata"]["name"], [])) for item in jobs]
     states.sort(key=lambda item: item.started_at or "~", reverse=True)
     return Status(
         release,
@@ -178,17 +182,17 @@ def _members(noted: str | None) -> tuple[str, ...]:
     return tuple(map(str, found)) if isinstance(found, list) else ()
 
 
-def _job(place: cluster.Cluster, item: cluster.Object) -> JobState:
+def _job(item: cluster.Object, pods: list[cluster.Object]) -> JobState:
     name, detail = item["metadata"]["name"], ""
     if manifest.BACKFILL in item["metadata"].get("annotations", {}):
         detail = str(backfill.progress(item, backfill.windows_of(item)[1]))
     if diagnosis.condition(item, "Complete") is not None:
         state = "succeeded"
     elif diagnosis.condition(item, "Failed") is not None:
-        cause = diagnosis.failed(item, place.pods(name))
+        cause = diagnosis.failed(item, pods)
         state, detail = "failed", "; ".join(filter(None, (detail, str(cause or ""))))
     else:
-        cause = diagnosis.waiting(place.pods(name))
+        cause = diagnosis.waiting(pods)
         state = "running" if cause is None else "waiting"
         detail = "; ".join(filter(None, (detail, str(cause or ""))))
     started = item.get("status", {}).get("startTime")
