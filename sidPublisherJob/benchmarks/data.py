@@ -35,6 +35,11 @@ SUMS = (
 )
 _TEXT = "FORMAT csv, DELIMITER '\t', HEADER false, QUOTE '', ESCAPE '', NULL '\\N'"
 
+_EXPORT = (
+    "import duckdb, sys; c = duckdb.connect(); c.execute('SET enable_progress_bar = false');"
+    " c.execute(sys.argv[1])"
+)
+
 
 def tpch(folder: pathlib.Path, table: str, scale: float) -> pathlib.Path:
     """Return the Parquet file of a TPC-H table at a scale; made once."""
@@ -58,7 +63,7 @@ def export(query: str, path: pathlib.Path, options: str = "FORMAT parquet") -> p
     if not path.exists():
         statement = f"COPY ({query}) TO '{path}' ({options})"
         subprocess.run(
-            [sys.executable, "-c", "import duckdb, sys; duckdb.connect().execute(sys.argv[1])",
+            [sys.executable, "-c", _EXPORT,
              statement],
             check=True,
         )  # fmt: skip

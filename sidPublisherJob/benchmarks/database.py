@@ -6,6 +6,7 @@ import abc
 import contextlib
 import pathlib
 import subprocess
+import time
 import urllib.parse
 from collections.abc import Iterator
 
@@ -55,6 +56,24 @@ class Database(abc.ABC):
             cursor.execute(statement)
             return [round(float(one or 0)) for one in cursor.fetchone()]
 
+    #: Asks for the sessions of others.
+    sessions: str
+    #: Ends one of them.
+    _end: str
+
+    def end_sessions(self) -> None:
+        """End what a client that is gone has left to the server, and wait until it is undone."""
+        with self.server.connect("bench") as connection, connection.cursor() as cursor:
+            while True:
+                cursor.execute(self.sessions)
+                if not (others := cursor.fetchall()):
+                    return
+                for (session,) in others:
+                    # It may have come to its end meanwhile.
+                    with contextlib.suppress(Exception):
+                        cursor.execute(self._end.format(session))
+                time.sleep(0.2)
+
     def create(self, name: str, table: str = "orders") -> None:
         """Create an empty table with its primary key."""
         self.client(f"DROP TABLE IF EXISTS {name}")
@@ -78,6 +97,10 @@ class Postgres(Database):
     """PostgreSQL and psql."""
 
     kind, title, char = "postgres", "PostgreSQL", "TEXT"
+    sessions = (
+        "SELECT pid FROM pg_stat_activity WHERE datname = 'bench' AND pid <> pg_backend_pid()"
+    )
+    _end = "SELECT pg_terminate_backend({})"
 
     def command(self, statement: str) -> list[str]:
         """Return the call of psql."""
@@ -135,6 +158,10 @@ class MariaDB(Database):
     """MariaDB and its client."""
 
     kind, title, char = "mariadb", "MariaDB", "VARCHAR(255)"
+    sessions = (
+        "SELECT id FROM information_schema.processlist WHERE db = 'bench' AND id <> CONNECTION_ID()"
+    )
+    _end = "KILL {}"
 
     def command(self, statement: str) -> list[str]:
         """Return the call of mariadb."""

@@ -234,6 +234,8 @@ def call(
             ["timeout", "--signal=KILL", str(PATIENCE_S), *command], environment=variables
         )
     except RuntimeError as failure:
+        # The server may be at its last statement for many minutes more.
+        target.end_sessions()
         # `timeout` ends by the signal that it sends, SIGKILL, of which a process makes this code.
         if str(failure).startswith("timeout ended with 247"):
             raise measure.LeftOutError(f"ended after {PATIENCE_S} s", PATIENCE_S) from failure

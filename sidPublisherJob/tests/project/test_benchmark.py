@@ -3,11 +3,16 @@
 import copy
 import functools
 import json
+import os
 import pathlib
+import subprocess
+import time
 import xml.etree.ElementTree as ET
 from typing import Any
 
-from benchmarks import measure, merge, peers, publish, report, section
+import pytest
+
+from benchmarks import database, measure, merge, peers, publish, report, section
 from tmg_etl.testing import servers
 
 
@@ -198,3 +203,37 @@ def test_every_tool_has_a_pinned_version_and_a_table_of_its_own() -> None:
         assert len({tool.table for tool in tools}) == len(tools)
         assert {tool.name for tool in peers.able(kind, "merge")} == {"dlt", "sling", "drt"}
     assert {tool.title for tool in peers.TOOLS} >= {"dlt (dlt==1.31.0)", "drt (drt-core==1.2.1)"}
+
+
+@pytest.mark.parametrize(
+    ("fixture", "kind", "statement"),
+    [
+        ("postgres_server", database.Postgres, "SELECT pg_sleep(60)"),
+        ("mysql_server", database.MySQL, "SELECT SLEEP(60)"),
+    ],
+)
+def test_what_an_ended_tool_left_to_the_server_is_ended(
+    fixture: str,
+    kind: type[database.Database],
+    statement: str,
+    request: pytest.FixtureRequest,
+    tmp_path: pathlib.Path,
+) -> None:
+    server = request.getfixturevalue(fixture)
+    target = kind(server, tmp_path)
+    try:
+        command = [*target.command(statement)]
+        left = subprocess.Popen(command, env={**os.environ, **target.environment})
+        while not _sessions(target):
+            time.sleep(0.05)
+        target.end_sessions()
+        assert _sessions(target) == 0
+        left.wait(10)
+    finally:
+        server.drop_database("bench")
+
+
+def _sessions(target: database.Database) -> int:
+    with target.server.connect() as connection, connection.cursor() as cursor:
+        cursor.execute(target.sessions)
+        return len(cursor.fetchall())
