@@ -21,8 +21,8 @@ HELM3 = pathlib.Path(sys.prefix) / "helm3" / "node_modules" / ".bin" / "helm"
 OLDEST, NEWEST = "1.29", "1.37"
 """The Kubernetes versions whose schemas a manifest must meet."""
 
-# What no schema is published for: it belongs to an add-on.
-FOREIGN_KINDS = {"SecretProviderClass"}
+# What no schema is published for: they belong to add-ons.
+FOREIGN_KINDS = {"SecretProviderClass", "PrometheusRule"}
 
 CONFIG = """\
 connections:

@@ -30,6 +30,7 @@ FULL = {
     "podAnnotations": {"team": "sid"},
     "podLabels": {"cost": "sid"},
     "transfers": {"fact_flight": {"dayOffset": 0, "resources": {"limits": {"memory": "8Gi"}}}},
+    "alerts": {"enabled": True, "runbook": "https://docs.example.org/failure"},
     "job": {"oomIsFatal": True, "activeDeadlineSeconds": 2592000},
 }
 MANAGER = {
@@ -441,6 +442,52 @@ def test_the_launcher_knows_the_names_that_the_chart_makes(release: str, transfe
     )
     chart_kit.find(items, "CronJob", name.cronjob(release, transfer))
     assert len(name.job(release, transfer, "facts")) <= name.LABEL_LENGTH - 11
+
+
+def test_alerts_are_about_this_release_and_lead_to_what_to_do(helm: chart_kit.Helm) -> None:
+    assert "PrometheusRule" not in {
+        item["kind"] for item in chart_kit.objects(helm.render(chart_kit.values()))
+    }
+    values = chart_kit.values(**FULL, cron={"startingDeadlineSeconds": 600})
+    rule = chart_kit.find(chart_kit.objects(helm.render(values)), "PrometheusRule")
+    (group,) = rule["spec"]["groups"]
+    expressions = {item["alert"]: item["expr"] for item in group["rules"]}
+    assert expressions.keys() == {"TransferFailed", "TransferLate", "TransferNotStarted"}
+    for item in group["rules"]:
+        named = re.findall(r"kube_\w+\{([^}]*)\}", item["expr"])
+        assert named
+        assert all(re.match(r'namespace="etl",(job_name|cronjob)=~"sid-\.\+"', it) for it in named)
+        assert item["expr"].count("(") == item["expr"].count(")")
+        assert item["labels"] == {"severity": "warning"}
+        assert item["annotations"]["runbook_url"] == "https://docs.example.org/failure"
+        assert "{{ $labels." in item["annotations"]["summary"]
+    # A retry's failed pod is no failed Job.
+    assert 'condition="true"' in expressions["TransferFailed"]
+    assert " > 21600 and on (namespace, cronjob) " in expressions["TransferLate"]
+    assert expressions["TransferNotStarted"].endswith("> 600")
+
+
+def test_who_deploys_may_make_everything_that_is_rendered() -> None:
+    roles = list(yaml.safe_load_all((chart_kit.CHART / "roles.yaml").read_text()))
+    for role in roles:
+        chart_kit.validate(role)
+    (deployer,) = [role for role in roles if role["metadata"]["name"] == "sid-deployer"]
+    allowed = {
+        (group, resource)
+        for rule in deployer["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        if {"get", "list", "watch", "create", "patch", "delete"} <= {*rule["verbs"]}
+    }
+    made = {("", "secrets")}  # Helm's own
+    for over in (FULL, MANAGER):
+        for item in chart_kit.objects(chart_kit.ENGINES["helm4"].render(chart_kit.values(**over))):
+            group = item["apiVersion"].rpartition("/")[0]
+            kind = item["kind"].lower()
+            plural = {"networkpolicy": "networkpolicies"}.get(kind, f"{kind}s")
+            plural = plural.replace("classs", "classes")
+            made.add((group, plural))
+    assert made == allowed
 
 
 def test_the_notes_name_what_is_scheduled() -> None:

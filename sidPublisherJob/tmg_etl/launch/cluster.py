@@ -252,8 +252,7 @@ def _explain(what: str, status: int | None, message: str) -> errors.TmgEtlError:
             hint = (
                 "log in again: gcloud auth login"
                 if status == 401
-                else "ask for the role that allows it in the namespace (edit, or "
-                "roles/container.developer)"
+                else "ask for the role that allows it in the namespace: gke_deploy/roles.yaml"
             )
             return errors.AccessError(f"{what}: {message}", hint=hint)
         case 400 | 422:
