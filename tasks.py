@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import functools
+import json
 import pathlib
 import sys
 from collections.abc import Callable
@@ -21,7 +22,7 @@ sys.path.insert(0, str(ROOT / "sidPublisherJob"))
 
 from tmg_etl import errors, run  # noqa: E402 - after the path to it
 from tmg_etl.cli import people  # noqa: E402
-from tmg_etl.launch import command, image, key, registry, release, session  # noqa: E402
+from tmg_etl.launch import command, image, key, registry, release, sbom, session, vulnerability  # noqa: E402
 
 HELP = {
     "env": "environment in gke_deploy/environments.yaml",
@@ -36,6 +37,7 @@ HELP = {
     "transfer": "name of a transfer or publish group in the config",
     "base": "base image instead of the Dockerfile's",
     "option": "an option of the engine's own, as --volume=…; may be repeated",
+    "advisories": "zip file of OSV's advisories for PyPI; --dry-run tells where it is",
     "keep": "how many of the newest versions stay",
     "test_execution_date": "YYYYMMDD; yesterday by default",
     "arguments": "for pytest, in one text",
@@ -222,6 +224,40 @@ def deploy_docker_image(
     """Push this version's image and wheel."""
     for what in release.push(ROOT, env, using=engine, dry_run=dry_run):
         print(what)
+
+
+@task
+def attach_sbom(c: invoke.Context, env: str = "dev", dry_run: bool = False) -> None:
+    """Put the image's list of packages beside it."""
+    print("CycloneDX, of requirements.txt" if dry_run else sbom.attach(ROOT, env))
+
+
+@task
+def show_sbom(
+    c: invoke.Context, version: str | None = None, env: str = "dev", dry_run: bool = False
+) -> None:
+    """Print a version's list of packages."""
+    found = sbom.read(ROOT, env, version) if version and not dry_run else sbom.make(ROOT)
+    print(json.dumps(found, indent=1))
+
+
+@task
+def scan(c: invoke.Context, advisories: str, dry_run: bool = False) -> None:
+    """Look for known vulnerabilities in the lock."""
+    if dry_run:
+        command.run(
+            ["curl", "--fail", "--output", advisories, vulnerability.SNAPSHOT], dry_run=True
+        )
+        return
+    today = datetime.datetime.now(datetime.UTC).date()
+    seen = vulnerability.scan(ROOT, pathlib.Path(advisories), today)
+    print(f"none of {seen} advisories concerns the lock, or is not accepted")
+
+
+@task
+def sign(c: invoke.Context, dry_run: bool = False) -> None:
+    """Sign what was pushed last, with cosign."""
+    release.sign(ROOT, dry_run=dry_run)
 
 
 @task

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import re
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -117,7 +118,7 @@ def test_a_version_is_pushed_once_with_its_wheel(
     file = wheel.file_name(__version__)
     url = f"gs://{BUCKETS['dev']}/sidpublisherjob/{file}"
     charted = f"oci://{chart.repository(checkout.root, 'dev')}:{__version__}"
-    assert pushed.stdout.split()[-3:] == [pinned, charted, url]
+    assert pushed.stdout.split()[-4:-1] == [pinned, charted, url]
     assert (checkout.root / "dist" / "image.txt").read_text() == f"{pinned}\n"
     assert bucket.read(url) == (checkout.root / "dist" / file).read_bytes()
 
@@ -194,6 +195,46 @@ def test_nor_is_a_wheel(checkout: task_kit.Checkout) -> None:
     finally:
         source.write_text("")
     assert bucket.read(url) == before
+
+
+def test_an_image_has_the_list_of_its_packages_beside_it(
+    checkout: task_kit.Checkout, pushed: subprocess.CompletedProcess[str]
+) -> None:
+    known = repository(checkout)
+    subject = known.digest(__version__)
+    assert subject is not None
+    [listed] = known.attached(subject)
+    assert pushed.stdout.split()[-1] == f"{known}@{listed['digest']}"
+    assert listed["artifactType"] == "application/vnd.cyclonedx+json"
+    # Attached again, it is the same one.
+    assert checkout.invoke("attach-sbom").stdout.split() == [f"{known}@{listed['digest']}"]
+    assert known.attached(subject) == [listed]
+    shown = json.loads(checkout.invoke("show-sbom", "--version", __version__).stdout)
+    assert shown == json.loads(checkout.invoke("show-sbom").stdout)
+    assert (shown["bomFormat"], shown["specVersion"]) == ("CycloneDX", "1.6")
+    lock = (checkout.root / "sidPublisherJob" / "requirements.txt").read_text()
+    pins = re.findall(r"^([\w.-]+)(?:\[.*\])?==([^\s;\\]+)", lock, re.MULTILINE)
+    assert [(one["name"], one["version"]) for one in shown["components"]] == pins
+    [numpy, _] = [one for one in shown["components"] if one["name"] == "numpy"]
+    assert numpy["purl"].startswith("pkg:pypi/numpy@")
+    assert (numpy["scope"], len(numpy["properties"])) == ("optional", 1)
+    without = checkout.invoke("show-sbom", "--version", OLD[0])
+    assert without.returncode == errors.EXIT_USAGE
+    assert f"version {OLD[0]} has no list of its packages" in without.stderr
+
+
+@pytest.mark.usefixtures("pushed")
+def test_what_was_pushed_is_signed_by_its_digest(checkout: task_kit.Checkout) -> None:
+    checkout.fake("cosign")
+    checkout.calls()
+    assert checkout.invoke("sign").returncode == 0
+    pinned = repository(checkout).resolve(__version__)
+    file = checkout.root / "dist" / "sbom.json"
+    assert checkout.calls() == [
+        ["cosign", "sign", "--yes", pinned],
+        ["cosign", "attest", "--yes", "--type", "cyclonedx", "--predicate", str(file), pinned],
+    ]
+    assert json.loads(file.read_text())["bomFormat"] == "CycloneDX"
 
 
 @pytest.mark.usefixtures("pushed")
@@ -360,6 +401,11 @@ def test_the_newest_and_what_runs_and_what_helm_may_put_back_stay(
     answer = json.dumps({"items": [{"kind": "CronJob", "spec": {"template": pod}}]})
     checkout.fake("kubectl", answer=f"print({answer!r})")
     checkout.fake("helm", answer=HELM.format(digest=known.digest(OLD[1]), repository=str(known)))
+    doomed, empty = known.digest(OLD[3]), registry.Blob("application/vnd.oci.empty.v1+json", b"{}")
+    assert doomed is not None
+    subject, _ = known.read(doomed)
+    made = registry.manifest(empty, empty, artifactType="x/y", subject=subject.descriptor)
+    known.attach(doomed, made, empty)
     for env in BUCKETS:
         for number in ("0.0.0", *OLD):
             assert bucket.write_new(wheel_url(env, number), b"wheel")
@@ -383,6 +429,8 @@ def test_the_newest_and_what_runs_and_what_helm_may_put_back_stay(
     left = [__version__, "0.0.7", "0.0.6", "0.0.5", OLD[1], OLD[0]]
     assert known.versions() == left
     assert charts.digest(OLD[2]) is None
+    assert known.attached(doomed) == []
+    assert known.digest(made.digest) is None
     assert charts.digest(__version__)
     # Each environment's, also those whose image went before.
     for env, there in (("dev", left), ("val", left), ("prod", left[1:])):

@@ -19,6 +19,7 @@ _INSTALL = {
     "helm": "https://helm.sh/docs/intro/install/",
     "kubectl": "https://kubernetes.io/docs/tasks/tools/",
     "gcloud": "https://cloud.google.com/sdk/docs/install",
+    "cosign": "https://docs.sigstore.dev/cosign/system_config/installation/",
     "git": "https://git-scm.com/downloads",
 }
 

@@ -28,6 +28,7 @@ _ACCEPTED = ", ".join(
     )
 )
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+_INDEX = "application/vnd.oci.image.index.v1+json"
 _TIMEOUT_S = 30
 _NEXT = re.compile(r"<([^>]+)>;\s*rel=\"?next")
 
@@ -194,8 +195,40 @@ class Repository:
                 self._ask("PUT", f"{place}{mark}digest={digest}", content=binary)
         self._ask("PUT", f"manifests/{tag}", content=made)
 
+    def attach(self, subject: str, made: Blob, *parts: Blob) -> None:
+        """Put something beside an image that refers to it, as its list of contents.
+
+        Args:
+            subject: digest of the image.
+            made: its manifest, which names the image as its `subject`.
+            parts: its config and layer.
+        """
+        self.write(made.digest, made, *parts)
+        if self._ask("GET", f"referrers/{subject}", may_miss=True) is not None:
+            return
+        # An older registry has no list of what refers to an image: a tag stands in for it.
+        known = self.attached(subject)
+        kind = json.loads(made.data)["artifactType"]
+        new = {**made.descriptor, "artifactType": kind}
+        if made.digest not in {one["digest"] for one in known}:
+            listed = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": [*known, new]}
+            self.write(_referrers(subject), Blob(_INDEX, json.dumps(listed).encode()))
+
+    def attached(self, subject: str) -> list[dict[str, Any]]:
+        """Return descriptors of what refers to an image.
+
+        Args:
+            subject: digest of the image.
+        """
+        for place in (f"referrers/{subject}", f"manifests/{_referrers(subject)}"):
+            answer = self._ask("GET", place, may_miss=True)
+            if answer is not None:
+                found: list[dict[str, Any]] = json.loads(answer.body)["manifests"]
+                return found
+        return []
+
     def delete(self, wanted: str, *, dry_run: bool = False) -> None:
-        """Remove a version and its tags.
+        """Remove a version, its tags, and what refers to it.
 
         Args:
             wanted: the version.
@@ -212,7 +245,12 @@ class Repository:
         elif dry_run:
             command.run(["curl", "-X", "DELETE", self._url(f"manifests/{digest}")], dry_run=True)
         else:
-            self._ask("DELETE", f"manifests/{digest}")
+            for one in self.attached(digest):
+                self._ask("DELETE", f"manifests/{one['digest']}", may_miss=True)
+            listed = self.digest(_referrers(digest))
+            for gone in (listed, digest):
+                if gone:
+                    self._ask("DELETE", f"manifests/{gone}")
 
     def _tags(self) -> Iterator[str]:
         place: str | None = "tags/list?n=1000"
@@ -292,6 +330,11 @@ class Repository:
         if refusal.code == http.HTTPStatus.METHOD_NOT_ALLOWED:
             return errors.ConfigError(message, hint="use the registry's own commands or web page")
         return errors.TemporaryError(message, hint="try again later")
+
+
+def _referrers(subject: str) -> str:
+    """Return the tag that lists what refers to an image, where the registry has no list itself."""
+    return subject.replace(":", "-")
 
 
 @dataclasses.dataclass(frozen=True)

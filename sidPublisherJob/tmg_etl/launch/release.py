@@ -15,7 +15,7 @@ from typing import Any
 from tmg_etl import errors
 from tmg_etl.__version__ import __version__
 from tmg_etl.config import environment as config_environment
-from tmg_etl.launch import chart, command, environment, image, registry, version, wheel
+from tmg_etl.launch import chart, command, environment, image, registry, sbom, version, wheel
 from tmg_etl.launch import name as object_name
 
 BUILT_FOR = "dev"
@@ -114,7 +114,8 @@ def push(
         dry_run: print the commands only.
 
     Returns:
-        What was pushed: the image by its digest, the chart, and the wheel's URL if it has a bucket.
+        What was pushed: the image by its digest, the chart, the wheel's URL if it has a bucket, and
+        the list of the image's packages.
 
     Raises:
         errors.UsageError: the registry has this version, or what was built is not this commit.
@@ -126,7 +127,31 @@ def push(
     url = wheel.upload(root, env, dry_run=dry_run)
     charted = chart.push(root, env, dry_run=dry_run)
     pinned = image.deploy(root, env=env, using=chosen, dry_run=dry_run)
-    return [] if pinned is None else [pinned, charted, *([url] if url else [])]
+    if pinned is None:
+        return []
+    return [pinned, charted, *([url] if url else []), sbom.attach(root, env)]
+
+
+def sign(root: pathlib.Path, *, dry_run: bool = False) -> None:
+    """Sign the image that was pushed last and its list of packages, as whom cosign is run by.
+
+    Args:
+        root: folder of the repository.
+        dry_run: print the commands only.
+
+    Raises:
+        errors.UsageError: nothing was pushed from here.
+    """
+    try:
+        pinned = (root / image.DIGEST_FILE).read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        hint = "push it first: invoke deploy-docker-image"
+        raise errors.UsageError(f"there is no {image.DIGEST_FILE}", hint=hint) from None
+    file = root / image.DIGEST_FILE.parent / "sbom.json"
+    file.write_text(json.dumps(sbom.make(root), indent=1), encoding="utf-8")
+    attest = ["attest", "--yes", "--type", "cyclonedx", "--predicate", str(file), pinned]
+    for arguments in (["sign", "--yes", pinned], attest):
+        command.run(["cosign", *arguments], dry_run=dry_run)
 
 
 def deploy(
