@@ -16,7 +16,7 @@
 {{- $env := .Values.config.env -}}
 {{- $environments := $config.environments | default dict -}}
 {{- if and (ne $env "local") (not (hasKey $environments $env)) -}}
-{{- fail (printf "config.env is %q, and the config has the environments: %s" $env (keys $environments | sortAlpha | join ", ")) -}}
+{{- fail (printf "config.env is %q, and the config has the environments: %s" $env (keys $environments | sortAlpha | join ", " | default "none but local")) -}}
 {{- end -}}
 {{- $over := get $environments $env | default dict -}}
 {{- $config = mergeOverwrite (dict "transfers" (deepCopy ($config.transfers | default dict))) (dict "transfers" (deepCopy ($over.transfers | default dict))) -}}
@@ -170,6 +170,7 @@
 {{- fail (printf "%sledger holds a password, and %s" $where $advice) -}}
 {{- end -}}
 {{- range $name, $connection := $part.connections | default dict -}}
+{{- $connection = ternary $connection dict (kindIs "map" $connection) -}}
 {{- range $key, $value := merge (dict "url" (toString $connection.url)) ($connection.options | default dict) -}}
 {{- $isLiteral := not (hasPrefix "${" (toString $value)) -}}
 {{- $isSecret := and $isLiteral (regexMatch $secret $key) (not (regexMatch $file $key)) -}}

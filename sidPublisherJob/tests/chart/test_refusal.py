@@ -28,6 +28,10 @@ CASES = {
     "no config": ({}, "config.content is empty"),
     "config that is not YAML": ({"config": {"content": "a: [1"}}, "is not YAML"),
     "an unknown environment": (chart_kit.values(config={"env": "tst"}), "dev, prod, val"),
+    "an environment where there is none": (
+        {"config": {"content": "transfers: {}", "env": "dev"}},
+        "has the environments: none but local",
+    ),
     "a setting of an unknown transfer": (
         chart_kit.values(transfers={"dim_plan": {"suspend": True}}),
         "transfers.dim_plan: the config has no such transfer",
@@ -146,8 +150,9 @@ def test_wrong_values_are_refused(engine: str, case: str) -> None:
 def test_what_is_right_is_not_refused(engine: str) -> None:
     url = "mysql://${U:-sid}:${secret:projects/p/secrets/s}@${H:-h}:3306/d?ssl=a@b"
     env = {"TOKEN_FILE": "/x", "DB_PASSWORD": "", "PROXY": "http://h:8080/"}
+    gone = {"dev": {"connections": {"db": None}}, "val": None}
     for schedule in ("*/15 0-6/2,12 1,31 jan-DEC mon-5", "H 3 * * *", "0 0 * * 0"):
-        values = connected(url, ledger="${LEDGER_URL:-sqlite:////tmp/l.db}")
+        values = connected(url, ledger="${LEDGER_URL:-sqlite:////tmp/l.db}", environments=gone)
         zones = {"a": {"schedule": schedule, "timeZone": "America/Sao_Paulo"}}
         more = {"env": env, "transfers": zones, "cron": {"timeZone": "Etc/UCT"}}
         chart_kit.ENGINES[engine].render(values | more)

@@ -305,6 +305,7 @@ def test_a_wrong_call_is_one_line_and_runs_nothing(
         (["deploy-gke"], "error: No idea what 'deploy-gke' is!; see `invoke --list`"),
         (["render", "--enf=prod"], "No idea what '--enf"),
         (["promote", "--env=val"], "'promote' did not receive required positional arguments"),
+        (["render", "--config=nope.yaml"], "found no file nope.yaml; give --config a copy"),
         (["render", "--env"], "needed value and was not given one"),
         (["local-deploy-gke", "--env=prod"], "promoted to prod: this would go past whoever"),
         (["local-deploy-gke", "--env=prodd"], "did you mean `prod`?"),

@@ -167,7 +167,11 @@ def copy_config(root: pathlib.Path, env: str, *, dry_run: bool = False) -> pathl
     if dry_run:
         bucket.say(location, str(copy.relative_to(root)))
         return copy
-    text = config_place.read(location)
+    try:
+        text = config_place.read(location)
+    except errors.AccessError as error:
+        hint = "gcloud auth application-default login; `render` takes a copy too, by --config"
+        raise errors.AccessError(error.message, where=location, hint=hint) from None
     copy.parent.mkdir(exist_ok=True)
     copy.write_text(text)
     return copy

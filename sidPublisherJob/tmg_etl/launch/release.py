@@ -275,6 +275,10 @@ def render(
         raise errors.UsageError(f"found --digest {digest}", hint="give it as sha256:… (64 digits)")
     repository = image.name(root, env)
     pinned = f"{repository}@{digest}" if digest else f"{repository}:{wanted}"
+    if config is not None and not config.is_file():
+        raise errors.UsageError(
+            f"found no file {config}", hint="give --config a copy of the config"
+        )
     copy = config.resolve() if config else chart.copy_config(root, env, dry_run=dry_run)
     made = helm_command(root, env, pinned, action="template", config=copy, sql_proxy=sql_proxy)
     if digest:
