@@ -107,14 +107,19 @@ def many_orders(folder: pathlib.Path, orders: pathlib.Path, rows: int) -> pathli
     return export(query, folder / f"orders_{rows}.parquet")
 
 
+def _comment(number: int) -> str:
+    """Return what a change writes; its length tells that it was written."""
+    return f"change {'x' * number}"
+
+
 def delta(folder: pathlib.Path, base: pathlib.Path, rows: int, number: int) -> pathlib.Path:
     """Return a Parquet file of changes to a table of `rows` orders, all of the day 2026-01-01."""
     changed = DELTA_ROWS * 3 // 4
     query = (
         f"SELECT CASE WHEN n > {changed} THEN 9000000000 + n ELSE o_orderkey END AS o_orderkey,"
         " * EXCLUDE (o_orderkey, o_orderdate, o_comment, n), DATE '2026-01-01' AS o_orderdate,"
-        f" 'change {number}' AS o_comment FROM (SELECT *, row_number() OVER () AS n FROM (SELECT *"
-        f" FROM '{base}' ORDER BY hash(o_orderkey) LIMIT {DELTA_ROWS}))"
+        f" '{_comment(number)}' AS o_comment FROM (SELECT *, row_number() OVER () AS n FROM"
+        f" (SELECT * FROM '{base}' ORDER BY hash(o_orderkey) LIMIT {DELTA_ROWS}))"
     )
     ordered = (
         "SELECT o_orderkey, o_custkey, o_orderstatus, o_totalprice, o_orderdate, o_orderpriority,"
@@ -131,7 +136,7 @@ def version(folder: pathlib.Path, base: pathlib.Path, number: int) -> pathlib.Pa
     """
     changed, added = DELTA_ROWS * 3 // 4, DELTA_ROWS // 4
     query = (
-        f"SELECT * EXCLUDE (o_comment, n), CASE WHEN n <= {changed} THEN 'change {number}'"
+        f"SELECT * EXCLUDE (o_comment, n), CASE WHEN n <= {changed} THEN '{_comment(number)}'"
         f" ELSE o_comment END AS o_comment FROM (SELECT *, row_number() OVER"
         f" (ORDER BY hash(o_orderkey)) AS n FROM '{base}')"
         f" UNION ALL SELECT {9_000_000_000 + number * added} + row_number() OVER (),"

@@ -213,7 +213,12 @@ def environment(name: str) -> pathlib.Path:
 
 
 def call(
-    tool: Tool, target: database.Database, parquet: pathlib.Path, how: str, where: str = ""
+    tool: Tool,
+    target: database.Database,
+    parquet: pathlib.Path,
+    how: str,
+    where: str = "",
+    patience_s: int = PATIENCE_S,
 ) -> measure.Sample:
     """Have a tool publish a file into its table, and compare what that has then with the file.
 
@@ -223,22 +228,23 @@ def call(
         parquet: the file.
         how: as a `Job` has it.
         where: condition of the rows that are compared; empty: all.
+        patience_s: seconds after which it is ended.
 
     Raises:
-        LeftOutError: it took longer than `PATIENCE_S`, failed, or published other rows.
+        LeftOutError: it took longer than that, failed, or published other rows.
     """
     job = Job(environment(tool.environment), target, parquet, tool.table, how)
     command, variables = tool.command(job)
     try:
         sample = measure.run(
-            ["timeout", "--signal=KILL", str(PATIENCE_S), *command], environment=variables
+            ["timeout", "--signal=KILL", str(patience_s), *command], environment=variables
         )
     except RuntimeError as failure:
         # The server may be at its last statement for many minutes more.
         target.end_sessions()
         # `timeout` ends by the signal that it sends, SIGKILL, of which a process makes this code.
         if str(failure).startswith("timeout ended with 247"):
-            raise measure.LeftOutError(f"ended after {PATIENCE_S} s", PATIENCE_S) from failure
+            raise measure.LeftOutError(f"ended after {patience_s} s", patience_s) from failure
         measure.say(str(failure))
         raise measure.LeftOutError("it failed") from failure
     wanted, found = data.sums(job.parquet), job.target.sums(job.table, where)
