@@ -107,7 +107,7 @@ class Series:
         samples: one for each repetition; none where it failed.
         kind: limit, ours or peer.
         note: what the reader should know of it.
-        is_ended: whether it was ended, so that it takes longer than its only sample.
+        is_ended: whether it was ended, so that it takes longer than its last sample.
         failed: why there are no samples.
     """
 
@@ -128,7 +128,7 @@ class Series:
             if left_out.patience_s is None:
                 self.samples, self.failed = [], str(left_out)
             else:
-                self.samples = [Sample(left_out.patience_s, 0.0, 0)]
+                self.samples.append(Sample(left_out.patience_s, 0.0, 0))
                 self.is_ended = True
 
     @property

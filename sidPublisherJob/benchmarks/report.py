@@ -114,15 +114,16 @@ def _section(section: Mapping[str, Any]) -> list[str]:
     for row in section["rows"]:
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
         note = f" ({row['note']})" if row["note"] else ""
-        if row.get("is_ended"):
+        if row.get("is_ended") and row["runs"] == 1:
             lines.append(
-                f"| {row['name']}{note} | more than {row['median_s']:.0f} | ended | {row['runs']}"
+                f"| {row['name']}{note} | more than {row['median_s']:.0f} | ended | 1"
                 f" | more than {ratio} | | |"
             )
             continue
+        ended = "more than " if row.get("is_ended") else ""
         lines.append(
             f"| {row['name']}{note} | {row['median_s']:.2f} | {row['shortest_s']:.2f} to"
-            f" {row['longest_s']:.2f} | {row['runs']} | {ratio} | {row['cpu_s']:.1f}"
+            f" {ended}{row['longest_s']:.2f} | {row['runs']} | {ratio} | {row['cpu_s']:.1f}"
             f" | {row['peak_mib']} |"
         )
     return [*lines, ""]
@@ -242,7 +243,8 @@ def picture(results: Mapping[str, Any]) -> str:
                     ' stroke-width="5"/>'
                 )
             shown = f"{ratio:.2f} x" if ratio < 10 else f"{ratio:.0f} x"
-            shown = "more than " * bool(row.get("is_ended")) + shown
+            if row.get("is_ended") and row["runs"] == 1:
+                shown = f"more than {shown}"
             body.append(
                 _text(max(left + bar, mark) + 8, y + 12, f"{shown}  ({row['median_s']:.1f} s)")
             )
