@@ -12,6 +12,8 @@ import subprocess
 import time
 from collections.abc import Callable
 
+import yaml
+
 from tests.chart import chart_kit
 from tmg_etl import errors, run
 from tmg_etl.launch import cluster, job, manifest, release, session
@@ -51,6 +53,9 @@ def context_options() -> list[str]:
     """Return kubectl's options for the cluster under test."""
     context = os.environ.get("TMG_ETL_TEST_CONTEXT")
     return ["--context", context] if context else []
+
+
+AWAY = {"AWAY_TYPE": "postgres", "AWAY_URL": "postgresql://nobody@127.0.0.1:1/none"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +131,9 @@ def install(folder: pathlib.Path, namespace: str, image: str, policy: str) -> Si
         json.dumps({"image": name, "environments": {"local": places}})
     )
     values = folder / "gke_deploy" / "values-local.yaml"
-    values.write_text(values.read_text().replace("pullPolicy: Never", f"pullPolicy: {policy}"))
+    own = {"transfers": {"away": {"env": AWAY, "resources": {"limits": {"memory": "640Mi"}}}}}
+    text = values.read_text().replace("pullPolicy: Never", f"pullPolicy: {policy}")
+    values.write_text(f"{text}{yaml.safe_dump(own)}")
     release.deploy(folder, "local", wanted=tag)
     said: list[str] = []
     pace = job.Pace(poll_s=1, stuck_s=10, second_s=1)

@@ -39,7 +39,11 @@ def test_what_no_retry_mends_makes_one_pod(site: cluster_kit.Site) -> None:
 def test_what_may_mend_itself_is_retried(site: cluster_kit.Site) -> None:
     assert site.run("away") == errors.EXIT_TEMPORARY
     # `values-local.yaml` allows one retry.
-    assert cluster_kit.exit_codes(site.pods_of("away")) == [errors.EXIT_TEMPORARY] * 2
+    pods = site.pods_of("away")
+    assert cluster_kit.exit_codes(pods) == [errors.EXIT_TEMPORARY] * 2
+    # It ran with what the values say of this transfer alone.
+    limits = [found["spec"]["containers"][0]["resources"]["limits"] for found in pods]
+    assert [limit["memory"] for limit in limits] == ["640Mi"] * 2
 
 
 def test_a_job_with_a_sidecar_ends_with_its_container(site: cluster_kit.Site) -> None:
