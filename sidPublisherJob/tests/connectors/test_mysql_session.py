@@ -255,7 +255,7 @@ def test_an_upload_is_complete_whatever_its_length(either_url: str) -> None:
         *[(number, errors.StorageFullError) for number in (1021, 1114)],
         *[(number, errors.ConnectionLostError) for number in (2003, 2006, 2013, 1053)],
         *[(number, errors.TemporaryError) for number in (1205, 1213, 1040, 1203, 1412)],
-        *[(number, errors.ConfigError) for number in (1049, 1146, 1054, 1064, 1118)],
+        *[(number, errors.ConfigError) for number in (1049, 1146, 1054, 1064, 1118, 1104, 3750)],
         *[(number, errors.DataError) for number in (1264, 1366, 1406)],
         (1, errors.TmgEtlError),
     ],

@@ -63,6 +63,9 @@ CASES = [
     Case("a generated column, virtual", table("varchar(9)", ", n int AS (id + 1) VIRTUAL")),
     Case("an invisible column", table("varchar(9)", ", n int DEFAULT 7 INVISIBLE"),
          refused={"swap": "would reset the column 'n', which the source lacks"}),
+    Case("no key, to which the server adds an invisible one", [
+        "SET SESSION sql_generate_invisible_primary_key = ON",
+        "CREATE TABLE facts (id bigint NOT NULL, day date, v varchar(9))"], servers=("mysql",)),
     Case("partitions by a range", [
         "CREATE TABLE facts (id bigint NOT NULL PRIMARY KEY, day date, v varchar(9))"
         " PARTITION BY RANGE (id) (PARTITION p0 VALUES LESS THAN (2),"

@@ -10,12 +10,23 @@ from tests.e2e import place as place_module
 from tests.e2e import plan_kit
 from tmg_etl import errors
 from tmg_etl.config import loader
+from tmg_etl.transfer import comparison, plan, rehearsal
 
 UPSERT = "key: [id]\n    delta: {cursor: day}"
 COLUMNS = (
     "id bigint NOT NULL PRIMARY KEY, day date, version bigint, amount double, name varchar(20),"
     " gone bigint"
 )
+
+
+#: What a server may have for all its sessions.
+ODD = {
+    "autocommit": 0,
+    "completion_type": 1,
+    "sql_safe_updates": 1,
+    "sql_select_limit": 3,
+}
+ODD_OF_MYSQL = {"sql_generate_invisible_primary_key": 1, "sql_require_primary_key": 1}
 
 
 @pytest.fixture(params=["mariadb", "mysql"])
@@ -45,6 +56,39 @@ def test_an_engine_without_transactions_is_swapped_however_small(shop: plan_kit.
             shop.plan(mode)
         assert "ENGINE=InnoDB" in str(shop.run(mode).error)
     assert shop.contents() == before
+
+
+def test_settings_of_a_server_neither_hide_rows_nor_keep_them_from_being_written(
+    shop: plan_kit.Shop,
+) -> None:
+    """Read as a source, published in each way, planned, and compared."""
+    shop.place.sql(f"CREATE TABLE facts ({COLUMNS})", "INSERT INTO facts (id) VALUES (1), (99)")
+    shop.fill([plan_kit.row(number) for number in range(40)])
+    [(version,)] = shop.place.sql("SELECT VERSION()")
+    odd = ODD if "MariaDB" in version else ODD | ODD_OF_MYSQL
+    path = shop.folder / "config.yaml"
+    ways = [("key: [id]\n    publish: diff", "truncate"), (UPSERT, "delta"),
+            ("key: [id]\n    publish: swap", "truncate"), ("verify: fingerprint", "truncate"),
+            (f"{UPSERT[:-1]}, strategy: replace_window}}", "delta")]  # fmt: skip
+    shop.place.sql(*(f"SET GLOBAL {name} = {value}" for name, value in odd.items()))
+    try:
+        for more, mode in ways:
+            shop.declare(more)
+            arguments = shop._arguments(mode, None)
+            assert plan.make(**arguments, depth=rehearsal.Depth.EXACT).rows.insert is not None
+            shop.publish(mode)
+            assert comparison.make(**arguments).is_equal
+        text = path.read_text(encoding="utf-8").replace("connection: serving", "connection: x")
+        text = text.replace("connection: lake, table: facts", "connection: serving, table: facts")
+        path.write_text(
+            text.replace("connection: x, table: facts", "connection: serving, table: copy")
+        )
+        shop.config = loader.load(str(path))
+        shop.publish()
+    finally:
+        shop.place.sql(*(f"SET GLOBAL {name} = DEFAULT" for name in reversed(odd)))
+    for table in ("facts", "copy"):
+        assert [*shop.place.sql(f"SELECT count(*), sum(id) FROM {table}")] == [(40, 780)]
 
 
 def test_what_a_trigger_signals_names_the_row(shop: plan_kit.Shop) -> None:

@@ -19,6 +19,7 @@ DUPLICATE_ENTRY = 1062
 INTERRUPTED = 1317
 DEADLOCK = 1213
 _TLS_ONLY = 3159
+_KEY_REQUIRED = 3750
 LOCK_WAIT_TIMEOUT = 1205
 REFERENCED = frozenset({1217, 1451, 3730})
 #: `LOAD DATA LOCAL` is switched off: by the server, by the server (MySQL 8), by an old server.
@@ -44,8 +45,25 @@ _BUSY_TOO = frozenset({1317, 1969, 3058, 3170, 3572, 4024})
 _CONFIG = frozenset(
     {1046, 1049, 1050, 1051, 1052, 1054, 1055, 1056, 1059, 1060, 1061, 1064, 1066, 1067, 1068, 1069}
     | {1070, 1071, 1072, 1074, 1091, 1101, 1102, 1103, 1109, 1113, 1115, 1117, 1118, 1128, 1136}
-    | {1146, 1166, 1170, 1171, 1176, 1193, 1231, 1235, 1273, 1286, 1288, 1304, 1305, 1327, 1347}
-    | {1348, 1356, 1471, 1582, 1906, 2005, 3105, 3780, 4006}
+    | {
+        1104,
+        1146,
+        1166,
+        1170,
+        1171,
+        1176,
+        1193,
+        1231,
+        1235,
+        1273,
+        1286,
+        1288,
+        1304,
+        1305,
+        1327,
+        1347,
+    }
+    | {1348, 1356, 1471, 1582, 1906, 2005, 3105, 3780, 4006, _KEY_REQUIRED}
 )
 #: A value that breaks its column, a constraint or a computation.
 _DATA = frozenset(
@@ -123,7 +141,12 @@ def translated(error: Exception, place: str, table: str | None = None) -> errors
     if number in _DATA or number in _SIGNALS:
         return errors.DataError(message)
     if number in _CONFIG:
-        return errors.ConfigError(message)
+        return errors.ConfigError(
+            message,
+            hint="let the user set it by itself: GRANT SESSION_VARIABLES_ADMIN"
+            if number == _KEY_REQUIRED
+            else None,
+        )
     if "cryptography" in text:
         return errors.ConfigError(
             f"{place}: the server asks for a password encrypted by its public key",

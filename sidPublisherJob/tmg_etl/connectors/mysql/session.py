@@ -39,6 +39,13 @@ _IS_CONNECTED = "SELECT 1 FROM information_schema.processlist WHERE id = %s"
 _SETTINGS: dict[str, str | int] = {
     "sql_mode": SQL_MODE,
     "time_zone": "+00:00",
+    # PyMySQL believes what servers say before the login: that it is on.
+    "autocommit": 1,
+    "completion_type": 0,
+    # A server may give all its sessions fewer rows than there are, and refuse statements.
+    "sql_select_limit": 2**64 - 1,
+    "sql_big_selects": 1,
+    "sql_safe_updates": 0,
     # Messages are parsed for the row and the column.
     "lc_messages": "en_US",
     # A run may think for hours between two statements; the server must not hang up meanwhile.
@@ -62,10 +69,14 @@ _MYSQL_SETTINGS: dict[str, str | int] = {
     "max_execution_time": 0,
     # Else the catalogue answers from a cache that is up to a day old.
     "information_schema_stats_expiry": 0,
+    # A key that the server adds to a table without one belongs to nobody.
+    "show_gipk_in_create_table_and_information_schema": 0,
+    # Staged rows need none.
+    "sql_require_primary_key": 0,
 }
 #: Without these, values would be read and written otherwise. Any other setting that an ordinary
 #: user may not change, as `max_error_count` on MySQL 9, is left as the server has it.
-_NEEDED = frozenset({"sql_mode", "time_zone"})
+_NEEDED = frozenset({"autocommit", "sql_mode", "sql_select_limit", "time_zone"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,22 +183,27 @@ class Session:
             ) from refused
 
     def _configure(self, settings: Mapping[str, str | int]) -> None:
-        if self._taken is None:
+        if self._taken is not None:
+            settings = {name: value for name, value in settings.items() if name in self._taken}
+        try:
+            self._set(settings)
+            self._taken = frozenset(settings)
+        except (errors.AccessError, errors.ConfigError):  # which does not say what was refused
+            # First of all: else fewer names may be listed than there are.
+            self._set({name: settings[name] for name in sorted(_NEEDED)})
             known = self.rows(
                 "SHOW SESSION VARIABLES WHERE Variable_name IN %s", (tuple(settings),)
             )
-            self._taken = frozenset(str(name) for name, _ in known)
-        wanted = {name: value for name, value in settings.items() if name in self._taken}
+            self._taken = frozenset(
+                str(name) for name, _ in known if self._takes(name, settings[name])
+            )
+
+    def _takes(self, name: str, value: str | int) -> bool:
         try:
-            self._set(wanted)
-        except errors.AccessError:  # which does not say what was refused
-            for name, value in wanted.items():
-                try:
-                    self._set({name: value})
-                except errors.AccessError:
-                    if name in _NEEDED:
-                        raise
-                    self._taken -= {name}
+            self._set({name: value})
+        except errors.AccessError:
+            return False
+        return True
 
     def _set(self, values: Mapping[str, str | int]) -> None:
         assignments = ", ".join(f"SESSION {name} = %s" for name in values)
