@@ -76,7 +76,7 @@ _BUSY = re.compile(
 
 #: Statements for which event triggers are asked, one of them or several.
 _DEFINING = re.compile(r"(?:^|;)\s*(?:CREATE|ALTER|DROP|COMMENT|GRANT|REVOKE)\b", re.IGNORECASE)
-_WRITING = re.compile(r"\s*(?:INSERT|UPDATE|DELETE|COPY|COMMIT)\b", re.IGNORECASE)
+_WRITING = re.compile(r"\s*(?:INSERT|UPDATE|MERGE|DELETE|COPY|COMMIT)\b", re.IGNORECASE)
 
 
 def translate(error: psycopg.Error, place: str, statement: str = "") -> errors.TmgEtlError | None:
