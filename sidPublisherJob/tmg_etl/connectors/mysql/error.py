@@ -43,27 +43,11 @@ _BUSY = frozenset({1040, 1129, 1180, 1203, 1205, 1206, 1213, 1226, 1412, 1613, 1
 _BUSY_TOO = frozenset({1317, 1969, 3058, 3170, 3572, 4024})
 #: A name, a statement or a table definition that does not fit.
 _CONFIG = frozenset(
-    {1046, 1049, 1050, 1051, 1052, 1054, 1055, 1056, 1059, 1060, 1061, 1064, 1066, 1067, 1068, 1069}
-    | {1070, 1071, 1072, 1074, 1091, 1101, 1102, 1103, 1109, 1113, 1115, 1117, 1118, 1128, 1136}
-    | {
-        1104,
-        1146,
-        1166,
-        1170,
-        1171,
-        1176,
-        1193,
-        1231,
-        1235,
-        1273,
-        1286,
-        1288,
-        1304,
-        1305,
-        1327,
-        1347,
-    }
-    | {1348, 1356, 1471, 1582, 1906, 2005, 3105, 3780, 4006, _KEY_REQUIRED}
+    {1046, 1049, 1050, 1051, 1052, 1054, 1055, 1056, 1059, 1060, 1061, 1064, 1066, 1067}
+    | {1068, 1069, 1070, 1071, 1072, 1074, 1091, 1101, 1102, 1103, 1104, 1109, 1113, 1115}
+    | {1117, 1118, 1128, 1136, 1146, 1166, 1170, 1171, 1176, 1193, 1231, 1235, 1273, 1286}
+    | {1288, 1304, 1305, 1327, 1347, 1348, 1356, 1471, 1582, 1906, 2005, 3105, 3780, 4006}
+    | {_KEY_REQUIRED}
 )
 #: A value that breaks its column, a constraint or a computation.
 _DATA = frozenset(
@@ -141,12 +125,8 @@ def translated(error: Exception, place: str, table: str | None = None) -> errors
     if number in _DATA or number in _SIGNALS:
         return errors.DataError(message)
     if number in _CONFIG:
-        return errors.ConfigError(
-            message,
-            hint="let the user set it by itself: GRANT SESSION_VARIABLES_ADMIN"
-            if number == _KEY_REQUIRED
-            else None,
-        )
+        grant = "let the user set it by itself: GRANT SESSION_VARIABLES_ADMIN"
+        return errors.ConfigError(message, hint=grant if number == _KEY_REQUIRED else None)
     if "cryptography" in text:
         return errors.ConfigError(
             f"{place}: the server asks for a password encrypted by its public key",
