@@ -54,6 +54,8 @@ class PostgresDialect(merge.SqlTarget):
         self._is_described = False
         self._needs_override = False
         self._has_heirs = False
+        self._can_merge = False
+        self._is_partitioned = False
 
     # --- the driver -----------------------------------------------------------------------------
 
@@ -149,18 +151,10 @@ class PostgresDialect(merge.SqlTarget):
 
         A row that moves to another partition is inserted there, as far as the server counts.
         """
-        table, server = self.describe(), self._session.raw.info.server_version
-        if table is None or server < _HAS_MERGE or table.other_keys(key, columns):
+        table = self.describe()
+        if table is None or not self._can_merge or table.other_keys(key, columns):
             return False
-        place = session_module.literal(self.qualified(self.table))
-        stays = f"relkind <> 'p' OR {table.is_unique_over(key)}"
-        counts = "current_setting('track_counts')::boolean"
-        return bool(
-            self._session.value(
-                f"SELECT {counts} AND NOT relhasrules AND ({stays})"
-                f" FROM pg_catalog.pg_class WHERE oid = {place}::regclass"
-            )
-        )
+        return not self._is_partitioned or table.is_unique_over(key)
 
     def _write_at_once(
         self,
@@ -234,11 +228,15 @@ class PostgresDialect(merge.SqlTarget):
         if relation is None:
             return None
         catalog.require_table(relation)
-        self._needs_override, self._has_heirs = self._session.rows(
+        self._needs_override, self._has_heirs, can_merge = self._session.rows(
             "SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attidentity = 'a'"
             f" AND attrelid = {relation.oid}), {relation.kind == 'r'}"
-            f" AND EXISTS (SELECT FROM pg_catalog.pg_inherits WHERE inhparent = {relation.oid})"
+            f" AND EXISTS (SELECT FROM pg_catalog.pg_inherits WHERE inhparent = {relation.oid}),"
+            " current_setting('track_counts')::boolean AND NOT EXISTS"
+            f" (SELECT FROM pg_catalog.pg_class WHERE oid = {relation.oid} AND relhasrules)"
         )[0]
+        self._can_merge = can_merge and self._session.raw.info.server_version >= _HAS_MERGE
+        self._is_partitioned = relation.kind == "p"
         return catalog.describe(self._session, relation)
 
     def _relation(self) -> catalog.Relation | None:
