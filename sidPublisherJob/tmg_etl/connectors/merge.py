@@ -370,13 +370,7 @@ class SqlTarget(version.VersionedTarget):
         others = table.other_keys(key, columns) if table and not self.is_rehearsing else []
         if seen.differing == ():
             pass
-        elif (
-            (seen.rows or self.counts_inserts)
-            and not self.is_rehearsing
-            and not seen.is_all_missing
-            and self._changing(columns, key)
-            and self.writes_at_once(columns, key)
-        ):
+        elif self._goes_at_once(columns, key, seen):
             return self._write_at_once(source, columns, differing, key, seen)
         elif table is None or not others or self.capabilities.unique_at_end:
             updated = self._update(source, differing, key, match)
@@ -397,6 +391,13 @@ class SqlTarget(version.VersionedTarget):
     def writes_at_once(self, columns: Sequence[str], key: Sequence[str]) -> bool:
         """Return whether one statement can update and insert, and does just that."""
         return False
+
+    def _goes_at_once(self, columns: Sequence[str], key: Sequence[str], seen: Survey) -> bool:
+        """Return whether there is work for one statement, of which one knows what it inserted."""
+        is_known = self.counts_inserts or (seen.rows > 0 and seen.missing > 0)
+        has_updates = not seen.is_all_missing and bool(self._changing(columns, key))
+        is_for_one = is_known and has_updates and not self.is_rehearsing
+        return is_for_one and self.writes_at_once(columns, key)
 
     def _write_at_once(
         self,
