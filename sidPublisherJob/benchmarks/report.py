@@ -52,28 +52,38 @@ def page(results: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-#: What was aimed at: work, then title and row that it is measured by, then the ratio.
+#: What was aimed at: work, then title and row that it is measured by, the row that it is a multiple
+#: of (None: the limit), then the ratio.
 _AIMS = (
     *(
-        (f"{table}, Parquet to {server}, {level}", f"{table}, Parquet to {server}, truncate",
-         f"pipeline, verify {level}", aim)
-        for server, levels in (("MariaDB", {"off": 1.15, "fingerprint": 1.5}),
-                               ("MySQL", {"off": 1.15, "fingerprint": 1.5}),
-                               ("PostgreSQL", {"off": 1.15, "fingerprint": 1.6}))
+        (f"{table}, Parquet to {server}, off", f"{table}, Parquet to {server}, truncate",
+         "pipeline, verify off", None, aim)
+        for server, aim in (("MariaDB", 1.15), ("MySQL", 1.15), ("PostgreSQL", 1.0))
         for table in ("orders", "lineitem")
-        for level, aim in levels.items()
+    ),
+    *(
+        (f"{table}, Parquet to PostgreSQL, fingerprint",
+         f"{table}, Parquet to PostgreSQL, truncate", "pipeline, verify fingerprint", None, 1.25)
+        for table in ("orders", "lineitem")
+    ),
+    *(
+        (f"{table}, Parquet to {server}, fingerprint by off",
+         f"{table}, Parquet to {server}, truncate",
+         "pipeline, verify fingerprint", "pipeline, verify off", 1.15)
+        for server in ("MariaDB", "MySQL")
+        for table in ("orders", "lineitem")
     ),
     ("orders, PostgreSQL to Parquet", "orders, PostgreSQL to Parquet",
-     "PostgreSQL to Parquet, fingerprint", 1.2),
+     "PostgreSQL to Parquet, fingerprint", None, 1.5),
     *(
         (f"orders, PostgreSQL to {server}", f"orders, PostgreSQL to {server}",
-         f"PostgreSQL to {server}, off", 1.2)
+         f"PostgreSQL to {server}, off", None, 1.2)
         for server in ("MariaDB", "MySQL")
     ),
     *(
         (f"delta of 10,000 rows, Parquet to {server}, into {rows:,}",
          f"A delta of 10,000 rows, Parquet to {server}",
-         f"pipeline, verify fingerprint, into {rows:,} rows", 2.0)
+         f"pipeline, verify fingerprint, into {rows:,} rows", None, 2.0)
         for server in ("MariaDB", "MySQL", "PostgreSQL")
         for rows in (1_000_000, 6_000_000)
     ),
@@ -84,8 +94,8 @@ def _aims(results: Mapping[str, Any]) -> list[str]:
     """Return a table of what was aimed at and what is reached."""
     known = {(title, row["name"]): row["ratio"] for title, row in rows_of(results)}
     rows = [
-        f"| {work} | {aim:.2f} | {known[title, name]:.2f} |"
-        for work, title, name, aim in _AIMS
+        f"| {work} | {aim:.2f} | {known[title, name] / (known[title, base] if base else 1):.2f} |"
+        for work, title, name, base, aim in _AIMS
         if known.get((title, name)) is not None
     ]
     if not rows:
@@ -93,8 +103,9 @@ def _aims(results: Mapping[str, Any]) -> list[str]:
     return [
         "## Aims",
         "",
-        "Ratios to the limit: the least that was aimed at, and what is reached. Why some are missed"
-        " is told in [decision 11](../../docs/decisions/0011-speed.md).",
+        "Ratios to the limit, or of a proved run to one that is not: what was aimed at, and what is"
+        " reached. Why some are missed is told in"
+        " [decision 11](../../docs/decisions/0011-speed.md).",
         "",
         "| work | aim | reached |",
         "| --- | --- | --- |",
