@@ -96,6 +96,8 @@ class Place(abc.ABC):
     title: str
     #: Of tables whose statistics nobody may renew meanwhile.
     options = ""
+    #: Why a merge of many rows may take longer.
+    reason = "looks for doubled keys, and which rows differ, before it writes: lost where all do"
 
     @abc.abstractmethod
     def series(self, rows: int) -> str:
@@ -243,6 +245,10 @@ class Postgres(_OnConflict):
     """PostgreSQL, by its plain driver."""
 
     title, options = "PostgreSQL", " WITH (autovacuum_enabled = off)"
+    reason = (
+        "reads a target of up to ten times the window as a whole: lookups are quicker only where"
+        " all is in memory"
+    )
 
     def __init__(self, server: servers.PostgresServer, folder: pathlib.Path) -> None:
         url = server.create_database("merges")
@@ -273,6 +279,7 @@ class MariaDB(Place):
     """MariaDB, by its plain driver."""
 
     title, options = "MariaDB", " STATS_AUTO_RECALC = 0"
+    reason = "looks for doubled keys, by an index over what is staged"
     #: Asks how many versions of rows wait to be removed.
     _history = (
         "SELECT variable_value FROM information_schema.global_status"
@@ -495,7 +502,7 @@ def measured(place: Place, cell: Cell, repeat: int) -> dict[str, Any]:
     ratio = ours.median_s / hand.median_s
     row |= {f"hand_{name}": by_hand[name] for name in ("median_s", "shortest_s", "longest_s")}
     row |= {"ratio": round(ratio, 3), "proof_s": round(statistics.median(proofs), 3)}
-    row["note"] = _why(cell, ours.median_s - hand.median_s) if ratio > MOST else ""
+    row["note"] = _why(place, cell, ours.median_s - hand.median_s) if ratio > MOST else ""
     measure.say(
         f"{place.title}, {cell.name}: {ours.median_s:.3f} s, by hand {hand.median_s:.3f} s,"
         f" {ratio:.2f} x"
@@ -511,7 +518,7 @@ _FEW = 10_000
 _MANY = 1_000_000
 
 
-def _why(cell: Cell, more_s: float) -> str:
+def _why(place: Place, cell: Cell, more_s: float) -> str:
     """Return why a cell is above the aim."""
     if cell.window <= _FEW:
         return (
@@ -522,7 +529,7 @@ def _why(cell: Cell, more_s: float) -> str:
         return (
             "looks which rows differ, and writes no others: lost where all do (`upsert` does not)"
         )
-    return "looks for doubled keys, and which rows differ, before it writes: lost where all do"
+    return place.reason
 
 
 def _cells(*, is_quick: bool) -> list[list[Cell]]:
