@@ -263,7 +263,7 @@ def picture(results: Mapping[str, Any]) -> str:
         y += step
     return _framed(
         body,
-        (left + width + 130, y + 10),
+        (left + width + 180, y + 10),
         "Time to publish a table, as a multiple of the server's own raw load",
         "Shorter is better; the dashed line is the raw load. Grey: other tools,"
         " which prove nothing about the rows.",
