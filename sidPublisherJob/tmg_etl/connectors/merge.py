@@ -42,6 +42,23 @@ class Survey:
         return 0 < self.rows == self.missing
 
 
+@dataclasses.dataclass(frozen=True)
+class Upsert:
+    """What one statement updates and inserts.
+
+    Attributes:
+        source: the staged rows, as a FROM clause has them.
+        columns: those that are inserted.
+        differing: those that are updated.
+        key: columns of the key.
+    """
+
+    source: str
+    columns: Sequence[str]
+    differing: Sequence[str]
+    key: Sequence[str]
+
+
 class _UndoneError(Exception):
     """Ends a transaction whose work is not to stay."""
 
@@ -371,7 +388,7 @@ class SqlTarget(version.VersionedTarget):
         if seen.differing == ():
             pass
         elif self._goes_at_once(columns, key, seen):
-            return self._write_at_once(source, columns, differing, key, seen)
+            return self._write_at_once(Upsert(source, columns, differing, key), seen)
         elif table is None or not others or self.capabilities.unique_at_end:
             updated = self._update(source, differing, key, match)
         else:
@@ -399,22 +416,14 @@ class SqlTarget(version.VersionedTarget):
         is_for_one = is_known and has_updates and not self.is_rehearsing
         return is_for_one and self.writes_at_once(columns, key)
 
-    def _write_at_once(
-        self,
-        source: str,
-        columns: Sequence[str],
-        differing: Sequence[str],
-        key: Sequence[str],
-        seen: Survey,
-    ) -> tuple[int, int]:
-        """Update what differs in `differing` and insert what is missing; return both counts."""
+    def _write_at_once(self, work: Upsert, seen: Survey) -> tuple[int, int]:
+        """Update what differs and insert what is missing; return both counts."""
+        # Without a condition, SQLite takes ON for that of a join.
+        insertion = self.insertion(work.columns, f"{work.source} AS {STAGED} WHERE 1 = 1")
         touched = self.run(
-            f"INSERT INTO {self.qualified(self.table)} {self.insert_clause(columns)}"
-            # Without a condition, SQLite takes ON for that of a join.
-            f" SELECT {self.names(columns, STAGED)} FROM {source} AS {STAGED} WHERE 1 = 1"
-            f" ON CONFLICT ({self.names(key)})"
-            f" DO UPDATE SET {self._assignments(differing, key, 'excluded')}"
-            f" WHERE {self._differences(differing, key, 'excluded')}"
+            f"{insertion} ON CONFLICT ({self.names(work.key)})"
+            f" DO UPDATE SET {self._assignments(work.differing, work.key, 'excluded')}"
+            f" WHERE {self._differences(work.differing, work.key, 'excluded')}"
         )
         return touched - seen.missing, seen.missing
 
@@ -535,7 +544,11 @@ class SqlTarget(version.VersionedTarget):
     def _insert(self, columns: Sequence[str], origin: str) -> int:
         if self.is_rehearsing:
             return self._count(origin)
-        return self.run(
+        return self.run(self.insertion(columns, origin))
+
+    def insertion(self, columns: Sequence[str], origin: str) -> str:
+        """Return the INSERT of staged rows; `origin` is their FROM clause."""
+        return (
             f"INSERT INTO {self.qualified(self.table)} {self.insert_clause(columns)}"
             f" SELECT {self.names(columns, STAGED)} FROM {origin}"
         )

@@ -120,6 +120,10 @@ class Table:
         candidates = [self.primary_key, *self.unique_keys]
         return any(unique and set(unique) <= set(key) for unique in candidates)
 
+    def has_key(self, key: Sequence[str]) -> bool:
+        """Return whether just these columns, in any order, are one of its unique keys."""
+        return any(set(key) == set(one) for one in (self.primary_key, *self.unique_keys))
+
     def other_keys(self, key: Sequence[str], columns: Sequence[str]) -> list[tuple[str, ...]]:
         """Return the unique keys beside `key` that two rows may be in each other's way of."""
         written = set(columns) - set(key)

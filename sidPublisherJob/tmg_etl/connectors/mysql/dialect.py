@@ -164,27 +164,18 @@ class MySQLDialect(merge.SqlTarget):
         return (
             len(unique) == 1
             and not re.search(r"`\(|\(\(|OVERLAPS", unique[0])
-            and any(set(key) == set(one) for one in (table.primary_key, *table.unique_keys))
+            and table.has_key(key)
             and table.is_written_by(columns)
             and not table.swap_blockers
             and entry.auto_increment is None
             and not any(kind.is_native_json for kind in entry.kinds.values())
         )
 
-    def _write_at_once(
-        self,
-        source: str,
-        columns: Sequence[str],
-        differing: Sequence[str],
-        key: Sequence[str],
-        seen: merge.Survey,
-    ) -> tuple[int, int]:
+    def _write_at_once(self, work: merge.Upsert, seen: merge.Survey) -> tuple[int, int]:
         """Write by ON DUPLICATE KEY UPDATE, which leaves rows whose bytes are equal."""
-        touched = self.run(
-            f"INSERT INTO {self.qualified(self.table)} {self.insert_clause(columns)}"
-            f" SELECT {self.names(columns, sql.STAGED)} FROM {source} AS {sql.STAGED}"
-            f" ON DUPLICATE KEY UPDATE {self._assignments(columns, key)}"
-        )
+        insertion = self.insertion(work.columns, f"{work.source} AS {sql.STAGED}")
+        assignments = self._assignments(work.columns, work.key)
+        touched = self.run(f"{insertion} ON DUPLICATE KEY UPDATE {assignments}")
         updated = self._session.duplicates()
         # What is updated counts twice.
         return updated, touched - 2 * updated

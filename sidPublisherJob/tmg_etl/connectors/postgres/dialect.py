@@ -156,14 +156,7 @@ class PostgresDialect(merge.SqlTarget):
             return False
         return not self._is_partitioned or table.is_unique_over(key)
 
-    def _write_at_once(
-        self,
-        source: str,
-        columns: Sequence[str],
-        differing: Sequence[str],
-        key: Sequence[str],
-        seen: merge.Survey,
-    ) -> tuple[int, int]:
+    def _write_at_once(self, work: merge.Upsert, seen: merge.Survey) -> tuple[int, int]:
         """Write by MERGE, which can join by hash."""
         place = session_module.literal(self.qualified(self.table))
         inserts = (
@@ -173,12 +166,12 @@ class PostgresDialect(merge.SqlTarget):
         )
         before = self._session.value(inserts)
         touched = self.run(
-            f"MERGE INTO {self.own_rows(self.table)} USING {source} AS {sql.STAGED}"
-            f" ON {self.key_match(key)}"
-            f" WHEN MATCHED AND ({self._differences(differing, key)})"
-            f" THEN UPDATE SET {self._assignments(differing, key)}"
-            f" WHEN NOT MATCHED THEN INSERT {self.insert_clause(columns)}"
-            f" VALUES ({self.names(columns, sql.STAGED)})"
+            f"MERGE INTO {self.own_rows(self.table)} USING {work.source} AS {sql.STAGED}"
+            f" ON {self.key_match(work.key)}"
+            f" WHEN MATCHED AND ({self._differences(work.differing, work.key)})"
+            f" THEN UPDATE SET {self._assignments(work.differing, work.key)}"
+            f" WHEN NOT MATCHED THEN INSERT {self.insert_clause(work.columns)}"
+            f" VALUES ({self.names(work.columns, sql.STAGED)})"
         )
         inserted = int(self._session.value(inserts) - before)
         return touched - inserted, inserted

@@ -43,7 +43,7 @@ class SQLiteConnection(base.Connection):
     def check(self, *, connect: bool) -> None:
         """Open the database, if there is one: a run makes a new one."""
         location = database.locate(self.spec, self.folder)
-        super().check(connect=connect and (location.path.exists()))
+        super().check(connect=connect and location.path.exists())
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """Return the rows of a small query; columns of expressions get the type of their values."""

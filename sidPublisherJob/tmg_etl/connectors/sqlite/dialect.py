@@ -94,7 +94,7 @@ class SQLiteDialect(merge.SqlTarget):
         table = self.describe()
         return (
             table is not None
-            and any(set(key) == set(one) for one in (table.primary_key, *table.unique_keys))
+            and table.has_key(key)
             and table.is_written_by(columns)
             and not table.other_keys(key, columns)
             and not table.swap_blockers
